@@ -1,0 +1,83 @@
+"""Sphinx configuration. Every page is executed, and every public name must be documented."""
+
+import hashlib
+import importlib.metadata
+import sys
+from pathlib import Path
+
+from jaxtyping import set_array_name_format
+
+here = Path(__file__).parent
+sys.path.insert(0, str(here / "_ext"))
+
+project = "probinf"
+author = "The probinf developers"
+copyright = "The probinf developers"
+version = release = importlib.metadata.version("probinf")
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "api_coverage",
+]
+exclude_patterns = ["_build", "jupyter_execute"]
+
+# --- pages
+
+
+def source_digest() -> str:
+    """Digest of all that the output of a page depends on besides the page itself."""
+    digest = hashlib.sha256()
+    for path in sorted((here.parent / "probinf").rglob("*.py")):
+        digest.update(path.read_bytes())
+    for package in ("jax", "numpyro", "blackjax"):
+        digest.update(importlib.metadata.version(package).encode())
+    return digest.hexdigest()[:16]
+
+
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "cache"
+# The cache keys an output on the page alone; this keys it on the package as well.
+nb_execution_cache_path = str(here / "_build" / "jupyter_cache" / source_digest())
+nb_execution_raise_on_error = True
+nb_execution_show_tb = True
+nb_execution_timeout = 300
+nb_merge_streams = True
+
+# --- API
+
+autosummary_generate = False
+autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+# `Attributes:` in a dataclass's docstring describes the fields; do not list them a second time.
+napoleon_use_ivar = True
+napoleon_numpy_docstring = False
+
+set_array_name_format("array")  # Float[Array, "n"] instead of where the array class lives
+
+
+def skip_tuple_fields(app, what, name, item, skip, options):
+    """Leave out a NamedTuple's fields, whose generated texts say "Alias for field number 0"."""
+    return True if type(item).__name__ == "_tuplegetter" else None
+
+
+def setup(app):
+    """Connect what is defined above."""
+    app.connect("autodoc-skip-member", skip_tuple_fields)
+
+
+copybutton_prompt_text = r"\$ |>>> "
+copybutton_prompt_is_regexp = True
+
+# --- HTML
+
+html_theme = "furo"
+html_title = f"probinf {release}"

@@ -1,0 +1,36 @@
+"""probinf: one probabilistic program, every inference engine, one result."""
+
+from probinf import diagnostics as diagnostics
+from probinf import errors as errors
+from probinf import kernels as kernels
+from probinf import resampling as resampling
+from probinf import validity as validity
+from probinf.algebra import bind as bind
+from probinf.algebra import push as push
+from probinf.algebra import rebase as rebase
+from probinf.algebra import with_base as with_base
+from probinf.check import check as check
+from probinf.devices import use_cpu_devices as use_cpu_devices
+from probinf.estimate import Estimate as Estimate
+from probinf.fronts import from_log_density as from_log_density
+from probinf.fronts import from_log_likelihood as from_log_likelihood
+from probinf.fronts import from_numpyro as from_numpyro
+from probinf.fronts import from_simulator as from_simulator
+from probinf.kernel import Kernel as Kernel
+from probinf.paths import above as above
+from probinf.paths import prefix as prefix
+from probinf.paths import temper as temper
+from probinf.plotting import compare_plot as compare_plot
+from probinf.population import Population as Population
+from probinf.posterior import Posterior as Posterior
+from probinf.program import Program as Program
+from probinf.program import Score as Score
+from probinf.program import condition as condition
+from probinf.sample import sample as sample
+from probinf.samplers import MCMC as MCMC
+from probinf.samplers import NUTS as NUTS
+from probinf.samplers import SMC as SMC
+from probinf.samplers import Importance as Importance
+from probinf.sequence import Sequence as Sequence
+from probinf.sequence import marginal as marginal
+from probinf.storage import load as load

@@ -1,0 +1,173 @@
+"""diagnose: what is wrong with a posterior, where, and what to do about it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from probinf.diagnostics import kish_ess, pareto_k
+
+if TYPE_CHECKING:
+    from probinf.posterior import Posterior
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong.
+
+    Attributes:
+        code: short name, for tests and programs.
+        message: what was seen, where, and the remedy.
+    """
+
+    code: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagnosis:
+    """All findings about a posterior; true when there are none.
+
+    Attributes:
+        findings: in order of severity.
+    """
+
+    findings: tuple[Finding, ...]
+
+    def __bool__(self) -> bool:
+        return not self.findings
+
+    @property
+    def codes(self) -> list[str]:
+        """The codes of all findings."""
+        return [f.code for f in self.findings]
+
+    def __str__(self) -> str:
+        if not self.findings:
+            return "Nothing suspicious was found."
+        return "\n".join(f"- {f.code}: {f.message}" for f in self.findings)
+
+    __repr__ = __str__
+
+
+def diagnose(posterior: Posterior) -> Diagnosis:
+    """Findings on convergence, divergences, effective sizes, weights and lost evaluations."""
+    found = _of_weights(posterior) if posterior.weighted else _of_chains(posterior)
+    if posterior.provenance.get("interrupted"):
+        found.append(Finding("interrupted", "the run was stopped before its end; draws are few."))
+    return Diagnosis(tuple(found))
+
+
+def _worst(names: list[str], values: np.ndarray, low: bool) -> str:
+    order = np.argsort(values if low else -values)
+    return ", ".join(f"{names[i]} ({values[i]:.3g})" for i in order[:3])
+
+
+def _of_chains(posterior: Posterior) -> list[Finding]:
+    found = []
+    summary = posterior.summary()
+    names, columns = summary.names, summary.columns
+    moving = columns["sd"] > 0
+    stuck = [n for n, r in zip(names, columns["r_hat"], strict=True) if np.isnan(r)]
+    chains, draws = posterior.log_weights.shape
+    if "divergent" in posterior.stats and (count := int(posterior.stats["divergent"].sum())):
+        found.append(
+            Finding(
+                "divergences",
+                f"{count} of {chains * draws} transitions diverged: the density curves too fast "
+                "for the step size, and draws miss that region. Raise the target "
+                "(NUTS(kernel=kernels.NUTS(target_acceptance=0.95))), or write hierarchical "
+                "scales non-centred (theta = mu + tau * z).",
+            )
+        )
+    if (columns["r_hat"][moving] > 1.01).any():
+        high = np.where(moving, columns["r_hat"], 0)
+        found.append(
+            Finding(
+                "r_hat",
+                f"chains disagree: largest R-hat {_worst(names, high, low=False)}; it should be "
+                "below 1.01. Run longer; if it stays, the posterior may have several modes: try "
+                "SMC.",
+            )
+        )
+    low = 100 * chains
+    ess = np.fmin(columns["ess_bulk"], columns["ess_tail"])
+    if (ess[moving] < low).any():
+        found.append(
+            Finding(
+                "low_ess",
+                f"few effective draws: {_worst(names, np.where(moving, ess, np.inf), low=True)}; "
+                f"quantiles need about {low}. Run longer, or use metric='dense'.",
+            )
+        )
+    if "energy" in posterior.stats and "divergent" in posterior.stats and draws > 2:
+        energy = np.asarray(posterior.stats["energy"], float)
+        bfmi = np.square(np.diff(energy, axis=1)).mean(axis=1) / energy.var(axis=1)
+        if (bfmi < 0.3).any():
+            found.append(
+                Finding(
+                    "e_bfmi",
+                    f"energy changes too little per transition (E-BFMI {bfmi.min():.2f} < 0.3): "
+                    "heavy tails or a funnel. Write hierarchical scales non-centred.",
+                )
+            )
+    if len(stuck) == len(names):
+        found.append(Finding("stuck", "no coordinate ever moved; the draws are useless."))
+    return found
+
+
+def _of_weights(posterior: Posterior) -> list[Finding]:
+    found = []
+    method = posterior.provenance.get("method", "")
+    n = posterior.log_weights.size
+    kish = kish_ess(posterior.log_weights)
+    if method.startswith("Importance"):
+        k = pareto_k(posterior.log_weights)
+        if k > 0.7:
+            found.append(
+                Finding(
+                    "pareto_k",
+                    f"the importance weights have a heavy tail (Pareto k {k:.2f} > 0.7): mean and "
+                    "evidence are unreliable. Start from a better base with rebase, or use SMC.",
+                )
+            )
+    if kish < 100:
+        found.append(
+            Finding(
+                "low_ess",
+                f"the weights are worth {kish:.0f} of {n} draws. Use more particles, or SMC "
+                "instead of Importance.",
+            )
+        )
+    ancestors = len(np.unique(posterior.clusters))
+    if method.startswith("SMC") and ancestors < 50:
+        found.append(
+            Finding(
+                "ancestry",
+                f"all particles descend from {ancestors} first particles: Monte Carlo errors are "
+                "themselves uncertain. Use more particles or islands.",
+            )
+        )
+    if "acceptance" in posterior.history:
+        acceptance = posterior.history["acceptance"]
+        if np.nanmin(acceptance) < 0.02:
+            stage = int(np.nanargmin(np.nanmin(acceptance, axis=0)))
+            found.append(
+                Finding(
+                    "acceptance",
+                    f"only {np.nanmin(acceptance):.1%} of the moves of stage {stage} were "
+                    "accepted. Use another kernel or more moves.",
+                )
+            )
+    lost = int(posterior.provenance.get("nan_evaluations", 0))
+    if lost:
+        found.append(
+            Finding(
+                "nan",
+                f"the log likelihood was NaN at {lost} particles, which were given weight zero. "
+                "Find out where with pi.check(program).",
+            )
+        )
+    return found

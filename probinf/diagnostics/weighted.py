@@ -1,0 +1,60 @@
+"""Summaries of weighted draws: quantiles, effective sizes, and errors that see ancestry."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def weights_of(log_weights: np.ndarray) -> np.ndarray:
+    """Normalised weights; all -inf becomes uniform."""
+    log_w = np.asarray(log_weights, float)
+    top = log_w.max()
+    if not np.isfinite(top):
+        return np.full(log_w.shape, 1 / log_w.size)
+    w = np.exp(log_w - top)
+    return w / w.sum()
+
+
+def kish_ess(log_weights: np.ndarray) -> float:
+    """Kish's effective sample size of a set of weights, ``1 / sum W**2``."""
+    w = weights_of(log_weights)
+    return float(1 / np.sum(w**2))
+
+
+def weighted_quantile(values: np.ndarray, weights: np.ndarray, q: float) -> float:
+    """The ``q`` quantile of weighted values: linear between the mid-points of the weight steps.
+
+    Args:
+        values: (n,).
+        weights: (n,), non-negative, summing to one.
+        q: in [0, 1].
+    """
+    order = np.argsort(values)
+    w = weights[order]
+    middle = np.cumsum(w) - w / 2
+    return float(np.interp(q, middle, values[order]))
+
+
+def cluster_error(values: np.ndarray, weights: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """Standard error of a weighted mean whose draws are independent only between clusters.
+
+    The linearised (sandwich) variance of a ratio of sums with one term per cluster. For
+    importance draws every draw is its own cluster; for SMC particles a cluster is one
+    surviving ancestor of one island.
+
+    Args:
+        values: (n, k).
+        weights: (n,), non-negative, summing to one.
+        clusters: (n,) integer labels.
+
+    Returns:
+        (k,) standard errors; +inf when there is a single cluster.
+    """
+    _, label = np.unique(clusters, return_inverse=True)
+    groups = int(label.max()) + 1
+    if groups < 2:
+        return np.full(values.shape[1], np.inf)
+    centred = weights[:, None] * (values - weights @ values)
+    sums = np.zeros((groups, values.shape[1]))
+    np.add.at(sums, label, centred)
+    return np.sqrt(groups / (groups - 1) * np.sum(sums**2, axis=0))

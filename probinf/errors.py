@@ -1,0 +1,47 @@
+"""One class per kind of failure; every message says what was seen, where, and what to do."""
+
+from __future__ import annotations
+
+
+class ProbinfError(Exception):
+    """Base class of every error that probinf raises on purpose."""
+
+
+class ModelError(ProbinfError, ValueError):
+    """The model cannot be turned into a Program: its structure is wrong or not supported."""
+
+
+class ObservationError(ModelError):
+    """An observed value is NaN, outside its distribution's support, or of the wrong shape."""
+
+
+class ParameterError(ModelError):
+    """A distribution receives parameters outside their domain (a negative scale, say)."""
+
+
+class DiscreteLatentError(ModelError):
+    """The model has an unobserved discrete site, which no engine here can move."""
+
+
+class ImproperPriorError(ModelError):
+    """Draws or an evidence were asked of a program whose base cannot be normalised."""
+
+
+class ZeroLikelihoodError(ModelError):
+    """The likelihood is zero (or NaN) at every point that was tried."""
+
+
+class StructureError(ProbinfError, ValueError):
+    """Two programs do not share the same coordinates, or a callable has the wrong signature."""
+
+
+class MethodError(ProbinfError, ValueError):
+    """The engine cannot serve this program, or its options contradict each other."""
+
+
+class EvidenceError(ProbinfError, RuntimeError):
+    """The posterior has no evidence: its engine does not estimate one."""
+
+
+class SavedFileError(ProbinfError, ValueError):
+    """A saved posterior is missing, truncated, edited or from an unknown version."""

@@ -1,0 +1,351 @@
+"""What a NumPyro model consists of, found from one abstract trace; refuses what cannot work."""
+
+from __future__ import annotations
+
+import dataclasses
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+from numpyro import handlers
+from numpyro.distributions import biject_to, constraints
+from numpyro.infer import init_to_uniform
+
+from probinf.errors import (
+    DiscreteLatentError,
+    ImproperPriorError,
+    ModelError,
+    ObservationError,
+    ParameterError,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Latent:
+    """A latent site; static and compared by value.
+
+    Attributes:
+        name: of the site.
+        distribution: class name, for messages.
+        shape: of the unconstrained value.
+        improper: why the prior cannot be normalised; empty when it can.
+        scaled: whether a scale handler multiplies its log probability.
+        masked: whether it is the unobserved half of an ``obs_mask`` site.
+    """
+
+    name: str
+    distribution: str
+    shape: tuple[int, ...]
+    improper: str
+    scaled: bool
+    masked: bool
+
+    @property
+    def proper(self) -> bool:
+        """Whether the prior is normalised and can be drawn from."""
+        return not self.improper
+
+    def owns_log_det(self, factor: str) -> bool:
+        """Whether ``factor`` is the site in which NumPyro keeps this site's Jacobian.
+
+        A scope handler puts its prefix before the factor's name once more.
+        """
+        name = f"_{self.name}_log_det"
+        return factor == name or factor.endswith(f"/{name}")
+
+
+def discover(
+    model: Callable[[Any], None],
+    data: Any,
+    observed: Callable[[Any], dict[str, Array]],
+    *,
+    allow_broadcast: bool,
+) -> tuple[Latent, ...]:
+    """Latent sites of ``model`` at ``data``; raises on everything that cannot be served."""
+    trace = _abstract_trace(model, data)
+    latents: list[Latent] = []
+    likelihood = []
+    for name, site in trace.items():
+        if site["type"] == "sample" and site["is_observed"]:
+            likelihood.append(name)
+        elif site["type"] == "sample":
+            latents.append(_latent(name, site, trace))
+        elif site["type"] == "plate" and site["args"][1] not in (None, site["args"][0]):
+            raise ModelError(
+                f"plate '{name}' subsamples {site['args'][1]} of {site['args'][0]} data; a "
+                "posterior needs all of them. Remove subsample_size."
+            )
+        elif site["type"] == "prng_key":
+            raise ModelError(
+                f"site '{name}' asks for a random key inside the model, so its density is "
+                "random. Use from_simulator, or numpyro.sample sites instead of prng_key."
+            )
+        elif site["type"] == "param":
+            warnings.warn(
+                f"numpyro.param '{name}' is not inferred: it stays at its initial value. Use "
+                "numpyro.sample with a prior to infer it.",
+                stacklevel=4,
+            )
+    if not latents:
+        raise ModelError(
+            "the model has no latent site: there is nothing to infer. Check that observations "
+            f"are passed to the right sites (observed: {likelihood})."
+        )
+    improper = [latent for latent in latents if not latent.proper]
+    if improper and not likelihood:
+        raise ImproperPriorError(
+            f"site '{improper[0].name}' ({improper[0].distribution}) has an improper prior and "
+            "the model has no observed site, so the measure is infinite. Give the site a proper "
+            "prior, or pass the observations."
+        )
+    _check_observed(trace, data, observed, allow_broadcast)
+    return tuple(latents)
+
+
+def _abstract_trace(model: Callable[[Any], None], data: Any) -> dict[str, Any]:
+    """A trace whose latent values are abstract and whose data are the concrete ones."""
+    found: dict[str, Any] = {}
+
+    def run(key: Array) -> Array:
+        placed = handlers.substitute(handlers.seed(model, key), substitute_fn=init_to_uniform)
+        found.update(handlers.trace(placed).get_trace(data))
+        return key
+
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Out-of-support")
+            jax.eval_shape(run, jax.random.key(0))
+    except Exception as error:
+        raise _translated(error) from error
+    return found
+
+
+def _translated(error: Exception) -> Exception:
+    """The same failure with the site's name and a remedy; unknown errors pass unchanged."""
+    site = _site_of(error)
+    text = str(error)
+    if isinstance(error, AssertionError) and "unique names" in text:
+        return ModelError(f"{text}: two sites share a name; rename one of them.")
+    if isinstance(
+        error, jax.errors.ConcretizationTypeError | jax.errors.TracerIntegerConversionError
+    ):
+        return ModelError(
+            f"the model uses a traced array as a Python number or branch"
+            f"{f' near site {site!r}' if site else ''}: {text.splitlines()[0]}\n"
+            "Pass sizes and flags as Python int or bool arguments, and branch with jnp.where."
+        )
+    if "roadcast" in text or "ncompatible shapes" in text:
+        return ModelError(
+            f"shapes do not match at site {site!r}: {text.splitlines()[0]}\n"
+            "Compare the site's parameters with the sizes of the plates around it."
+        )
+    if isinstance(error, ValueError) and "invalid" in text and "parameter" in text:
+        return ParameterError(f"{text} Near the site after {site!r}." if site else text)
+    return error
+
+
+def _site_of(error: Exception) -> str | None:
+    """Name of the site (and its plates) that was being processed when ``error`` was raised."""
+    name = None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        msg = frame.f_locals.get("msg")
+        if isinstance(msg, dict) and "name" in msg:
+            plates = [f"{f.name} (size {f.size})" for f in msg.get("cond_indep_stack", [])]
+            name = msg["name"] + (f" in plate {', '.join(plates)}" if plates else "")
+    return name
+
+
+def _latent(name: str, site: dict[str, Any], trace: dict[str, Any]) -> Latent:
+    fn = site["fn"]
+    kind = type(_leaf(fn)).__name__
+    if fn.support.is_discrete:
+        raise DiscreteLatentError(
+            f"site '{name}' ({kind}) is discrete and not observed. Sum it out (for mixtures "
+            "dist.MixtureSameFamily, for chains the forward algorithm with numpyro.factor), or "
+            "pass its observed value."
+        )
+    if kind == "Delta":
+        raise ModelError(
+            f"site '{name}' is a Delta distribution, which has no density. Use "
+            "numpyro.deterministic."
+        )
+    masked = type(fn).__name__ == "MaskedDistribution"
+    half = name.removesuffix("_unobserved")
+    imputed = masked and half != name and f"{half}_observed" in trace
+    improper = ""
+    if masked and not imputed:
+        improper = "a mask handler switches its prior off"
+    else:
+        try:
+            jax.eval_shape(fn.sample, jax.random.key(0))
+        except NotImplementedError:
+            improper = "it cannot be drawn from"
+    try:
+        transform = biject_to(fn.support)
+    except NotImplementedError:
+        raise ModelError(
+            f"site '{name}' ({kind}) has support {fn.support}, which has no bijection to "
+            "unconstrained coordinates."
+        ) from None
+    shape = tuple(transform.inverse_shape(jnp.shape(site["value"])))
+    scale = site["scale"]
+    scaled = scale is not None and not (isinstance(scale, int | float) and scale == 1)
+    return Latent(name, kind, shape, improper, scaled, imputed)
+
+
+def _leaf(fn: Any) -> Any:
+    """The distribution under Independent, Expanded and Masked wrappers."""
+    while type(fn).__name__ in ("Independent", "ExpandedDistribution", "MaskedDistribution"):
+        fn = fn.base_dist
+    return fn
+
+
+def _check_observed(
+    trace: dict[str, Any],
+    data: Any,
+    observed: Callable[[Any], dict[str, Array]],
+    allow_broadcast: bool,
+) -> None:
+    sites = {
+        name: site
+        for name, site in trace.items()
+        if site["type"] == "sample"
+        and site["is_observed"]
+        and type(_leaf(site["fn"])).__name__ != "Unit"
+    }
+    for name, site in sites.items():
+        _check_shape(name, site, allow_broadcast)
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(data)):
+        return  # inside someone's jit there are no values to look at
+    values = {name: site["value"] for name, site in sites.items()}
+    if any(isinstance(value, jax.core.Tracer) for value in values.values()):
+        values |= jax.jit(observed)(data)
+    for name, site in sites.items():
+        _check_values(name, site["fn"], np.asarray(values[name]))
+
+
+def _check_shape(name: str, site: dict[str, Any], allow_broadcast: bool) -> None:
+    shape, expected = jnp.shape(site["value"]), tuple(site["fn"].shape())
+    if shape == expected:
+        return
+    plates = ", ".join(f"'{f.name}' of size {f.size}" for f in site["cond_indep_stack"])
+    where = f" (inside plate {plates})" if plates else ""
+    try:
+        joint = np.broadcast_shapes(shape, expected)
+    except ValueError:
+        raise ObservationError(
+            f"site '{name}'{where}: the observed value has shape {shape}, its distribution "
+            f"{expected}. Make the data and the plate or the parameters the same length."
+        ) from None
+    if joint != shape and not allow_broadcast:
+        raise ObservationError(
+            f"site '{name}'{where}: an observed value of shape {shape} against a distribution of "
+            f"shape {expected} would broadcast to {joint} and count data more than once. Reshape "
+            "one of them, or pass allow_broadcast=True if that is meant."
+        )
+
+
+def _check_values(name: str, fn: Any, value: np.ndarray) -> None:
+    mask = np.ones(value.shape, bool)
+    if type(fn).__name__ == "MaskedDistribution":
+        if isinstance(fn._mask, jax.core.Tracer):
+            return
+        event = value.ndim - len(fn.batch_shape)
+        own = np.asarray(fn._mask)
+        mask = np.broadcast_to(own.reshape(own.shape + (1,) * max(event, 0)), value.shape)
+    if value.dtype.kind in "fc":
+        _refuse(
+            name,
+            value,
+            np.isnan(value) & mask,
+            "NaN",
+            (
+                "Leave them out, or keep them with numpyro.sample(..., obs_mask=~isnan(y)), which "
+                "infers the missing values."
+            ),
+        )
+    support = fn.support
+    if support.is_discrete and value.dtype.kind == "f":
+        _refuse(
+            name,
+            value,
+            (value % 1 != 0) & mask,
+            "not an integer",
+            (
+                f"{type(_leaf(fn)).__name__} is a distribution of counts; round the data or use a "
+                "continuous distribution."
+            ),
+        )
+    inside = _inside(support, value)
+    if inside is not None:
+        outside = ~np.broadcast_to(
+            inside.reshape(inside.shape + (1,) * (value.ndim - inside.ndim)), value.shape
+        )
+        _refuse(
+            name,
+            value,
+            outside & mask,
+            f"outside the support ({support})",
+            (
+                f"Choose a distribution whose support holds the data instead of "
+                f"{type(_leaf(fn)).__name__}, or correct the data."
+            ),
+        )
+
+
+def _refuse(name: str, value: np.ndarray, bad: np.ndarray, what: str, remedy: str) -> None:
+    if bad.any():
+        where = [tuple(int(i) for i in index) for index in np.argwhere(bad)[:3]]
+        shown = ", ".join(f"{value[i]} at {list(i)}" for i in where)
+        raise ObservationError(
+            f"site '{name}': {int(bad.sum())} of {bad.size} observed values are {what} "
+            f"(first: {shown}). {remedy}"
+        )
+
+
+def _inside(support: Any, value: np.ndarray) -> np.ndarray | None:
+    """Support check on the host; None where the bounds are not known before sampling."""
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(support)):
+        return None
+    try:
+        inside = np.asarray(support(value))
+    except (NotImplementedError, TypeError, jax.errors.TracerArrayConversionError):
+        return None
+    return inside
+
+
+_CHEAP = tuple(
+    type(c)
+    for c in (
+        constraints.positive,
+        constraints.nonnegative,
+        constraints.unit_interval,
+        constraints.softplus_positive,
+        constraints.nonnegative_integer,
+        constraints.positive_integer,
+    )
+) + (
+    constraints.greater_than,
+    constraints.greater_than_eq,
+    constraints.less_than,
+    constraints.less_than_eq,
+    constraints.interval,
+    constraints.open_interval,
+)
+
+
+def parameter_violations(fn: Any) -> dict[str, Array]:
+    """Per distribution parameter with a simple bound: whether any entry breaks it."""
+    while "base_dist" in vars(fn):
+        fn = fn.base_dist
+    report = {}
+    for name, constraint in type(fn).arg_constraints.items():
+        if isinstance(constraint, _CHEAP) and vars(fn).get(name) is not None:
+            value = vars(fn)[name]
+            report[name] = jnp.any(~jnp.asarray(constraint(value)))
+    return report

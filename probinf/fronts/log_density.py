@@ -1,0 +1,161 @@
+"""from_log_density and from_log_likelihood: a function of the parameters becomes a Program."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpyro
+from jaxtyping import Array
+from numpyro.distributions import Distribution
+
+from probinf.errors import ImproperPriorError, ModelError
+from probinf.fronts.numpyro import from_numpyro
+from probinf.program import Data, Key, Position, Program, Score
+
+Parameters = Any
+"""What the user's function takes: a dict by site name, or one array for a single prior."""
+
+_SINGLE = "x"
+
+
+def _as_dict(prior: Distribution | dict[str, Distribution]) -> dict[str, Distribution]:
+    return {_SINGLE: prior} if isinstance(prior, Distribution) else dict(prior)
+
+
+@dataclasses.dataclass(frozen=True)
+class _PriorTimes:
+    """The NumPyro model ``prior * exp(fn)``, or ``exp(fn)`` written over the prior as base."""
+
+    fn: Callable[..., Array]
+    single: bool
+    is_density: bool
+
+    def __call__(self, prior: dict[str, Distribution], args: tuple[Any, ...]) -> None:
+        values = {name: numpyro.sample(name, d) for name, d in prior.items()}
+        log_value = self.fn(values[_SINGLE] if self.single else values, *args)
+        if self.is_density:
+            log_value = log_value - sum(
+                jnp.sum(d.log_prob(values[name])) for name, d in prior.items()
+            )
+        numpyro.factor("log_density" if self.is_density else "log_likelihood", log_value)
+
+
+def from_log_likelihood(
+    log_likelihood: Callable[..., Array],
+    prior: Distribution | dict[str, Distribution],
+    *args: Any,
+) -> Program:
+    """The measure ``prior * exp(log_likelihood)``.
+
+    Args:
+        log_likelihood: ``(parameters, *args) -> scalar``, a module-level function;
+            ``parameters`` is a dict by name, or one array when ``prior`` is one distribution.
+        prior: NumPyro distributions by parameter name, or a single one.
+        *args: data for ``log_likelihood``; arrays are dynamic.
+
+    Raises:
+        ModelError: the function does not return a scalar.
+    """
+    _check_scalar("from_log_likelihood", log_likelihood, prior, args)
+    single = isinstance(prior, Distribution)
+    return from_numpyro(_PriorTimes(log_likelihood, single, False), _as_dict(prior), args)
+
+
+@dataclasses.dataclass(frozen=True)
+class _FlatScore:
+    fn: Callable[..., Array]
+
+    def __call__(self, x: Position, data: Data) -> Score:
+        return Score(jnp.zeros((), float), jnp.asarray(self.fn(x, *data[1]), float))
+
+
+@dataclasses.dataclass(frozen=True)
+class _NoDraw:
+    def __call__(self, key: Key, data: Data) -> Position:
+        raise ImproperPriorError(
+            "from_log_density was called without base=, so there is nothing to draw from and no "
+            "evidence. Pass base= (NumPyro distributions over the same parameters), or use an "
+            "MCMC method such as NUTS."
+        )
+
+
+def _initial(key: Key, data: Data) -> Position:
+    """The given starting point with unit normal noise."""
+    leaves, treedef = jax.tree.flatten(data[0])
+    keys = jax.random.split(key, max(len(leaves), 1))
+    noisy = [v + jax.random.normal(k, v.shape, v.dtype) for v, k in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(treedef, noisy)
+
+
+def _identity(x: Position, data: Data) -> dict[str, Array]:
+    return x if isinstance(x, dict) else {_SINGLE: x}
+
+
+def from_log_density(
+    log_density: Callable[..., Array],
+    *args: Any,
+    base: Distribution | dict[str, Distribution] | None = None,
+    initial: Any = None,
+) -> Program:
+    """The measure with density ``exp(log_density)``, with respect to Lebesgue measure.
+
+    With ``base`` the same measure is written as base times weight, which every engine can
+    use; its evidence is the integral of ``exp(log_density)`` over the base's support.
+    Without it only MCMC can, on all of R^d.
+
+    Args:
+        log_density: ``(parameters, *args) -> scalar``, a module-level function.
+        *args: data for ``log_density``; arrays are dynamic.
+        base: NumPyro distributions whose support holds the measure's; parameters are then a
+            dict by name, or one array for a single distribution.
+        initial: without ``base``, a dict of arrays (or one array) near the target; it fixes
+            the shapes, and chains start around it.
+
+    Raises:
+        ModelError: neither ``base`` nor ``initial`` is given, or the function does not
+            return a scalar.
+    """
+    if base is not None:
+        _check_scalar("from_log_density", log_density, base, args)
+        single = isinstance(base, Distribution)
+        return from_numpyro(_PriorTimes(log_density, single, True), _as_dict(base), args)
+    if initial is None:
+        raise ModelError(
+            "from_log_density: pass base= (distributions over the parameters) or initial= (an "
+            "array or dict of arrays near the target), so that the shapes are known."
+        )
+    initial = jax.tree.map(lambda v: jnp.asarray(v, float), initial)
+    _require_scalar("from_log_density", jax.eval_shape(log_density, initial, *args))
+    return Program(
+        draw=_NoDraw(),
+        start=_initial,
+        score=_FlatScore(log_density),
+        constrain=_identity,
+        data=(initial, jax.tree.map(jnp.asarray, args)),
+    )
+
+
+def _check_scalar(
+    name: str, fn: Callable[..., Array], prior: Distribution | dict[str, Distribution], args: Any
+) -> None:
+    def values(d: Distribution) -> Array:
+        return jnp.zeros(d.shape())
+
+    shaped = (
+        values(prior)
+        if isinstance(prior, Distribution)
+        else {k: values(d) for k, d in prior.items()}
+    )
+    _require_scalar(name, jax.eval_shape(lambda v: fn(v, *args), shaped))
+
+
+def _require_scalar(name: str, out: Any) -> None:
+    if getattr(out, "shape", None) != ():
+        raise ModelError(
+            f"{name}: the function must return a scalar log density, got "
+            f"{getattr(out, 'shape', type(out).__name__)}. Sum over the data."
+        )

@@ -1,0 +1,326 @@
+"""from_numpyro: a NumPyro model and its data become a Program."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+from numpyro import handlers
+from numpyro.distributions import biject_to
+from numpyro.infer import util as numpyro_util
+
+from probinf.errors import ImproperPriorError, ModelError
+from probinf.fronts.discovery import Latent, discover, parameter_violations
+from probinf.program import Data, Key, Observations, Position, Program, Score
+
+
+class NumpyroData(NamedTuple):
+    """The dynamic part of a NumPyro program.
+
+    Attributes:
+        arguments: the array leaves of the model's arguments.
+        replaced: observed values that take the place of the ones in the model, by site.
+    """
+
+    arguments: tuple[Array, ...]
+    replaced: dict[str, Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A NumPyro model with the static part of its arguments; compared by value.
+
+    Attributes:
+        fn: the model.
+        treedef: structure of ``(args, kwargs)``.
+        static: the leaves that are not arrays, None where an array belongs.
+        latents: what is known of each latent site.
+    """
+
+    fn: Callable[..., Any]
+    treedef: Any
+    static: tuple[Any, ...]
+    latents: tuple[Latent, ...] = ()
+
+    def __call__(self, data: NumpyroData) -> None:
+        """Run the model; to be called under handlers."""
+        arrays = iter(data.arguments)
+        leaves = [next(arrays) if leaf is _ARRAY else leaf for leaf in self.static]
+        args, kwargs = jax.tree.unflatten(self.treedef, leaves)
+        if data.replaced:
+            handlers.condition(self.fn, data.replaced)(*args, **kwargs)
+        else:
+            self.fn(*args, **kwargs)
+
+    def trace(self, data: NumpyroData, x: Position = None, key: Key | None = None) -> dict:
+        """One trace: latents at ``x`` where given, drawn with ``key`` where not."""
+        return handlers.trace(self.bound(x, key)).get_trace(data)
+
+    def bound(self, x: Position = None, key: Key | None = None) -> Callable[[NumpyroData], None]:
+        """The model under handlers that give values to its latents."""
+        model = self if key is None else handlers.seed(self, key)
+        if x is None:
+            return model
+        # the sites' Jacobians come back as factor sites, one per latent
+        return handlers.substitute(
+            model, substitute_fn=partial(numpyro_util._unconstrain_reparam, x)
+        )
+
+
+class _ArraySlot:
+    """Marks where an array belongs among the static leaves."""
+
+    def __repr__(self) -> str:
+        return "<array>"
+
+
+_ARRAY = _ArraySlot()
+
+
+def _log_prob(site: dict[str, Any]) -> Array:
+    """Log probability of one site with its scale, as NumPyro counts it."""
+    fn, value, scale = site["fn"], site["value"], site["scale"]
+    log_prob = fn.log_prob(value)
+    return log_prob if scale is None else scale * log_prob
+
+
+def _unwrapped(site: dict[str, Any]) -> Array:
+    """Log probability without scale and mask."""
+    fn = site["fn"]
+    while type(fn).__name__ == "MaskedDistribution":
+        fn = fn.base_dist
+    return jnp.sum(fn.log_prob(site["value"]))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Evaluate:
+    """Shared by score and pointwise: one trace, split into base terms and weight terms."""
+
+    model: Model
+
+    def terms(self, x: Position, data: Data) -> tuple[Array, dict[str, Array]]:
+        trace = self.model.trace(data, x)
+        log_base: Any = 0.0
+        weights: dict[str, Array] = {}
+        prior_sites = set()
+        for latent in self.model.latents:
+            names = [n for n in trace if n == latent.name or latent.owns_log_det(n)]
+            prior_sites.update(names)
+            counted = sum(jnp.sum(_log_prob(trace[n])) for n in names)
+            if latent.proper and (latent.scaled or latent.masked):
+                # the base stays a normalised prior; what a scale handler adds is a weight,
+                # and the masked half of an obs_mask site keeps its proper prior
+                base = sum(_unwrapped(trace[n]) for n in names)
+                if latent.scaled:
+                    weights[f"{latent.name}_scale"] = counted - base
+            else:
+                base = counted
+            log_base = log_base + base
+        for name, site in trace.items():
+            if site["type"] == "sample" and site["is_observed"] and name not in prior_sites:
+                weights[name] = jnp.asarray(_log_prob(site))
+        return jnp.asarray(log_base, float), weights
+
+
+@dataclasses.dataclass(frozen=True)
+class _NumpyroScore(_Evaluate):
+    def __call__(self, x: Position, data: Data) -> Score:
+        log_base, weights = self.terms(x, data)
+        total = sum((jnp.sum(w) for w in weights.values()), start=jnp.zeros((), float))
+        return Score(log_base, total)
+
+
+@dataclasses.dataclass(frozen=True)
+class _NumpyroPointwise(_Evaluate):
+    def __call__(self, x: Position, data: Data) -> dict[str, Array]:
+        return self.terms(x, data)[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class _NumpyroDraw:
+    model: Model
+
+    def __call__(self, key: Key, data: Data) -> Position:
+        for latent in self.model.latents:
+            if not latent.proper:
+                raise ImproperPriorError(
+                    f"site '{latent.name}' ({latent.distribution}) has no normalised prior "
+                    f"({latent.improper}), so this program has no draws and no evidence. Give "
+                    "the site a proper prior (for instance dist.Normal(0, 10)), or use an MCMC "
+                    "method such as NUTS."
+                )
+        trace = self.model.trace(data, key=key)
+        return {
+            latent.name: biject_to(trace[latent.name]["fn"].support).inv(
+                trace[latent.name]["value"]
+            )
+            for latent in self.model.latents
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class _NumpyroStart:
+    """Uniform(-2, 2) on every unconstrained coordinate, as in Stan."""
+
+    model: Model
+
+    def __call__(self, key: Key, data: Data) -> Position:
+        latents = self.model.latents
+        keys = jax.random.split(key, len(latents))
+        return {
+            latent.name: jax.random.uniform(k, latent.shape, minval=-2.0, maxval=2.0)
+            for latent, k in zip(latents, keys, strict=True)
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class _NumpyroConstrain:
+    model: Model
+
+    def __call__(self, x: Position, data: Data) -> dict[str, Array]:
+        trace = self.model.trace(data, x)
+        latents = {latent.name for latent in self.model.latents}
+        return {
+            name: site["value"]
+            for name, site in trace.items()
+            if name in latents or site["type"] == "deterministic"
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class _NumpyroSimulate:
+    model: Model
+
+    def __call__(self, key: Key, x: Position, data: Data) -> dict[str, Array]:
+        trace = handlers.trace(handlers.uncondition(self.model.bound(x, key))).get_trace(data)
+        return {
+            name: site["value"]
+            for name, site in trace.items()
+            if site["type"] == "sample"
+            and site["infer"].get("was_observed", False)
+            and not _is_factor(site)
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class _GetObserved:
+    model: Model
+
+    def __call__(self, data: Data) -> dict[str, Array]:
+        trace = self.model.trace(data, key=jax.random.key(0))
+        return {
+            name: jnp.asarray(site["value"])
+            for name, site in trace.items()
+            if site["type"] == "sample" and site["is_observed"] and not _is_factor(site)
+        }
+
+
+def _set_observed(data: NumpyroData, values: dict[str, Array]) -> NumpyroData:
+    replaced = {name: jnp.asarray(value) for name, value in values.items()}
+    return data._replace(replaced={**data.replaced, **replaced})
+
+
+@dataclasses.dataclass(frozen=True)
+class _NumpyroSites:
+    model: Model
+
+    def __call__(self, x: Position, data: Data) -> dict[str, dict[str, Any]]:
+        report = {}
+        for name, site in self.model.trace(data, x).items():
+            jacobian = any(latent.owns_log_det(name) for latent in self.model.latents)
+            if site["type"] == "sample" and not jacobian:
+                report[name] = {
+                    "log_prob": jnp.sum(_log_prob(site)),
+                    "invalid": parameter_violations(site["fn"]),
+                    "outside": jnp.any(~site["fn"].support(site["value"]))
+                    if site["is_observed"] and not _is_factor(site)
+                    else jnp.asarray(False),
+                }
+        return report
+
+
+def _is_factor(site: dict[str, Any]) -> bool:
+    fn = site["fn"]
+    while hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    return type(fn).__name__ == "Unit"
+
+
+def _split(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, tuple, tuple]:
+    """Arrays are dynamic; everything else (sizes, flags, names) is static, by value."""
+    leaves, treedef = jax.tree.flatten((args, kwargs))
+    arrays, static = [], []
+    for leaf in leaves:
+        if isinstance(leaf, np.integer | np.bool_):
+            leaf = leaf.item()
+        if isinstance(leaf, np.ndarray | jax.Array | np.floating):
+            if isinstance(leaf, np.ndarray) and leaf.dtype.kind not in "biufc":
+                raise ModelError(
+                    f"a model argument is an array of dtype {leaf.dtype}; pass numbers "
+                    "(category codes instead of strings, for instance)."
+                )
+            arrays.append(leaf)
+            static.append(_ARRAY)
+        else:
+            try:
+                hash(leaf)
+            except TypeError:
+                raise ModelError(
+                    f"a model argument of type {type(leaf).__name__} is neither an array nor "
+                    "hashable; pass its numbers as NumPy arrays (for a data frame: "
+                    "frame['column'].to_numpy())."
+                ) from None
+            static.append(leaf)
+    return treedef, tuple(static), tuple(arrays)
+
+
+def from_numpyro(
+    model: Callable[..., Any], *args: Any, allow_broadcast: bool = False, **kwargs: Any
+) -> Program:
+    """The posterior of a NumPyro model given its data, split into prior and likelihood.
+
+    Latent sites with their Jacobians form the base; observed sites and ``numpyro.factor``
+    form the weight. Plates, deterministic sites, masks, scales, dependent supports,
+    simplexes, Cholesky factors and ordered vectors are understood. Arrays among the
+    arguments are dynamic (new data of the same shape compile nothing); all other arguments
+    (sizes, flags, names) are static.
+
+    Args:
+        model: a module-level function of NumPyro primitives.
+        *args: the model's positional arguments.
+        allow_broadcast: accept observed values whose shape differs from their
+            distribution's but broadcasts against it.
+        **kwargs: the model's keyword arguments, observations included.
+
+    Returns:
+        A Program on a dict of unconstrained arrays by site name.
+
+    Raises:
+        ObservationError: an observed value is NaN, out of support or misshapen.
+        DiscreteLatentError: a latent site is discrete.
+        ParameterError: a distribution has constant parameters outside their domain.
+        ImproperPriorError: a prior is improper and there is no likelihood.
+        ModelError: the structure is not supported; the message names the site.
+    """
+    treedef, static, arrays = _split(args, kwargs)
+    bare = Model(model, treedef, static)
+    data = NumpyroData(arrays, {})
+    latents = discover(bare, data, _GetObserved(bare), allow_broadcast=allow_broadcast)
+    full = dataclasses.replace(bare, latents=latents)
+    return Program(
+        draw=_NumpyroDraw(full),
+        start=_NumpyroStart(full),
+        score=_NumpyroScore(full),
+        constrain=_NumpyroConstrain(full),
+        simulate=_NumpyroSimulate(full),
+        pointwise=_NumpyroPointwise(full),
+        observations=Observations(_GetObserved(full), _set_observed),
+        sites=_NumpyroSites(full),
+        data=jax.tree.map(jnp.asarray, data),
+    )

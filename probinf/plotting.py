@@ -1,0 +1,66 @@
+"""Pictures of posteriors: handed over to ArviZ and matplotlib."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from probinf.posterior import Posterior
+
+_KINDS = {
+    "trace": "plot_trace",
+    "rank": "plot_rank",
+    "forest": "plot_forest",
+    "pair": "plot_pair",
+    "dist": "plot_dist",
+}
+
+
+def plot(posterior: Posterior, kind: str, names: list[str] | None = None, **options: Any) -> Any:
+    """See :meth:`probinf.Posterior.plot`."""
+    if kind not in _KINDS:
+        raise ValueError(f"plot: kind must be one of {sorted(_KINDS)}, got {kind!r}.")
+    try:
+        import arviz_plots
+    except ImportError:
+        raise ImportError("plot needs ArviZ: pip install 'probinf[plot]'.") from None
+    options.setdefault("backend", "matplotlib")
+    return getattr(arviz_plots, _KINDS[kind])(posterior.to_datatree(), var_names=names, **options)
+
+
+def compare_plot(posteriors: dict[str, Posterior], names: list[str], *, columns: int = 4) -> Any:
+    """Marginals of several posteriors of one program on top of each other.
+
+    Args:
+        posteriors: by label.
+        names: scalar names as in ``summary()``, ``"theta[0]"`` for entries of arrays.
+        columns: panels per row.
+
+    Returns:
+        A matplotlib figure.
+    """
+    import matplotlib.pyplot as plt
+
+    from probinf.diagnostics.weighted import weights_of
+    from probinf.summary import scalars
+
+    rows = -(-len(names) // columns)
+    columns = min(columns, len(names))
+    figure, axes = plt.subplots(rows, columns, figsize=(3 * columns, 2.2 * rows), squeeze=False)
+    for axis in axes.ravel()[len(names) :]:
+        axis.set_visible(False)
+    for label, posterior in posteriors.items():
+        found, values = scalars(posterior.draws)
+        weights = weights_of(posterior.log_weights.ravel())
+        for axis, name in zip(axes.ravel(), names, strict=False):
+            column = values[:, :, found.index(name)].ravel()
+            low, high = np.quantile(column, [0.002, 0.998])
+            bins = np.linspace(low, high, 40)
+            axis.hist(column, bins, weights=weights, density=True, histtype="step", label=label)
+            axis.set_title(name)
+            axis.set_yticks([])
+    axes[0, 0].legend(frameon=False)
+    figure.tight_layout()
+    return figure

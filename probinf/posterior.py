@@ -1,0 +1,266 @@
+"""Posterior: weighted draws, evidence, statistics and provenance; the one result type."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from probinf.coordinates import Layout, Mixed, flatten, restored, vector_of
+from probinf.diagnose import Diagnosis, diagnose
+from probinf.errors import EvidenceError, StructureError
+from probinf.estimate import Estimate
+from probinf.program import Key, Program
+from probinf.resampling import systematic
+from probinf.summary import Summary, summarise
+
+if TYPE_CHECKING:
+    import xarray
+
+    from probinf.run import Run
+
+_BATCH = 2048
+
+
+@dataclasses.dataclass(frozen=True)
+class Posterior:
+    """What an engine found out about a program.
+
+    Attributes:
+        draws: by site, (chain, draw, ...) in the user's coordinates, deterministic sites
+            included. Chains are islands for SMC.
+        log_weights: (chain, draw), float64; zero for MCMC.
+        stats: by name, (chain, draw) statistics of the sampler.
+        history: by name, (chain, stage) records of engines that move in stages, NaN-padded.
+        clusters: (chain, draw) labels; draws are independent only between labels. None for
+            Markov chains.
+        unconstrained: (chain, draw, d) flat positions, in the order of the program's sites.
+        keys: key data of random-key coordinates, (chain, draw, ...) each.
+        evidence: the log evidence, or None with the reason in ``no_evidence``.
+        no_evidence: why there is no evidence.
+        provenance: settings, key, versions, seconds.
+        program: the program; None after loading without it.
+    """
+
+    draws: dict[str, np.ndarray]
+    log_weights: np.ndarray
+    stats: dict[str, np.ndarray]
+    history: dict[str, np.ndarray]
+    unconstrained: np.ndarray
+    provenance: dict[str, Any]
+    clusters: np.ndarray | None = None
+    keys: tuple[np.ndarray, ...] = ()
+    evidence: Estimate | None = None
+    no_evidence: str = ""
+    program: Program | None = None
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the draws mean nothing without their weights."""
+        return self.clusters is not None
+
+    @property
+    def log_evidence(self) -> Estimate:
+        """Log of the program's total mass, with its standard error.
+
+        Raises:
+            EvidenceError: this engine does not estimate it.
+        """
+        if self.evidence is None:
+            raise EvidenceError(self.no_evidence)
+        return self.evidence
+
+    @cached_property
+    def _summary(self) -> Summary:
+        return summarise(self.draws, self.log_weights, self.clusters)
+
+    def summary(self) -> Summary:
+        """Mean, sd, quantiles, Monte Carlo errors and effective sizes per scalar.
+
+        Weights are respected; R-hat is given for Markov chains.
+        """
+        return self._summary
+
+    def diagnose(self) -> Diagnosis:
+        """What is wrong, where, and what to do about it."""
+        return diagnose(self)
+
+    def resampled(self, key: int | Key = 0) -> Posterior:
+        """An equally weighted view: systematic resampling of all draws by their weights.
+
+        Markov chains are returned as they are.
+        """
+        if not self.weighted:
+            return self
+        chains, draws = self.log_weights.shape
+        w = self.log_weights.ravel()
+        with jax.enable_x64(True):
+            weights = jnp.asarray(np.exp(w - w.max()) / np.exp(w - w.max()).sum())
+            index = np.asarray(systematic(as_key(key), weights))
+        # spread copies of one draw over the chains
+        index = index[np.random.default_rng(0).permutation(index.size)]
+
+        def take(value: np.ndarray) -> np.ndarray:
+            flat = value.reshape(-1, *value.shape[2:])[index]
+            return flat.reshape(chains, draws, *value.shape[2:])
+
+        return dataclasses.replace(
+            self,
+            draws={name: take(value) for name, value in self.draws.items()},
+            stats={name: take(value) for name, value in self.stats.items()},
+            unconstrained=take(self.unconstrained),
+            keys=tuple(take(k) for k in self.keys),
+            log_weights=np.zeros_like(self.log_weights),
+            clusters=None if self.clusters is None else take(self.clusters),
+        )
+
+    def predict(self, *, key: int | Key, program: Program | None = None) -> dict[str, np.ndarray]:
+        """Posterior predictive draws of every observed site, (chain, draw, ...).
+
+        Weighted draws are resampled first, so the result is equally weighted.
+
+        Args:
+            key: random key or seed.
+            program: the same model with other data (new covariates, say); by default the
+                program of the fit.
+
+        Raises:
+            StructureError: there is no program, or it cannot simulate.
+        """
+        program = self.program if program is None else program
+        if program is None:
+            raise StructureError(
+                "predict: this posterior was loaded without its program; pass program=, or load "
+                "with pi.load(path, program=program)."
+            )
+        if program.simulate is None:
+            raise StructureError("predict: the program has no simulator of its observations.")
+        flat, _ = flatten(program)
+        view = self.resampled(key)
+        keys = jax.random.split(as_key(key), self.log_weights.size)
+        return _by_row(_simulate, flat, (keys, view._rows()), self.log_weights.shape)
+
+    def _rows(self) -> Any:
+        """Flat positions with one leading axis."""
+        vectors = self.unconstrained.reshape(-1, self.unconstrained.shape[-1])
+        if not self.keys:
+            return restored(vectors)
+        return restored(Mixed(vectors, tuple(k.reshape(-1, *k.shape[2:]) for k in self.keys)))
+
+    def to_datatree(self) -> xarray.DataTree:
+        """An ``xarray.DataTree`` in the ArviZ schema; opens in ArviZ 0.23 and 1.x.
+
+        Weighted draws appear twice: resampled to equal weights in ``posterior`` (flagged
+        ``resampled``), and as they are with ``log_weight`` in ``weighted_posterior``.
+        """
+        from probinf.storage import to_datatree
+
+        return to_datatree(self)
+
+    def save(self, path: str | pathlib.Path) -> None:
+        """Write a folder with ``posterior.nc`` (netCDF, opens in ArviZ) and ``manifest.json``.
+
+        Raises:
+            FileExistsError: the folder exists and holds something else.
+        """
+        from probinf.storage import save
+
+        save(self, path)
+
+    def plot(self, kind: str = "trace", names: list[str] | None = None, **options: Any) -> Any:
+        """A picture through ArviZ: ``"trace"``, ``"rank"``, ``"forest"``, ``"pair"`` or ``"dist"``.
+
+        Args:
+            kind: which picture.
+            names: sites to show; all by default.
+            **options: passed to ArviZ.
+
+        Raises:
+            ImportError: the extra ``plot`` is not installed.
+        """
+        from probinf.plotting import plot
+
+        return plot(self, kind, names, **options)
+
+    def __repr__(self) -> str:
+        chains, draws = self.log_weights.shape
+        method = self.provenance.get("method", "?").split("(")[0]
+        evidence = "" if self.evidence is None else f", log evidence {self.evidence}"
+        sites = ", ".join(self.draws)
+        return f"Posterior({method}, {chains} x {draws} draws of {sites}{evidence})"
+
+
+def as_key(key: int | Key) -> Key:
+    """A typed JAX key from a seed, a typed key or old-style key data."""
+    if isinstance(key, int | np.integer):
+        return jax.random.key(int(key))
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return key
+    return jax.random.wrap_key_data(key)
+
+
+def _constrain(flat: Program, rows: Any) -> dict[str, jax.Array]:
+    return flat.constrain(rows[0], flat.data)
+
+
+def _simulate(flat: Program, rows: Any) -> dict[str, jax.Array]:
+    assert flat.simulate is not None
+    return flat.simulate(rows[0], rows[1], flat.data)
+
+
+@partial(jax.jit, static_argnames=("fn",))
+def _mapped(fn: Any, flat: Program, rows: Any) -> dict[str, jax.Array]:
+    return jax.vmap(partial(fn, flat))(rows)
+
+
+def _by_row(fn: Any, flat: Program, rows: Any, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+    """``fn`` on every row in batches of one compiled size, result on the host as (chain, draw)."""
+    count = jax.tree.leaves(rows)[0].shape[0]
+    size = min(_BATCH, count)
+    parts = []
+    for first in range(0, count, size):
+        start = min(first, count - size)  # the last batch overlaps instead of recompiling
+        out = _mapped(fn, flat, jax.tree.map(lambda leaf, s=start: leaf[s : s + size], rows))
+        parts.append({name: np.asarray(v)[first - start :] for name, v in out.items()})
+    joined = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+    return {name: v.reshape(*shape, *v.shape[1:]) for name, v in joined.items()}
+
+
+def assemble(
+    run: Run,
+    positions: Any,
+    *,
+    log_weights: np.ndarray | None = None,
+    stats: dict[str, np.ndarray] | None = None,
+    history: dict[str, np.ndarray] | None = None,
+    clusters: np.ndarray | None = None,
+    evidence: Estimate | None = None,
+    no_evidence: str = "",
+    provenance: dict[str, Any] | None = None,
+) -> Posterior:
+    """A Posterior from flat positions with leading axes (chain, draw)."""
+    vectors = np.asarray(vector_of(positions))
+    shape = (vectors.shape[0], vectors.shape[1])
+    rows = restored(jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), positions))
+    return Posterior(
+        draws=_by_row(_constrain, run.flat, (rows,), shape),
+        log_weights=np.zeros(shape) if log_weights is None else np.asarray(log_weights, float),
+        stats=stats or {},
+        history=history or {},
+        unconstrained=vectors,
+        keys=positions.keys if isinstance(positions, Mixed) else (),
+        clusters=clusters,
+        evidence=evidence,
+        no_evidence=no_evidence,
+        provenance={**run.provenance, **(provenance or {}), "layout": _layout_text(run.layout)},
+        program=run.program,
+    )
+
+
+def _layout_text(layout: Layout) -> str:
+    return str(layout.treedef)

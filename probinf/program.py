@@ -1,0 +1,138 @@
+"""Program: an unnormalised measure, written as a base that can be drawn from times a weight."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from probinf.errors import StructureError
+
+Key = Array
+"""A typed JAX random key, as made by ``jax.random.key``."""
+
+Position = Any
+"""A pytree of unconstrained arrays: the coordinates of one program."""
+
+Data = Any
+"""A pytree of arrays: everything about a program that may change without recompiling."""
+
+
+class Score(NamedTuple):
+    """The two log densities of a program at one position, from a single trace of the model."""
+
+    log_base: Float[Array, ""]
+    log_weight: Float[Array, ""]
+
+
+class Observations(NamedTuple):
+    """How a front reads and replaces the observed values inside ``Program.data``."""
+
+    get: Callable[[Data], dict[str, Array]]
+    set: Callable[[Data, dict[str, Array]], Data]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """One unnormalised measure, ``base(dx) * exp(log_weight(x))``.
+
+    Every callable is static and compared by value (a frozen dataclass or a module-level
+    function, never a lambda), every array lives in ``data``; a second program of the same
+    structure therefore reuses what was compiled for the first.
+
+    Attributes:
+        draw: ``(key, data) -> x``, an exact draw from the base. Raises
+            :class:`~probinf.errors.ImproperPriorError` when the base cannot be normalised.
+        start: ``(key, data) -> x``, an over-dispersed starting point for a Markov chain.
+        score: ``(x, data) -> Score``, both log densities from one trace of the model.
+        constrain: ``(x, data) -> dict``, the user's coordinates, deterministic sites included.
+        simulate: ``(key, x, data) -> dict``, observables given ``x``; None when unknown.
+        pointwise: ``(x, data) -> dict``, log likelihood per datum, summing to ``log_weight``;
+            None when unknown.
+        observations: reads and replaces the observed values in ``data``; None when unknown.
+        sites: ``(x, data) -> dict``, per-site checks for the model doctor; None when unknown.
+        data: everything dynamic: observations, covariates, network weights, path parameters.
+    """
+
+    draw: Callable[[Key, Data], Position] = dataclasses.field(metadata={"static": True})
+    start: Callable[[Key, Data], Position] = dataclasses.field(metadata={"static": True})
+    score: Callable[[Position, Data], Score] = dataclasses.field(metadata={"static": True})
+    constrain: Callable[[Position, Data], dict[str, Array]] = dataclasses.field(
+        metadata={"static": True}
+    )
+    data: Data
+    simulate: Callable[[Key, Position, Data], dict[str, Array]] | None = dataclasses.field(
+        default=None, metadata={"static": True}
+    )
+    pointwise: Callable[[Position, Data], dict[str, Array]] | None = dataclasses.field(
+        default=None, metadata={"static": True}
+    )
+    observations: Observations | None = dataclasses.field(default=None, metadata={"static": True})
+    sites: Callable[[Position, Data], dict[str, Any]] | None = dataclasses.field(
+        default=None, metadata={"static": True}
+    )
+
+    def template(self) -> Position:
+        """Shapes and dtypes of one position, without computing anything."""
+        return jax.eval_shape(self.start, jax.random.key(0), self.data)
+
+    def __repr__(self) -> str:
+        shapes = jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", self.template())
+        return f"Program({shapes})"
+
+
+def score(program: Program, x: Position) -> Score:
+    """Both log densities of ``program`` at ``x``."""
+    return program.score(x, program.data)
+
+
+def log_density(program: Program, x: Position) -> Float[Array, ""]:
+    """Log of the measure's density at ``x``; NaN and +inf count as impossible (-inf)."""
+    log_base, log_weight = program.score(x, program.data)
+    total = log_base + log_weight
+    return jnp.where(jnp.isnan(total) | jnp.isposinf(total), -jnp.inf, total)
+
+
+def condition(program: Program, observed: dict[str, Array]) -> Program:
+    """The same model with other observed values, by site name.
+
+    Raises:
+        StructureError: the program has no named observations, or a name is unknown.
+    """
+    if program.observations is None:
+        raise StructureError(
+            "condition: this program does not say where its observations live; build it with "
+            "from_numpyro, or rebuild it with the new data."
+        )
+    known = program.observations.get(program.data)
+    unknown = sorted(set(observed) - set(known))
+    if unknown:
+        raise StructureError(
+            f"condition: no observed site named {unknown}; the observed sites are {sorted(known)}."
+        )
+    for name, value in observed.items():
+        if jnp.shape(value) != jnp.shape(known[name]):
+            raise StructureError(
+                f"condition: site '{name}' holds shape {jnp.shape(known[name])}, "
+                f"got {jnp.shape(value)}."
+            )
+    return dataclasses.replace(program, data=program.observations.set(program.data, observed))
+
+
+def check_same_coordinates(p: Program, q: Program, verb: str) -> None:
+    """Raise StructureError unless both programs have the same position tree."""
+    first, second = p.template(), q.template()
+    same = jax.tree.structure(first) == jax.tree.structure(second) and all(
+        a.shape == b.shape
+        for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
+    )
+    if not same:
+        raise StructureError(
+            f"{verb}: the two programs do not share coordinates.\n  program: {p}\n  other:   {q}\n"
+            "Bring them to the same coordinates with push first."
+        )

@@ -1,0 +1,48 @@
+"""sample: one program, any engine, one result."""
+
+from __future__ import annotations
+
+from probinf.check import check as check_program
+from probinf.errors import MethodError
+from probinf.posterior import Posterior, as_key
+from probinf.program import Key, Program
+from probinf.run import Method, run
+from probinf.samplers import NUTS
+
+
+def sample(
+    program: Program,
+    method: Method | None = None,
+    *,
+    key: int | Key,
+    progress: bool = True,
+    check: bool = True,
+) -> Posterior:
+    """Run an engine on a program.
+
+    Ctrl-C ends the run after the current chunk and returns what exists.
+
+    Args:
+        program: the measure, from one of the fronts.
+        method: the engine and its options; NUTS by default.
+        key: a JAX random key, or an integer seed.
+        progress: show a progress bar in a terminal.
+        check: look for broken distributions first, at the cost of one small compilation.
+
+    Raises:
+        ModelError: the model is wrong; the message names the site and the remedy.
+        MethodError: the engine cannot serve this program.
+    """
+    method = NUTS() if method is None else method
+    if not isinstance(program, Program):
+        raise MethodError(
+            f"sample: the first argument must be a Program, got {type(program).__name__}. Make "
+            "one with pi.from_numpyro(model, data)."
+        )
+    if not isinstance(method, Method):
+        raise MethodError(
+            f"sample: method must be an engine such as pi.NUTS() or pi.SMC(), got {method!r}."
+        )
+    if check and program.sites is not None:
+        check_program(program)
+    return run(method, program, as_key(key), progress=progress)

@@ -1,0 +1,126 @@
+"""Importance sampling from the base: the simplest engine, and the exact correction."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from probinf.coordinates import Layout, storable
+from probinf.errors import MethodError
+from probinf.estimate import log_mean_exp
+from probinf.population import Population, importance, no_nan
+from probinf.posterior import Posterior, assemble
+from probinf.program import Key, Program
+from probinf.run import Method, Run, Status
+from probinf.zero import zero_likelihood
+
+_BATCH = 1000
+
+
+class BatchRecord(NamedTuple):
+    """One batch of draws."""
+
+    position: Any
+    log_weight: Float[Array, " n"]
+    nan_count: Int[Array, ""]
+
+
+@dataclasses.dataclass(frozen=True)
+class Importance(Method):
+    """Independent draws from the base, weighted by ``exp(log_weight)``.
+
+    Exact for every program whose base covers it; on ``rebase(program, q)`` it corrects the
+    approximation q. ``posterior.diagnose()`` says by Pareto k whether the weights can be
+    trusted.
+
+    Args:
+        draws: number of draws.
+
+    Raises:
+        MethodError: ``draws`` is not positive.
+    """
+
+    draws: int = 10_000
+
+    def __post_init__(self) -> None:
+        if self.draws < 1:
+            raise MethodError(f"draws must be at least 1, got {self.draws}.")
+
+    @property
+    def lanes(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def chunk(self) -> int:
+        """Batches of a thousand draws."""
+        return min(10, self._steps)
+
+    @property
+    def _size(self) -> int:
+        return min(_BATCH, self.draws)
+
+    @property
+    def _steps(self) -> int:
+        return -(-self.draws // self._size)
+
+    def validate(self, program: Program, layout: Layout) -> None:
+        """The base must be drawable."""
+        jax.eval_shape(program.draw, jax.random.key(0), program.data)
+
+    def init(self, key: Key, program: Program) -> Int[Array, ""]:
+        """No draws yet."""
+        return jnp.zeros((), int)
+
+    def step(self, key: Key, program: Program, state: Array) -> tuple[Array, BatchRecord]:
+        """One batch."""
+        keys = jax.random.split(key, self._size)
+        position = jax.vmap(program.draw, (0, None))(keys, program.data)
+        score = jax.vmap(program.score, (0, None))(position, program.data)
+        # a draw that rounded to the edge of its support has no density to speak of
+        raw = jnp.where(jnp.isfinite(score.log_base), score.log_weight, jnp.nan)
+        log_weight, lost = no_nan(raw)
+        return state + 1, BatchRecord(storable(position), log_weight, lost.astype(int))
+
+    def done(self, state: Array) -> Bool[Array, ""]:
+        """All batches drawn."""
+        return state >= self._steps
+
+    def status(self, states: Array) -> Status:
+        """Share of batches drawn."""
+        return Status(float(states.min()) / self._steps, "drawing")
+
+    def populate(self, key: Key, program: Program) -> Population:
+        """All draws at once, as a pure function of the key."""
+        return importance(key, program, self.draws)
+
+    def finish(self, run: Run) -> Posterior:
+        """All draws as one chain."""
+        record = run.records[0]
+        if record is None:
+            raise MethodError("the run was interrupted before the first draw.")
+
+        def joined(leaf: np.ndarray) -> np.ndarray:
+            return leaf.reshape(-1, *leaf.shape[2:])[None, : self.draws]
+
+        log_w = joined(record.log_weight).astype(float)
+        if not np.isfinite(log_w).any():
+            raise zero_likelihood(
+                run.flat,
+                run.layout,
+                f"the likelihood is zero or NaN at all {log_w.size} draws from the base",
+            )
+        return assemble(
+            run,
+            jax.tree.map(joined, record.position),
+            log_weights=log_w - log_w.max(),
+            stats={"log_likelihood": joined(record.log_weight)},
+            clusters=np.arange(log_w.size)[None],
+            evidence=log_mean_exp(log_w.ravel()),
+            provenance={"nan_evaluations": int(record.nan_count.sum())},
+        )

@@ -1,0 +1,119 @@
+"""Hamiltonian kernels: HMC, MALA (its one-step case) and NUTS."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from blackjax.mcmc import hmc, nuts
+from jaxtyping import Array, Float
+
+from probinf.kernel import Info, Kernel, Params, info
+from probinf.program import Key, Position, Program, log_density
+
+
+def _with_gradient(program: Program, x: Position) -> hmc.HMCState:
+    return hmc.init(x, lambda y: log_density(program, y))
+
+
+@dataclasses.dataclass(frozen=True)
+class NUTS(Kernel):
+    """No-U-turn sampler with multinomial trajectories (BlackJAX's iterative NUTS).
+
+    Args:
+        max_depth: most doublings of a trajectory.
+        target_acceptance: what step-size adaptation aims at.
+
+    Source: Hoffman & Gelman (2014); Betancourt (2017).
+    """
+
+    max_depth: int = 10
+    target_acceptance: float = 0.8  # type: ignore[assignment]
+
+    @property
+    def needs_gradient(self) -> bool:
+        """True."""
+        return True
+
+    def init(self, program: Program, x: Position) -> hmc.HMCState:
+        """Position, log density and gradient."""
+        return _with_gradient(program, x)
+
+    def step(self, key: Key, program: Program, state: Any, params: Params) -> tuple[Any, Info]:
+        """One trajectory."""
+        state, report = nuts.build_kernel()(
+            key,
+            state,
+            lambda y: log_density(program, y),
+            params.step_size,
+            params.covariance,
+            self.max_depth,
+        )
+        return state, info(
+            report.acceptance_rate,
+            report.num_integration_steps,
+            report.energy,
+            report.is_divergent,
+            report.num_trajectory_expansions,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class HMC(Kernel):
+    """Hamiltonian Monte Carlo with a fixed number of leapfrog steps and a jittered step size.
+
+    Args:
+        steps: leapfrog steps of a trajectory.
+        jitter: the step size is multiplied by U(1 - jitter, 1 + jitter) at every move, so
+            that no direction of the target can resonate with the trajectory.
+        target_acceptance: what step-size adaptation aims at.
+
+    Source: Neal (2011).
+    """
+
+    steps: int = 10
+    jitter: float = 0.3
+    target_acceptance: float = 0.8  # type: ignore[assignment]
+
+    @property
+    def needs_gradient(self) -> bool:
+        """True."""
+        return True
+
+    def init(self, program: Program, x: Position) -> hmc.HMCState:
+        """Position, log density and gradient."""
+        return _with_gradient(program, x)
+
+    def step(self, key: Key, program: Program, state: Any, params: Params) -> tuple[Any, Info]:
+        """One trajectory of ``steps`` leapfrog steps."""
+        key, jitter_key = jax.random.split(key)
+        state, report = hmc.build_kernel()(
+            key,
+            state,
+            lambda y: log_density(program, y),
+            params.step_size * self._jitter(jitter_key, params.step_size),
+            params.covariance,
+            self.steps,
+        )
+        return state, info(report.acceptance_rate, self.steps, report.energy, report.is_divergent)
+
+    def _jitter(self, key: Key, like: Float[Array, ""]) -> Float[Array, ""]:
+        if self.jitter == 0:
+            return jnp.ones((), like.dtype)
+        return jax.random.uniform(
+            key, (), like.dtype, minval=1 - self.jitter, maxval=1 + self.jitter
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class MALA(HMC):
+    """Metropolis-adjusted Langevin algorithm: HMC with one leapfrog step, preconditioned.
+
+    Source: Roberts & Tweedie (1996); the identity with one-step HMC is in Neal (2011), 5.2.
+    """
+
+    steps: int = 1
+    jitter: float = 0.0
+    target_acceptance: float = 0.574  # type: ignore[assignment]

@@ -1,0 +1,216 @@
+"""Markov chain Monte Carlo: any kernel, several chains, one warm-up."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int
+
+from probinf.coordinates import Layout, storable, vector_of
+from probinf.errors import MethodError
+from probinf.kernel import Info, Kernel
+from probinf.posterior import Posterior, assemble
+from probinf.program import Key, Program
+from probinf.run import Method, Run, Status
+from probinf.samplers import kernels
+from probinf.samplers.adaptation import Adaptation, AdaptationState
+from probinf.zero import zero_likelihood
+
+_START_TRIES = 100
+
+
+class ChainState(NamedTuple):
+    """One chain: kernel state, warm-up state, steps taken, whether a start was found."""
+
+    kernel: Any
+    adaptation: AdaptationState
+    count: Int[Array, ""]
+    started: Bool[Array, ""]
+
+
+class ChainRecord(NamedTuple):
+    """What is kept of one transition."""
+
+    position: Any
+    log_density: Array
+    step_size: Array
+    info: Info
+
+
+@dataclasses.dataclass(frozen=True)
+class MCMC(Method):
+    """Independent Markov chains with a shared recipe: warm up, then draw.
+
+    Args:
+        kernel: the Markov kernel, from ``probinf.kernels``.
+        chains: independent chains, each from its own over-dispersed start.
+        warmup: adaptive transitions per chain, discarded.
+        draws: kept transitions per chain.
+        metric: ``"diagonal"`` variances or a ``"dense"`` covariance in the kernel.
+
+    Raises:
+        MethodError: a count is not positive, or the kernel does not fit the program.
+    """
+
+    kernel: Kernel
+    chains: int = 4
+    warmup: int = 1000
+    draws: int = 1000
+    metric: Literal["diagonal", "dense"] = "diagonal"
+
+    def __post_init__(self) -> None:
+        for name in ("chains", "draws"):
+            if getattr(self, name) < 1:
+                raise MethodError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.warmup < 0:
+            raise MethodError(f"warmup must not be negative, got {self.warmup}.")
+        if self.metric not in ("diagonal", "dense"):
+            raise MethodError(f"metric must be 'diagonal' or 'dense', got {self.metric!r}.")
+
+    @property
+    def lanes(self) -> int:
+        """The chains."""
+        return self.chains
+
+    @property
+    def chunk(self) -> int:
+        """All transitions at most, 1,000 at a time."""
+        return min(1000, self.warmup + self.draws)
+
+    @property
+    def _adaptation(self) -> Adaptation:
+        return Adaptation(self.kernel, self.warmup, self.metric == "dense")
+
+    def validate(self, program: Program, layout: Layout) -> None:
+        """Gradient and slice kernels need floating-point coordinates."""
+        if layout.has_keys and not _moves_keys(self.kernel):
+            raise MethodError(
+                f"{type(self.kernel).__name__} cannot move the random-key coordinate of this "
+                "program (a simulator or particle-filter weight). Use "
+                "MCMC(kernels.RandomWalk()), SMC(kernel=kernels.RandomWalk()) or Importance()."
+            )
+
+    def init(self, key: Key, program: Program) -> ChainState:
+        """A start with finite density and gradient, out of at most 100 tries."""
+
+        def attempt(key: Key) -> tuple[Any, Bool[Array, ""]]:
+            state = self.kernel.init(program, program.start(key, program.data))
+            leaves = [leaf for leaf in jax.tree.leaves(state) if _is_float(leaf)]
+            return state, jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+
+        def search(carry: Any) -> Any:
+            tries, _, _ = carry
+            return (tries + 1, *attempt(jax.random.fold_in(key, tries)))
+
+        blank = jax.tree.map(_blank, jax.eval_shape(attempt, key)[0])
+        _, state, started = jax.lax.while_loop(
+            lambda c: ~c[2] & (c[0] < _START_TRIES),
+            search,
+            (jnp.zeros((), int), blank, jnp.asarray(False)),
+        )
+        adaptation = self._adaptation.init(vector_of(state.position))
+        return ChainState(state, adaptation, jnp.zeros((), int), started)
+
+    def step(self, key: Key, program: Program, state: ChainState) -> tuple[ChainState, ChainRecord]:
+        """One transition, adapting while warming up."""
+        kernel, info = self.kernel.step(key, program, state.kernel, state.adaptation.params)
+        adaptation = state.adaptation
+        if self.warmup:
+            adaptation = jax.lax.cond(
+                state.count < self.warmup,
+                lambda: self._adaptation.update(
+                    state.adaptation, state.count, vector_of(kernel.position), info
+                ),
+                lambda: state.adaptation,
+            )
+        record = ChainRecord(
+            storable(kernel.position), kernel.logdensity, state.adaptation.params.step_size, info
+        )
+        return ChainState(kernel, adaptation, state.count + 1, state.started), record
+
+    def done(self, state: ChainState) -> Bool[Array, ""]:
+        """All transitions taken, or no start found."""
+        return (state.count >= self.warmup + self.draws) | ~state.started
+
+    def status(self, states: ChainState) -> Status:
+        """Share of transitions taken, and the phase."""
+        count, total = int(states.count.min()), self.warmup + self.draws
+        phase = "warm-up" if count < self.warmup else "sampling"
+        size = float(np.median(states.adaptation.params.step_size))
+        return Status(count / total, f"{phase}, step size {size:.3g}")
+
+    def finish(self, run: Run) -> Posterior:
+        """Draws after the warm-up, chain by chain."""
+        if not run.states.started.all():
+            raise zero_likelihood(
+                run.flat,
+                run.layout,
+                f"no starting point with finite log density and gradient in {_START_TRIES} tries "
+                f"for chain {int(np.argmin(run.states.started))}",
+            )
+        kept = [] if run.records[0] is None else [_tail(r, self.warmup) for r in run.records]
+        if not kept or len(kept[0].log_density) == 0:
+            raise MethodError("the run was interrupted during warm-up; there are no draws yet.")
+        stacked: ChainRecord = jax.tree.map(lambda *chains: np.stack(chains), *kept)
+        stats = {
+            "log_density": stacked.log_density,
+            "acceptance": stacked.info.acceptance,
+            "evaluations": stacked.info.evaluations,
+            "step_size": stacked.step_size,
+            "energy": stacked.info.energy,
+        }
+        if self.kernel.needs_gradient:
+            stats["divergent"] = stacked.info.divergent
+        if isinstance(self.kernel, kernels.NUTS):
+            stats["depth"] = stacked.info.depth
+        warm = sum(int(r.info.evaluations[: self.warmup].sum()) for r in run.records)
+        provenance = {**run.provenance, "warmup_evaluations": warm}
+        return assemble(
+            run,
+            stacked.position,
+            stats=stats,
+            provenance=provenance,
+            no_evidence=f"{type(self).__name__} does not estimate the evidence. Use SMC or "
+            "Importance on the same program.",
+        )
+
+
+def _moves_keys(kernel: Kernel) -> bool:
+    inner = getattr(kernel, "kernel", kernel)
+    members = getattr(kernel, "kernels", (inner,))
+    return all(isinstance(k, kernels.RandomWalk) for k in members)
+
+
+def _tail(record: ChainRecord, first: int) -> ChainRecord:
+    return jax.tree.map(lambda leaf: leaf[first:], record)
+
+
+def _is_float(leaf: Array) -> bool:
+    return bool(jnp.issubdtype(leaf.dtype, jnp.floating))
+
+
+def _blank(leaf: jax.ShapeDtypeStruct) -> Array:
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jnp.broadcast_to(jax.random.key(0), leaf.shape)
+    return jnp.zeros(leaf.shape, leaf.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class NUTS(MCMC):
+    """No-U-turn sampler: the default engine.
+
+    Args:
+        kernel: options of the trajectory, ``kernels.NUTS(max_depth=, target_acceptance=)``.
+        chains: independent chains, each from its own over-dispersed start.
+        warmup: adaptive transitions per chain, discarded.
+        draws: kept transitions per chain.
+        metric: ``"diagonal"`` variances or a ``"dense"`` covariance.
+
+    Source: Hoffman & Gelman (2014); Betancourt (2017).
+    """
+
+    kernel: Kernel = kernels.NUTS()

@@ -1,0 +1,417 @@
+"""Sequential Monte Carlo: a population moves from the base to the program by tempering."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from probinf.coordinates import Layout, storable, vector_of
+from probinf.errors import MethodError
+from probinf.estimate import Estimate, log_mean_exp
+from probinf.kernel import Kernel, Params
+from probinf.paths import temper
+from probinf.population import (
+    Population,
+    conditional_ess,
+    effective_sample_size,
+    no_nan,
+    normalise,
+    resample_if,
+    reweight,
+)
+from probinf.posterior import Posterior, assemble
+from probinf.program import Key, Program
+from probinf.resampling import Resampler, systematic
+from probinf.run import Method, Run, Status, advance_lane, start_lane
+from probinf.samplers import kernels
+from probinf.zero import zero_likelihood
+import itertools
+
+_MAX_STAGES = 500
+_MIXED = 0.2  # largest |correlation| with the start at which a sweep of moves may stop
+
+
+class Particle(NamedTuple):
+    """What travels together when a population is resampled."""
+
+    position: Any
+    log_likelihood: Float[Array, " n"]
+    eve: Int[Array, " n"]
+
+
+class IslandState(NamedTuple):
+    """One island: its population, temperature, kernel tuning and counts."""
+
+    particles: Particle
+    log_w: Float[Array, " n"]
+    log_z: Float[Array, ""]
+    beta: Float[Array, ""]
+    params: Params
+    stage: Int[Array, ""]
+    resamplings: Int[Array, ""]
+    dead: Bool[Array, ""]
+
+
+class StageRecord(NamedTuple):
+    """What is kept of one stage."""
+
+    beta: Float[Array, ""]
+    ess: Float[Array, ""]
+    log_increment: Float[Array, ""]
+    acceptance: Float[Array, ""]
+    moves: Int[Array, ""]
+    evaluations: Int[Array, ""]
+    step_size: Float[Array, ""]
+    nan_count: Int[Array, ""]
+
+
+@dataclasses.dataclass(frozen=True)
+class SMC(Method):
+    """Tempered sequential Monte Carlo: posterior and evidence, for any kernel and any base.
+
+    Args:
+        particles: particles per island.
+        islands: independent populations; their spread gives the evidence its error.
+        kernel: moves the particles; by default HMC, or a random walk where a coordinate is
+            a random key. It is retuned at every stage from the particles.
+        temperatures: a fixed schedule from 0 to 1 (both included), or None to choose the
+            next temperature by the conditional effective sample size.
+        target_ess: with adaptive temperatures, the conditional ESS of a stage, as a share
+            of the particles.
+        moves: kernel transitions per stage, or None to move until no coordinate's
+            correlation with its start exceeds 0.2.
+        max_moves: most transitions per stage when ``moves`` is None.
+        resample_below: resample when the ESS falls below this share of the particles.
+        resampler: from ``probinf.resampling``.
+        tune: retune the kernel's covariance and step size from the particles; False keeps a
+            unit covariance and the kernel's first step size.
+
+    Raises:
+        MethodError: an option is out of range.
+
+    Source: Del Moral, Doucet & Jasra (2006); adaptive schedule of Zhou, Johansen & Aston
+    (2016). With fixed ``temperatures`` and ``moves`` and without ``tune`` the evidence is
+    exactly unbiased; each thing chosen from the particles adds a bias of order 1 / particles.
+    """
+
+    particles: int = 1000
+    islands: int = 4
+    kernel: Kernel | None = None
+    temperatures: tuple[float, ...] | None = None
+    target_ess: float = 0.9
+    moves: int | None = None
+    max_moves: int = 40
+    resample_below: float = 0.5
+    resampler: Resampler = systematic
+    tune: bool = True
+
+    def __post_init__(self) -> None:
+        if self.particles < 4:
+            raise MethodError(f"particles must be at least 4, got {self.particles}.")
+        if self.islands < 1:
+            raise MethodError(f"islands must be at least 1, got {self.islands}.")
+        if not 0 < self.target_ess < 1:
+            raise MethodError(f"target_ess must lie in (0, 1), got {self.target_ess}.")
+        if not 0 <= self.resample_below <= 1:
+            raise MethodError(f"resample_below must lie in [0, 1], got {self.resample_below}.")
+        if self.moves is not None and self.moves < 1:
+            raise MethodError(f"moves must be at least 1, got {self.moves}.")
+        if self.temperatures is not None:
+            t = tuple(float(v) for v in self.temperatures)
+            if (
+                len(t) < 2
+                or t[0] != 0
+                or t[-1] != 1
+                or any(a >= b for a, b in itertools.pairwise(t))
+            ):
+                raise MethodError(
+                    f"temperatures must increase from 0 to 1, both included, got {t}."
+                )
+            object.__setattr__(self, "temperatures", t)
+
+    @property
+    def lanes(self) -> int:
+        """The islands."""
+        return self.islands
+
+    @property
+    def chunk(self) -> int:
+        """Stages between two looks from the host."""
+        return 64
+
+    def validate(self, program: Program, layout: Layout) -> None:
+        """The base must be drawable, and the kernel fit the coordinates."""
+        jax.eval_shape(program.draw, jax.random.key(0), program.data)
+        if layout.has_keys and self.kernel is not None and self.kernel.needs_gradient:
+            raise MethodError(
+                f"{type(self.kernel).__name__} needs gradients, but this program has a "
+                "random-key coordinate. Leave kernel=None or use kernels.RandomWalk()."
+            )
+
+    def _kernel(self, position: Any) -> Kernel:
+        if self.kernel is not None:
+            return self.kernel
+        return kernels.HMC(steps=5) if isinstance(position, jax.Array) else kernels.RandomWalk()
+
+    def init(self, key: Key, program: Program) -> IslandState:
+        """Draws from the base."""
+        n = self.particles
+        position = jax.vmap(program.draw, (0, None))(jax.random.split(key, n), program.data)
+        score = jax.vmap(program.score, (0, None))(position, program.data)
+        usable = jnp.isfinite(score.log_base)
+        log_likelihood, _ = no_nan(jnp.where(usable, score.log_weight, jnp.nan))
+        vector = vector_of(position)
+        d = vector.shape[1]
+        dense = n > 4 * d
+        unit = jnp.eye(d, dtype=vector.dtype) if dense else jnp.ones((d,), vector.dtype)
+        step = self._kernel(position).first_step_size(d)
+        log_w = jnp.full((n,), -jnp.log(n), log_likelihood.dtype)
+        return IslandState(
+            Particle(position, log_likelihood, jnp.arange(n)),
+            log_w,
+            jnp.zeros((), log_w.dtype),
+            jnp.zeros((), log_w.dtype),
+            Params(jnp.asarray(step, vector.dtype), jnp.zeros((d,), vector.dtype), unit),
+            jnp.zeros((), int),
+            jnp.zeros((), int),
+            jnp.all(jnp.isneginf(log_likelihood)),
+        )
+
+    def step(
+        self, key: Key, program: Program, state: IslandState
+    ) -> tuple[IslandState, StageRecord]:
+        """Reweight to the next temperature, resample if needed, move."""
+        n = self.particles
+        resample_key, move_key = jax.random.split(key)
+        beta = self._next_beta(state)
+        log_likelihood = state.particles.log_likelihood
+        increment = jnp.where(
+            jnp.isneginf(log_likelihood), -jnp.inf, (beta - state.beta) * log_likelihood
+        )
+        weighted = reweight(Population(state.particles, state.log_w, state.log_z), increment)
+        ess = effective_sample_size(weighted.log_w)
+        params = state.params
+        if self.tune:
+            vectors = vector_of(state.particles.position)
+            params = self._retuned(params, vectors, weighted.log_w)
+        # particles of weight zero must not be moved from: resample whenever there are any
+        needed = (ess < self.resample_below * n) | jnp.any(jnp.isneginf(weighted.log_w))
+        population = resample_if(resample_key, weighted, self.resampler, needed)
+        moved, params, report = self._move(
+            move_key, temper(program, beta), population.x.position, params
+        )
+        acceptance, moves, evaluations = report
+        score = jax.vmap(program.score, (0, None))(moved, program.data)
+        fresh, _ = no_nan(score.log_weight)
+        nan_count = jnp.sum(jnp.isnan(score.log_weight)).astype(int)
+        record = StageRecord(
+            beta,
+            ess,
+            weighted.log_z - state.log_z,
+            acceptance,
+            moves,
+            evaluations + n,
+            params.step_size,
+            nan_count,
+        )
+        return (
+            IslandState(
+                Particle(moved, fresh, population.x.eve),
+                population.log_w,
+                weighted.log_z,
+                beta,
+                params,
+                state.stage + 1,
+                state.resamplings + needed,
+                state.dead | jnp.isneginf(weighted.log_z),
+            ),
+            record,
+        )
+
+    def _next_beta(self, state: IslandState) -> Float[Array, ""]:
+        if self.temperatures is not None:
+            schedule = jnp.asarray(self.temperatures, state.beta.dtype)
+            return schedule[jnp.minimum(state.stage + 1, len(self.temperatures) - 1)]
+        return next_temperature(
+            state.beta, state.particles.log_likelihood, state.log_w, self.target_ess
+        )
+
+    def _retuned(
+        self, params: Params, vectors: Float[Array, "n d"], log_w: Float[Array, " n"]
+    ) -> Params:
+        """Mean and covariance of the weighted particles; the step size carries over."""
+        w = jnp.exp(normalise(log_w))
+        mean = w @ vectors
+        centred = jnp.where(w[:, None] > 0, vectors - mean, 0.0)
+        count = effective_sample_size(log_w)
+        d = vectors.shape[1]
+        variances = w @ centred**2 + 1e-10
+        if params.covariance.ndim == 1:
+            return Params(params.step_size, mean, variances)
+        # shrink correlations a little, so that few effective particles stay invertible
+        share = count / (count + d)
+        covariance = share * (centred.T * w) @ centred + (1 - share) * jnp.diag(variances)
+        return Params(params.step_size, mean, covariance + 1e-6 * jnp.diag(variances))
+
+    def _move(
+        self, key: Key, program: Program, position: Any, params: Params
+    ) -> tuple[Any, Params, tuple[Array, Array, Array]]:
+        kernel = self._kernel(position)
+        start = vector_of(position)
+        state = jax.vmap(lambda x: kernel.init(program, x))(position)
+
+        def sweep(carry: Any) -> Any:
+            moves, state, params, accepted, spent, _ = carry
+            keys = jax.random.split(jax.random.fold_in(key, moves), self.particles)
+            state, info = jax.vmap(lambda k, s: kernel.step(k, program, s, params))(keys, state)
+            acceptance = info.acceptance.mean()
+            if self.tune and kernel.target_acceptance is not None:
+                gain = jnp.exp(acceptance - kernel.target_acceptance)
+                params = params._replace(
+                    step_size=params.step_size * gain.astype(params.step_size.dtype)
+                )
+            mixed = _correlation(start, vector_of(state.position)) < _MIXED
+            spent = spent + info.evaluations.sum()
+            return moves + 1, state, params, accepted + acceptance, spent, mixed
+
+        def wanted(carry: Any) -> Bool[Array, ""]:
+            moves, mixed = carry[0], carry[-1]
+            if self.moves is not None:
+                return moves < self.moves
+            return (moves < self.max_moves) & ~mixed
+
+        zero = jnp.zeros((), int)
+        first = (zero, state, params, jnp.zeros((), float), zero, jnp.asarray(False))
+        moves, state, params, accepted, spent, _ = jax.lax.while_loop(wanted, sweep, first)
+        return state.position, params, (accepted / moves, moves, spent)
+
+    def done(self, state: IslandState) -> Bool[Array, ""]:
+        """At temperature one, or nothing left alive."""
+        return (state.beta >= 1) | state.dead | (state.stage >= _MAX_STAGES)
+
+    def status(self, states: IslandState) -> Status:
+        """The lowest inverse temperature."""
+        beta, stage = float(states.beta.min()), int(states.stage.max())
+        return Status(beta, f"stage {stage}, inverse temperature {beta:.3g}")
+
+    def populate(self, key: Key, program: Program) -> Population:
+        """One island from the base to the program, as a pure function of the key."""
+        lane = start_lane(self, program, key)
+        lane, _, _ = advance_lane(self, program, lane, _MAX_STAGES, 1)
+        state = lane.state
+        return Population(state.particles.position, state.log_w, state.log_z)
+
+    def finish(self, run: Run) -> Posterior:
+        """All islands, each weighted by its evidence."""
+        states: IslandState = run.states
+        if states.dead.all():
+            raise zero_likelihood(
+                run.flat,
+                run.layout,
+                f"the likelihood is zero or NaN at all {self.islands * self.particles} particles",
+            )
+        if (states.beta < 1).any() and not run.provenance["interrupted"] and not states.dead.any():
+            raise MethodError(
+                f"temperature one was not reached in {_MAX_STAGES} stages. Lower target_ess or "
+                "use more particles."
+            )
+        if run.provenance["interrupted"] and (states.beta < 1).any():
+            raise MethodError("the run was interrupted before temperature one was reached.")
+        # increments are summed in float64, so that a large offset costs no precision
+        log_z = np.array([np.sum(r.log_increment, dtype=float) for r in run.records])
+        log_z = np.where(states.dead, -np.inf, log_z)
+        log_w = np.asarray(states.log_w, float)
+        log_w = log_w - np.logaddexp.reduce(log_w, axis=1, keepdims=True) + log_z[:, None]
+        eves = states.particles.eve + self.particles * np.arange(self.islands)[:, None]
+        history = {
+            name: _padded([getattr(r, name) for r in run.records]) for name in StageRecord._fields
+        }
+        nan_count = int(np.nansum(history.pop("nan_count")))
+        return assemble(
+            run,
+            jax.tree.map(np.asarray, _host_positions(states.particles.position)),
+            log_weights=log_w - log_w.max(),
+            stats={"log_likelihood": states.particles.log_likelihood},
+            history=history,
+            clusters=eves,
+            evidence=_evidence(log_z, log_w, states),
+            provenance={"nan_evaluations": nan_count},
+        )
+
+
+def next_temperature(
+    beta: Float[Array, ""],
+    log_likelihood: Float[Array, " n"],
+    log_w: Float[Array, " n"],
+    target: float,
+) -> Float[Array, ""]:
+    """The largest next inverse temperature whose conditional ESS is ``target`` of N.
+
+    The conditional ESS falls in the increment, so bisection (on the logarithm, since
+    likelihoods come in every scale) finds it. Where too many particles have likelihood
+    zero no increment reaches the target: the smallest positive one then removes them.
+    """
+    n = log_w.shape[0]
+    rest = 1 - beta
+    tiny = jnp.finfo(log_w.dtype).tiny
+
+    def share(delta: Float[Array, ""]) -> Float[Array, ""]:
+        impossible = jnp.isneginf(log_likelihood)
+        return conditional_ess(log_w, jnp.where(impossible, -jnp.inf, delta * log_likelihood)) / n
+
+    def halve(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bracket
+        middle = 0.5 * (low + high)
+        enough = share(jnp.exp(middle)) >= target
+        return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
+
+    bracket = (jnp.log(tiny), jnp.log(rest))
+    low, _ = jax.lax.fori_loop(0, 60, halve, bracket)
+    delta = jnp.where(share(rest) >= target, rest, jnp.exp(low))
+    delta = jnp.where(share(tiny) < target, tiny, delta)
+    return jnp.where(delta >= rest, 1.0, beta + delta).astype(beta.dtype)
+
+
+def _correlation(before: Float[Array, "n d"], after: Float[Array, "n d"]) -> Float[Array, ""]:
+    """Largest absolute correlation, over coordinates, between two stages of the particles."""
+    a, b = before - before.mean(axis=0), after - after.mean(axis=0)
+    power = jnp.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
+    return jnp.max(jnp.abs((a * b).sum(axis=0)) / jnp.where(power > 0, power, 1.0))
+
+
+def _host_positions(position: Any) -> Any:
+    return position if isinstance(position, np.ndarray) else storable(position)
+
+
+def _padded(rows: list[np.ndarray]) -> np.ndarray:
+    longest = max(len(r) for r in rows)
+    out = np.full((len(rows), longest), np.nan)
+    for k, row in enumerate(rows):
+        out[k, : len(row)] = row
+    return out
+
+
+def _evidence(log_z: np.ndarray, log_w: np.ndarray, states: IslandState) -> Estimate:
+    """Mean of the islands' evidences; the error pools their spread with their genealogies.
+
+    Source of the genealogical variance: Lee & Whiteley (2018), eq. 10.
+    """
+    islands, n = log_w.shape
+    spread = log_mean_exp(log_z)
+    ancestral = []
+    for k in range(islands):
+        w = np.exp(log_w[k] - np.logaddexp.reduce(log_w[k]))
+        shares = np.bincount(states.particles.eve[k], weights=w, minlength=n)
+        growth = (n / (n - 1)) ** (int(states.resamplings[k]) + 1)
+        ancestral.append(1 - growth * (1 - np.sum(shares**2)))
+    genealogy = max(float(np.mean(ancestral)), 0.0) / islands
+    if islands == 1:
+        return Estimate(spread.value, float(np.sqrt(genealogy)))
+    degrees = islands - 1
+    pooled = (degrees * spread.error**2 + degrees * genealogy) / (2 * degrees)
+    return Estimate(spread.value, float(np.sqrt(pooled)))

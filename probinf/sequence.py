@@ -1,0 +1,166 @@
+"""Sequence: a measure that grows step by step; ``marginal`` turns its evidence into a weight."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from probinf.errors import StructureError
+from probinf.paths import nest
+from probinf.population import (
+    Population,
+    effective_sample_size,
+    no_nan,
+    resample_if,
+    reweight,
+)
+from probinf.program import Data, Key, Position, Program, Score
+from probinf.resampling import Resampler, systematic
+
+State = Any
+"""A pytree of arrays: one particle of a sequence."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Sequence:
+    """A state-space model (or token model) as a weighted sequential simulation.
+
+    Attributes:
+        start: ``(key, data) -> (state, log_w)``, the first state and its weight.
+        extend: ``(key, state, input, data) -> (state, log_w)``, one more step.
+        inputs: per step after the first (observations, covariates), leading axis time.
+        data: everything else that is dynamic.
+    """
+
+    start: Callable[[Key, Data], tuple[State, Array]] = dataclasses.field(metadata={"static": True})
+    extend: Callable[[Key, State, Any, Data], tuple[State, Array]] = dataclasses.field(
+        metadata={"static": True}
+    )
+    inputs: Any
+    data: Data = ()
+
+
+def particle_filter(
+    key: Key,
+    sequence: Sequence,
+    particles: int,
+    *,
+    resample_below: float = 0.5,
+    resampler: Resampler = systematic,
+) -> Population:
+    """Particle filter: a population over final states whose ``log_z`` is the log likelihood.
+
+    ``exp(log_z)`` is unbiased for the sequence's total mass.
+
+    Args:
+        key: random key.
+        sequence: the model.
+        particles: N.
+        resample_below: resample when the ESS falls below this share of N.
+        resampler: from ``probinf.resampling``.
+
+    Source: Gordon, Salmond & Smith (1993); unbiasedness: Del Moral (2004), theorem 7.4.2.
+    """
+    n = particles
+    first, rest = jax.random.split(key)
+    state, log_w = jax.vmap(sequence.start, (0, None))(jax.random.split(first, n), sequence.data)
+    equal = jnp.full((n,), -jnp.log(n), log_w.dtype)
+    population = reweight(Population(state, equal, jnp.zeros((), log_w.dtype)), no_nan(log_w)[0])
+
+    def advance(population: Population, step: tuple[Key, Any]) -> tuple[Population, None]:
+        key, value = step
+        resample_key, move_key = jax.random.split(key)
+        needed = effective_sample_size(population.log_w) < resample_below * n
+        population = resample_if(resample_key, population, resampler, needed)
+        keys = jax.random.split(move_key, n)
+        state, log_w = jax.vmap(sequence.extend, (0, 0, None, None))(
+            keys, population.x, value, sequence.data
+        )
+        return reweight(population._replace(x=state), no_nan(log_w)[0]), None
+
+    steps = jax.tree.leaves(sequence.inputs)[0].shape[0]
+    keys = jax.random.split(rest, steps)
+    return jax.lax.scan(advance, population, (keys, sequence.inputs))[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class _MarginalDraw:
+    draw: Callable[[Key, Data], Position]
+
+    def __call__(self, key: Key, data: Data) -> tuple[Position, Key]:
+        first, second = jax.random.split(key)
+        return self.draw(first, data[0]), second
+
+
+@dataclasses.dataclass(frozen=True)
+class _MarginalScore:
+    score: Callable[[Position, Data], Score]
+    constrain: Callable[[Position, Data], dict[str, Array]]
+    start: Callable[..., Any]
+    extend: Callable[..., Any]
+    particles: int
+
+    def __call__(self, x: tuple[Position, Key], data: Data) -> Score:
+        theta, key = x
+        prior, (inputs, fixed) = data
+        parameters = self.constrain(theta, prior)
+        sequence = Sequence(self.start, self.extend, inputs, (parameters, fixed))
+        log_base, log_weight = self.score(theta, prior)
+        estimate = particle_filter(key, sequence, self.particles).log_z
+        return Score(log_base, log_weight + estimate)
+
+
+@dataclasses.dataclass(frozen=True)
+class _OnTheta:
+    fn: Callable[..., Any]
+
+    def __call__(self, *args: Any) -> Any:
+        *head, x, data = args
+        return self.fn(*head, x[0], data[0])
+
+
+def marginal(prior: Program, sequence: Sequence, particles: int) -> Program:
+    """The measure of the parameters with the states summed out by a particle filter.
+
+    The filter's random key becomes a coordinate, so its noisy likelihood is a deterministic
+    weight on ``(theta, key)`` whose average over the key is exact: plain Metropolis on this
+    program is particle marginal Metropolis-Hastings, plain SMC is SMC squared.
+
+    Args:
+        prior: the parameters' program.
+        sequence: its callables receive ``(parameters, sequence.data)`` as data, where
+            ``parameters`` is the dict of the prior's constrained sites.
+        particles: particles of each filter.
+
+    Raises:
+        StructureError: the callables do not return a state and a scalar weight.
+
+    Source: Andrieu & Roberts (2009); Andrieu, Doucet & Holenstein (2010), section 2.4.2.
+    """
+    program = nest(
+        prior,
+        (sequence.inputs, sequence.data),
+        draw=_MarginalDraw(prior.draw),
+        start=_MarginalDraw(prior.start),
+        score=_MarginalScore(
+            prior.score, prior.constrain, sequence.start, sequence.extend, particles
+        ),
+        constrain=_OnTheta(prior.constrain),
+        simulate=None,
+        pointwise=None,
+        sites=None,
+        observations=None,
+    )
+    out = jax.eval_shape(program.score, program.template(), program.data)
+    if out.log_weight.shape != ():
+        raise StructureError(
+            "marginal: start and extend must return (state, scalar log weight) for one particle; "
+            f"the summed weight has shape {out.log_weight.shape}."
+        )
+    return program

@@ -1,0 +1,147 @@
+"""Summary: one row per scalar, weights respected, readable by a person."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from probinf.diagnostics import (
+    cluster_error,
+    ess_bulk,
+    ess_mean,
+    ess_tail,
+    rhat,
+    weighted_quantile,
+)
+from probinf.diagnostics.weighted import weights_of
+
+
+class Summary:
+    """A table of posterior summaries; ``summary["tau"]["mean"]``, or print it.
+
+    Columns: ``mean``, ``sd``, ``q5``, ``q50``, ``q95``, ``mcse`` (standard error of the mean);
+    then ``ess_bulk``, ``ess_tail``, ``r_hat`` for Markov chains, ``ess`` for weighted draws
+    (sd² / mcse², so that it counts ancestry as well as weights).
+    """
+
+    def __init__(self, columns: dict[str, np.ndarray], names: list[str]) -> None:
+        self._columns = columns
+        self._names = names
+        self._row = {name: i for i, name in enumerate(names)}
+
+    @property
+    def names(self) -> list[str]:
+        """Scalar names, ``theta[0]`` for the entries of arrays."""
+        return list(self._names)
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """Each column as an array over scalars."""
+        return dict(self._columns)
+
+    def __getitem__(self, name: str) -> dict[str, float]:
+        row = self._row[name]
+        return {column: float(values[row]) for column, values in self._columns.items()}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def to_dataframe(self) -> Any:
+        """The table as a pandas DataFrame."""
+        import pandas
+
+        return pandas.DataFrame(self._columns, index=self._names)
+
+    def __str__(self) -> str:
+        header = ["", *self._columns]
+        rows = [
+            [name, *(_shown(c, v[i]) for c, v in self._columns.items())]
+            for i, name in enumerate(self._names)
+        ]
+        widths = [max(len(r[j]) for r in [header, *rows]) for j in range(len(header))]
+        lines = [
+            "  ".join(
+                cell.ljust(w) if j == 0 else cell.rjust(w)
+                for j, (cell, w) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in [header, *rows]
+        ]
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def _shown(column: str, value: float) -> str:
+    if column.startswith("ess"):
+        return f"{value:.0f}"
+    if column == "r_hat":
+        return f"{value:.3f}"
+    return f"{value:.3g}" if abs(value) < 1e-2 and value != 0 else f"{value:.3f}"
+
+
+def scalars(draws: dict[str, np.ndarray]) -> tuple[list[str], np.ndarray]:
+    """Names of all scalars and their draws, (chain, draw, scalar)."""
+    names, parts = [], []
+    for site, value in draws.items():
+        shape = value.shape[2:]
+        if shape:
+            for index in itertools.product(*(range(n) for n in shape)):
+                names.append(f"{site}[{','.join(map(str, index))}]")
+        else:
+            names.append(site)
+        parts.append(np.asarray(value, float).reshape(*value.shape[:2], -1))
+    return names, np.concatenate(parts, axis=2)
+
+
+def summarise(
+    draws: dict[str, np.ndarray], log_weights: np.ndarray, clusters: np.ndarray | None
+) -> Summary:
+    """The table; ``clusters`` is None for Markov chains (equal weights)."""
+    names, values = scalars(draws)
+    if clusters is None:
+        return Summary(_chains(values), names)
+    return Summary(_weighted(values, log_weights, clusters), names)
+
+
+def _chains(values: np.ndarray) -> dict[str, np.ndarray]:
+    pooled = values.reshape(-1, values.shape[2])
+    q5, q50, q95 = np.quantile(pooled, [0.05, 0.5, 0.95], axis=0)
+    sd = pooled.std(axis=0, ddof=1)
+    enough = values.shape[1] >= 8
+    blank = np.full(values.shape[2], np.nan)
+    return {
+        "mean": pooled.mean(axis=0),
+        "sd": sd,
+        "q5": q5,
+        "q50": q50,
+        "q95": q95,
+        "mcse": sd / np.sqrt(ess_mean(values)) if enough else blank,
+        "ess_bulk": ess_bulk(values) if enough else blank,
+        "ess_tail": ess_tail(values) if enough else blank,
+        "r_hat": rhat(values) if enough else blank,
+    }
+
+
+def _weighted(
+    values: np.ndarray, log_weights: np.ndarray, clusters: np.ndarray
+) -> dict[str, np.ndarray]:
+    pooled = values.reshape(-1, values.shape[2])
+    w = weights_of(log_weights.ravel())
+    mean = w @ pooled
+    sd = np.sqrt(w @ (pooled - mean) ** 2)
+    mcse = cluster_error(pooled, w, clusters.ravel())
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ess = np.where(sd > 0, sd**2 / mcse**2, np.nan)
+    quantiles = {
+        f"q{round(100 * q)}": np.array(
+            [weighted_quantile(pooled[:, j], w, q) for j in range(pooled.shape[1])]
+        )
+        for q in (0.05, 0.5, 0.95)
+    }
+    return {"mean": mean, "sd": sd, **quantiles, "mcse": mcse, "ess": ess}

@@ -1,0 +1,50 @@
+"""Why is the density zero everywhere? Names the sites, for the error message."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+
+from probinf.coordinates import Layout
+from probinf.errors import ZeroLikelihoodError
+from probinf.program import Program
+
+
+def zero_likelihood(flat: Program, layout: Layout, happened: str) -> ZeroLikelihoodError:
+    """The error to raise, with every site whose log probability was never finite."""
+    message = f"{happened}."
+    if flat.sites is not None:
+        keys = jax.random.split(jax.random.key(0), 32)
+
+        def report(key: jax.Array) -> dict:
+            return flat.sites(flat.start(key, flat.data), flat.data)
+
+        found = jax.tree.map(np.asarray, jax.jit(jax.vmap(report))(keys))
+        dead = [name for name, site in found.items() if not np.isfinite(site["log_prob"]).any()]
+        for name in dead:
+            values = found[name]["log_prob"]
+            kind = "NaN" if np.isnan(values).all() else "-inf"
+            message += f" Site '{name}' has log probability {kind} at all 32 trial points."
+        if dead:
+            largest = max(
+                (
+                    float(np.abs(leaf).max())
+                    for leaf in jax.tree.leaves(flat.data)
+                    if leaf.size and np.issubdtype(np.asarray(leaf).dtype, np.floating)
+                ),
+                default=0.0,
+            )
+            if largest > 1e15 and layout.dtype == np.float32:
+                message += (
+                    f" The data reach {largest:.3g}, whose square overflows float32: rescale "
+                    "them, or enable float64 with jax.config.update('jax_enable_x64', True)."
+                )
+            else:
+                message += (
+                    " Check that the data lie inside the likelihood's support for plausible "
+                    "parameters, and that no distribution divides by zero or takes the log of a "
+                    "negative number."
+                )
+    else:
+        message += " Check the log density at points near the bulk of the prior."
+    return ZeroLikelihoodError(message)
