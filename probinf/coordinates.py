@@ -15,10 +15,15 @@ from probinf.program import Data, Key, Position, Program, Score
 
 
 class Mixed(NamedTuple):
-    """A position with random keys: the floating-point part as one vector, the keys as they are."""
+    """A position with random keys: the floating-point part as one vector, the keys as they are.
 
-    vector: Float[Array, " d"]
-    keys: tuple[Key, ...]
+    Attributes:
+        vector: (d,) or with leading axes.
+        keys: typed keys, or their data on the way to the host.
+    """
+
+    vector: Any
+    keys: tuple[Any, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,8 +104,8 @@ def _size(shape: tuple[int, ...]) -> int:
     return size
 
 
-def vector_of(position: Float[Array, " d"] | Mixed) -> Float[Array, " d"]:
-    """The floating-point part of a flat position."""
+def vector_of(position: Any) -> Any:
+    """The floating-point part of a flat position, or of many with leading axes."""
     return position.vector if isinstance(position, Mixed) else position
 
 
@@ -154,7 +159,7 @@ def flatten(program: Program) -> tuple[Program, Layout]:
     return flat, layout
 
 
-def storable(position: Float[Array, " d"] | Mixed) -> Any:
+def storable(position: Any) -> Any:
     """The position as plain arrays, random keys as their data."""
     if isinstance(position, Mixed):
         return Mixed(position.vector, tuple(jax.random.key_data(k) for k in position.keys))

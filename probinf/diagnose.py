@@ -141,7 +141,8 @@ def _of_weights(posterior: Posterior) -> list[Finding]:
                 "instead of Importance.",
             )
         )
-    ancestors = len(np.unique(posterior.clusters))
+    clusters = np.zeros(1) if posterior.clusters is None else posterior.clusters
+    ancestors = len(np.unique(clusters))
     if method.startswith("SMC") and ancestors < 50:
         found.append(
             Finding(

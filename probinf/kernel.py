@@ -125,7 +125,7 @@ class Cycle(Kernel):
             reports.append(report)
         if len(self.kernels) > 1:
             state = self.kernels[0].init(program, state.position)
-        total = sum(r.evaluations for r in reports)
+        total = jnp.sum(jnp.stack([r.evaluations for r in reports]))
         divergent = jnp.any(jnp.stack([r.divergent for r in reports]))
         return state, reports[0]._replace(evaluations=total, divergent=divergent)
 

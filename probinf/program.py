@@ -109,16 +109,16 @@ def condition(program: Program, observed: dict[str, Array]) -> Program:
             "condition: this program does not say where its observations live; build it with "
             "from_numpyro, or rebuild it with the new data."
         )
-    known = program.observations.get(program.data)
+    known = jax.eval_shape(program.observations.get, program.data)
     unknown = sorted(set(observed) - set(known))
     if unknown:
         raise StructureError(
             f"condition: no observed site named {unknown}; the observed sites are {sorted(known)}."
         )
     for name, value in observed.items():
-        if jnp.shape(value) != jnp.shape(known[name]):
+        if jnp.shape(value) != known[name].shape:
             raise StructureError(
-                f"condition: site '{name}' holds shape {jnp.shape(known[name])}, "
+                f"condition: site '{name}' holds shape {known[name].shape}, "
                 f"got {jnp.shape(value)}."
             )
     return dataclasses.replace(program, data=program.observations.set(program.data, observed))
@@ -127,11 +127,7 @@ def condition(program: Program, observed: dict[str, Array]) -> Program:
 def check_same_coordinates(p: Program, q: Program, verb: str) -> None:
     """Raise StructureError unless both programs have the same position tree."""
     first, second = p.template(), q.template()
-    same = jax.tree.structure(first) == jax.tree.structure(second) and all(
-        a.shape == b.shape
-        for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
-    )
-    if not same:
+    if jax.tree.map(jnp.shape, first) != jax.tree.map(jnp.shape, second):
         raise StructureError(
             f"{verb}: the two programs do not share coordinates.\n  program: {p}\n  other:   {q}\n"
             "Bring them to the same coordinates with push first."

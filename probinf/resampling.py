@@ -14,7 +14,7 @@ Resampler = Callable[[Key, Float[Array, " n"]], Int[Array, " n"]]
 """``(key, weights) -> ancestors``: N indices with ``E[count_i] = N * weights_i``."""
 
 
-def _invert(weights: Float[Array, " n"], points: Float[Array, " m"]) -> Int[Array, " m"]:
+def inverse_cdf(weights: Float[Array, " n"], points: Float[Array, " m"]) -> Int[Array, " m"]:
     """Index whose slice of the cumulative weights contains each point of [0, 1)."""
     cumulative = jnp.cumsum(weights)
     index = jnp.searchsorted(cumulative / cumulative[-1], points, side="right")
@@ -23,8 +23,8 @@ def _invert(weights: Float[Array, " n"], points: Float[Array, " m"]) -> Int[Arra
     return jnp.minimum(index, last)
 
 
-def systematic_points(u: Float[Array, ""], n: int) -> Float[Array, " n"]:
-    """The N points of systematic resampling: one uniform shared by N equal strata."""
+def strata_points(u: Float[Array, "..."], n: int) -> Float[Array, " n"]:
+    """One point in each of N equal strata of [0, 1): ``u`` is shared, or one per stratum."""
     return (jnp.arange(n) + u) / n
 
 
@@ -38,7 +38,7 @@ def systematic(key: Key, weights: Float[Array, " n"]) -> Int[Array, " n"]:
     Source: Kitagawa (1996).
     """
     n = weights.size
-    return _invert(weights, systematic_points(jax.random.uniform(key, (), weights.dtype), n))
+    return inverse_cdf(weights, strata_points(jax.random.uniform(key, (), weights.dtype), n))
 
 
 def stratified(key: Key, weights: Float[Array, " n"]) -> Int[Array, " n"]:
@@ -48,7 +48,7 @@ def stratified(key: Key, weights: Float[Array, " n"]) -> Int[Array, " n"]:
     """
     n = weights.size
     u = jax.random.uniform(key, (n,), weights.dtype)
-    return _invert(weights, (jnp.arange(n) + u) / n)
+    return inverse_cdf(weights, strata_points(u, n))
 
 
 def multinomial(key: Key, weights: Float[Array, " n"]) -> Int[Array, " n"]:
@@ -59,7 +59,7 @@ def multinomial(key: Key, weights: Float[Array, " n"]) -> Int[Array, " n"]:
     """
     n = weights.size
     spacings = jnp.cumsum(jax.random.exponential(key, (n + 1,), weights.dtype))
-    return _invert(weights, spacings[:-1] / spacings[-1])
+    return inverse_cdf(weights, spacings[:-1] / spacings[-1])
 
 
 def residual(key: Key, weights: Float[Array, " n"]) -> Int[Array, " n"]:
@@ -68,10 +68,20 @@ def residual(key: Key, weights: Float[Array, " n"]) -> Int[Array, " n"]:
     Source: Liu & Chen (1998).
     """
     n = weights.size
-    copies = jnp.floor(n * weights)
-    remainder = n * weights - copies
+    copies, rest = residual_parts(weights)
     certain = jnp.searchsorted(jnp.cumsum(copies), jnp.arange(n) + 0.5)
+    drawn = inverse_cdf(rest, jax.random.uniform(key, (n,), weights.dtype))
+    return jnp.where(jnp.arange(n) < copies.sum(), jnp.minimum(certain, n - 1), drawn)
+
+
+def residual_parts(
+    weights: Float[Array, " n"],
+) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+    """Copies that residual resampling makes for certain, and the weights of the random rest."""
+    scaled = weights.size * weights
+    # a product that should be whole must not lose a copy to rounding
+    copies = jnp.floor(scaled * (1 + 4 * jnp.finfo(weights.dtype).eps))
+    remainder = jnp.maximum(scaled - copies, 0.0)
     # with nothing left over the random part is not used; keep its weights valid all the same
     rest = jnp.where(remainder.sum() > 0, remainder, weights)
-    drawn = _invert(rest, jax.random.uniform(key, (n,), weights.dtype))
-    return jnp.where(jnp.arange(n) < copies.sum(), jnp.minimum(certain, n - 1), drawn)
+    return copies, rest / rest.sum()

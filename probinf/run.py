@@ -102,7 +102,7 @@ class Lane(NamedTuple):
     """A lane on its way: its key, the steps taken, the method's state."""
 
     key: Key
-    index: Int[Array, ""]
+    taken: Int[Array, ""]
     state: Any
 
 
@@ -128,10 +128,10 @@ def advance_lane(
 
     def body(carry: Any) -> Any:
         taken, lane, records = carry
-        key = jax.random.fold_in(lane.key, lane.index + 1)
+        key = jax.random.fold_in(lane.key, lane.taken + 1)
         state, record = method.step(key, program, lane.state)
         records = jax.tree.map(lambda b, r: b.at[taken].set(r), records, record)
-        return taken + 1, Lane(lane.key, lane.index + 1, state), records
+        return taken + 1, Lane(lane.key, lane.taken + 1, state), records
 
     taken, lane, records = jax.lax.while_loop(running, body, (jnp.zeros((), int), lane, records))
     return lane, records, taken

@@ -13,11 +13,12 @@ from probinf.program import Program
 def zero_likelihood(flat: Program, layout: Layout, happened: str) -> ZeroLikelihoodError:
     """The error to raise, with every site whose log probability was never finite."""
     message = f"{happened}."
-    if flat.sites is not None:
+    sites = flat.sites
+    if sites is not None:
         keys = jax.random.split(jax.random.key(0), 32)
 
         def report(key: jax.Array) -> dict:
-            return flat.sites(flat.start(key, flat.data), flat.data)
+            return sites(flat.start(key, flat.data), flat.data)
 
         found = jax.tree.map(np.asarray, jax.jit(jax.vmap(report))(keys))
         dead = [name for name, site in found.items() if not np.isfinite(site["log_prob"]).any()]

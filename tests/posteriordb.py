@@ -440,3 +440,71 @@ def _others(folder: Path | str) -> list[Case]:
 def cases(folder: Path | str) -> list[Case]:
     """Collect all sixteen posteriors, their data read from `folder`."""
     return _regressions(folder) + _others(folder)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How far a posterior is from its reference.
+
+    Attributes:
+        name: of the case.
+        largest_z: largest |mean - reference| in combined Monte Carlo errors.
+        sd_off: largest relative difference of a standard deviation.
+        worst: the scalars of these two.
+        smallest_ess: of any scalar.
+        largest_rhat: of any scalar; NaN for weighted draws.
+        divergent: share of divergent transitions; NaN for weighted draws.
+        seconds: compile and run time together.
+    """
+
+    name: str
+    largest_z: float
+    sd_off: float
+    worst: tuple[str, str]
+    smallest_ess: float
+    largest_rhat: float
+    divergent: float
+    seconds: float
+
+
+def accuracy(folder: Path | str, case: Case, method: Any) -> Accuracy:
+    """Fit `case` by `method` and compare means and sds of every scalar with the reference."""
+    import probinf as pi
+    from probinf.summary import summarise
+
+    program = pi.from_numpyro(case.model, **case.kwargs)
+    posterior = pi.sample(program, method, key=1, progress=False)
+    scalars = case.extract(posterior.draws)
+    summary = summarise(scalars, posterior.log_weights, posterior.clusters)
+    reference = load_reference(folder, case.name)
+    names = list(reference)
+    column = {c: np.array([summary[n][c] for n in names]) for c in summary.columns}
+    mean, sd, error = (
+        np.array([reference[n][k] for n in names]) for k in ("mean", "sd", "mcse_mean")
+    )
+    z = np.abs(column["mean"] - mean) / np.hypot(error, column["mcse"])
+    off = np.abs(column["sd"] / sd - 1)
+    ess = column["ess"] if posterior.weighted else column["ess_bulk"]
+    divergent = posterior.stats.get("divergent")
+    return Accuracy(
+        case.name,
+        float(z.max()),
+        float(off.max()),
+        (names[int(z.argmax())], names[int(off.argmax())]),
+        float(ess.min()),
+        float("nan") if posterior.weighted else float(column["r_hat"].max()),
+        float("nan") if divergent is None else float(divergent.mean()),
+        posterior.provenance["compile_seconds"] + posterior.provenance["run_seconds"],
+    )
+
+
+def engines(case: Case) -> dict[str, Any]:
+    """The engines that serve a case, by name, with the options of the figures."""
+    import probinf as pi
+
+    found: dict[str, Any] = {"NUTS": pi.NUTS()}
+    if case.name == "gp_pois_regr-gp_pois_regr":
+        found["NUTS"] = pi.NUTS(kernel=pi.kernels.NUTS(target_acceptance=0.95))
+    if case.proper:
+        found["SMC"] = pi.SMC(particles=2000)
+    return found

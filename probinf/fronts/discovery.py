@@ -50,31 +50,23 @@ class Latent:
         """Whether the prior is normalised and can be drawn from."""
         return not self.improper
 
-    def owns_log_det(self, factor: str) -> bool:
-        """Whether ``factor`` is the site in which NumPyro keeps this site's Jacobian.
-
-        A scope handler puts its prefix before the factor's name once more.
-        """
-        name = f"_{self.name}_log_det"
-        return factor == name or factor.endswith(f"/{name}")
-
 
 def discover(
     model: Callable[[Any], None],
     data: Any,
-    observed: Callable[[Any], dict[str, Array]],
+    observed: Callable[[tuple[Latent, ...]], Callable[[Any], dict[str, Array]]],
     *,
     allow_broadcast: bool,
 ) -> tuple[Latent, ...]:
-    """Latent sites of ``model`` at ``data``; raises on everything that cannot be served."""
-    trace = _abstract_trace(model, data)
-    latents: list[Latent] = []
+    """Latent sites of ``model`` at ``data``; raises on everything that cannot be served.
+
+    ``observed`` makes a reader of the observed values, once the latents are known.
+    """
+    trace, latents = _abstract_trace(model, data)
     likelihood = []
     for name, site in trace.items():
         if site["type"] == "sample" and site["is_observed"]:
             likelihood.append(name)
-        elif site["type"] == "sample":
-            latents.append(_latent(name, site, trace))
         elif site["type"] == "plate" and site["args"][1] not in (None, site["args"][0]):
             raise ModelError(
                 f"plate '{name}' subsamples {site['args'][1]} of {site['args'][0]} data; a "
@@ -103,26 +95,37 @@ def discover(
             "the model has no observed site, so the measure is infinite. Give the site a proper "
             "prior, or pass the observations."
         )
-    _check_observed(trace, data, observed, allow_broadcast)
+    _check_observed(trace, data, observed(tuple(latents)), allow_broadcast)
     return tuple(latents)
 
 
-def _abstract_trace(model: Callable[[Any], None], data: Any) -> dict[str, Any]:
-    """A trace whose latent values are abstract and whose data are the concrete ones."""
+def _abstract_trace(
+    model: Callable[[Any], None], data: Any
+) -> tuple[dict[str, Any], list[Latent]]:
+    """A trace whose latent values are abstract and whose data are the concrete ones.
+
+    Latents are looked at inside, where a support may be computed from an abstract value.
+    """
     found: dict[str, Any] = {}
+    latents: list[Latent] = []
 
     def run(key: Array) -> Array:
         placed = handlers.substitute(handlers.seed(model, key), substitute_fn=init_to_uniform)
         found.update(handlers.trace(placed).get_trace(data))
+        for name, site in found.items():
+            if site["type"] == "sample" and not site["is_observed"]:
+                latents.append(_latent(name, site, found))
         return key
 
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Out-of-support")
             jax.eval_shape(run, jax.random.key(0))
+    except ModelError:
+        raise
     except Exception as error:
         raise _translated(error) from error
-    return found
+    return found, latents
 
 
 def _translated(error: Exception) -> Exception:
@@ -131,9 +134,8 @@ def _translated(error: Exception) -> Exception:
     text = str(error)
     if isinstance(error, AssertionError) and "unique names" in text:
         return ModelError(f"{text}: two sites share a name; rename one of them.")
-    if isinstance(
-        error, jax.errors.ConcretizationTypeError | jax.errors.TracerIntegerConversionError
-    ):
+    traced = jax.errors.ConcretizationTypeError | jax.errors.TracerIntegerConversionError
+    if isinstance(error, traced):
         return ModelError(
             f"the model uses a traced array as a Python number or branch"
             f"{f' near site {site!r}' if site else ''}: {text.splitlines()[0]}\n"
@@ -298,13 +300,13 @@ def _check_values(name: str, fn: Any, value: np.ndarray) -> None:
         )
 
 
-def _refuse(name: str, value: np.ndarray, bad: np.ndarray, what: str, remedy: str) -> None:
+def _refuse(name: str, value: np.ndarray, bad: np.ndarray | np.bool_, what: str, rest: str) -> None:
     if bad.any():
         where = [tuple(int(i) for i in index) for index in np.argwhere(bad)[:3]]
-        shown = ", ".join(f"{value[i]} at {list(i)}" for i in where)
+        shown = ", ".join(f"{value[i]} at {list(i)}" if i else f"{value}" for i in where)
         raise ObservationError(
             f"site '{name}': {int(bad.sum())} of {bad.size} observed values are {what} "
-            f"(first: {shown}). {remedy}"
+            f"(first: {shown}). {rest}"
         )
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 from numpyro import handlers
+from numpyro.contrib.control_flow.scan import scan_wrapper
 from numpyro.distributions import biject_to
 from numpyro.infer import util as numpyro_util
 
@@ -67,10 +68,22 @@ class Model:
         model = self if key is None else handlers.seed(self, key)
         if x is None:
             return model
-        # the sites' Jacobians come back as factor sites, one per latent
-        return handlers.substitute(
-            model, substitute_fn=partial(numpyro_util._unconstrain_reparam, x)
-        )
+        return handlers.substitute(model, substitute_fn=partial(_into_support, x))
+
+
+_JACOBIAN_OF = "probinf_jacobian_of"
+
+
+def _into_support(x: Position, site: dict[str, Any]) -> Any:
+    """The site's value; its Jacobian comes back as a factor site that says whose it is."""
+    with handlers.infer_config(config_fn=lambda _: {_JACOBIAN_OF: site["name"]}):
+        return numpyro_util._unconstrain_reparam(x, site)
+
+
+def _jacobian_of(site: dict[str, Any]) -> str | None:
+    """Name of the latent whose Jacobian this site holds; its own name would not tell, because
+    scope handlers change it."""
+    return site["infer"].get(_JACOBIAN_OF) if site["type"] == "sample" else None
 
 
 class _ArraySlot:
@@ -110,7 +123,7 @@ class _Evaluate:
         weights: dict[str, Array] = {}
         prior_sites = set()
         for latent in self.model.latents:
-            names = [n for n in trace if n == latent.name or latent.owns_log_det(n)]
+            names = [latent.name] + [n for n, s in trace.items() if _jacobian_of(s) == latent.name]
             prior_sites.update(names)
             counted = sum(jnp.sum(_log_prob(trace[n])) for n in names)
             if latent.proper and (latent.scaled or latent.masked):
@@ -118,7 +131,7 @@ class _Evaluate:
                 # and the masked half of an obs_mask site keeps its proper prior
                 base = sum(_unwrapped(trace[n]) for n in names)
                 if latent.scaled:
-                    weights[f"{latent.name}_scale"] = counted - base
+                    weights[f"{latent.name}_scale"] = jnp.asarray(counted - base)
             else:
                 base = counted
             log_base = log_base + base
@@ -193,12 +206,39 @@ class _NumpyroConstrain:
         }
 
 
+class _Uncondition(handlers.uncondition):
+    """NumPyro's handler, made to agree with the density in two places where it does not.
+
+    It reaches inside ``scan`` and ``cond`` (an autoregressive scan would else be simulated one
+    step ahead of the observed values), and many data observed under one distribution are
+    drawn as many.
+    """
+
+    def process_message(self, msg: dict[str, Any]) -> None:
+        if msg["type"] == "control_flow":
+            branches = (0,) if msg["fn"] is scan_wrapper else (1, 2)
+            msg["args"] = tuple(
+                _Uncondition(arg) if k in branches else arg for k, arg in enumerate(msg["args"])
+            )
+        if msg["type"] != "sample":
+            return
+        if msg["is_observed"]:
+            fn, shape = msg["fn"], jnp.shape(msg["value"])
+            if shape != fn.shape():
+                batch = shape[: len(shape) - fn.event_dim]
+                msg["fn"] = fn.expand(np.broadcast_shapes(batch, fn.batch_shape))
+        super().process_message(msg)
+        msg["infer"].pop("obs", None)  # a traced value must not leave a loop this way
+
+
 @dataclasses.dataclass(frozen=True)
 class _NumpyroSimulate:
     model: Model
 
     def __call__(self, key: Key, x: Position, data: Data) -> dict[str, Array]:
-        trace = handlers.trace(handlers.uncondition(self.model.bound(x, key))).get_trace(data)
+        # all observed values are drawn anew, the replaced ones too
+        given = data._replace(replaced={})
+        trace = handlers.trace(_Uncondition(self.model.bound(x, key))).get_trace(given)
         return {
             name: site["value"]
             for name, site in trace.items()
@@ -213,7 +253,9 @@ class _GetObserved:
     model: Model
 
     def __call__(self, data: Data) -> dict[str, Array]:
-        trace = self.model.trace(data, key=jax.random.key(0))
+        # any position will do; drawing one would fail under an improper prior
+        anywhere = {latent.name: jnp.zeros(latent.shape) for latent in self.model.latents}
+        trace = self.model.trace(data, anywhere)
         return {
             name: jnp.asarray(site["value"])
             for name, site in trace.items()
@@ -233,8 +275,7 @@ class _NumpyroSites:
     def __call__(self, x: Position, data: Data) -> dict[str, dict[str, Any]]:
         report = {}
         for name, site in self.model.trace(data, x).items():
-            jacobian = any(latent.owns_log_det(name) for latent in self.model.latents)
-            if site["type"] == "sample" and not jacobian:
+            if site["type"] == "sample" and _jacobian_of(site) is None:
                 report[name] = {
                     "log_prob": jnp.sum(_log_prob(site)),
                     "invalid": parameter_violations(site["fn"]),
@@ -311,7 +352,11 @@ def from_numpyro(
     treedef, static, arrays = _split(args, kwargs)
     bare = Model(model, treedef, static)
     data = NumpyroData(arrays, {})
-    latents = discover(bare, data, _GetObserved(bare), allow_broadcast=allow_broadcast)
+
+    def observed(latents: tuple[Latent, ...]) -> _GetObserved:
+        return _GetObserved(dataclasses.replace(bare, latents=latents))
+
+    latents = discover(bare, data, observed, allow_broadcast=allow_broadcast)
     full = dataclasses.replace(bare, latents=latents)
     return Program(
         draw=_NumpyroDraw(full),

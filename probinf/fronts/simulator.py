@@ -147,10 +147,7 @@ def _check_output(static: tuple[Any, ...], data: Data) -> None:
 
     simulated = jax.eval_shape(both, jax.random.key(0))
     expected = jax.eval_shape(lambda: _as_observables(data[1]))
-    if jax.tree.structure(simulated) != jax.tree.structure(expected) or any(
-        a.shape != b.shape
-        for a, b in zip(jax.tree.leaves(simulated), jax.tree.leaves(expected), strict=True)
-    ):
+    if jax.tree.map(jnp.shape, simulated) != jax.tree.map(jnp.shape, expected):
         raise ModelError(
             f"from_simulator: the simulator returns {simulated}, observed holds {expected}; they "
             "must have the same structure and shapes."

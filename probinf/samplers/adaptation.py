@@ -7,9 +7,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from blackjax.adaptation.mass_matrix import mass_matrix_adaptation
-from blackjax.adaptation.staged_adaptation import build_schedule
-from blackjax.adaptation.step_size import dual_averaging_adaptation
 from jaxtyping import Array, Float, Int
 
 from probinf.kernel import Info, Kernel, Params
@@ -40,6 +37,9 @@ class Adaptation:
     dense: bool
 
     def _parts(self) -> tuple[Any, Any]:
+        from blackjax.adaptation.mass_matrix import mass_matrix_adaptation
+        from blackjax.adaptation.step_size import dual_averaging_adaptation
+
         target = self.kernel.target_acceptance
         return (
             dual_averaging_adaptation(0.5 if target is None else target),
@@ -59,6 +59,8 @@ class Adaptation:
         self, state: AdaptationState, index: Int[Array, ""], vector: Float[Array, " d"], info: Info
     ) -> AdaptationState:
         """One warm-up step, number ``index`` from 0; the last one fixes the parameters."""
+        from blackjax.adaptation.staged_adaptation import build_schedule
+
         slow, window_end = jnp.asarray(build_schedule(self.steps), bool)[index]
         (start_step, update_step, final_step), (_, update_metric, final_metric) = self._parts()
 

@@ -21,6 +21,7 @@ from probinf.samplers.adaptation import Adaptation, AdaptationState
 from probinf.zero import zero_likelihood
 
 _START_TRIES = 100
+_CANDIDATES = 8
 
 
 class ChainState(NamedTuple):
@@ -28,7 +29,7 @@ class ChainState(NamedTuple):
 
     kernel: Any
     adaptation: AdaptationState
-    count: Int[Array, ""]
+    taken: Int[Array, ""]
     started: Bool[Array, ""]
 
 
@@ -95,7 +96,11 @@ class MCMC(Method):
             )
 
     def init(self, key: Key, program: Program) -> ChainState:
-        """A start with finite density and gradient, out of at most 100 tries."""
+        """The densest of 8 starts with finite density and gradient; up to 100 tries for one.
+
+        One wide start may lie in a region that a chain cannot leave; of several, the best
+        hardly ever does.
+        """
 
         def attempt(key: Key) -> tuple[Any, Bool[Array, ""]]:
             state = self.kernel.init(program, program.start(key, program.data))
@@ -103,12 +108,15 @@ class MCMC(Method):
             return state, jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
 
         def search(carry: Any) -> Any:
-            tries, _, _ = carry
-            return (tries + 1, *attempt(jax.random.fold_in(key, tries)))
+            tries, best, started = carry
+            state, fine = attempt(jax.random.fold_in(key, tries))
+            better = fine & (~started | (state.logdensity > best.logdensity))
+            best = jax.tree.map(lambda new, old: jnp.where(better, new, old), state, best)
+            return tries + 1, best, started | fine
 
         blank = jax.tree.map(_blank, jax.eval_shape(attempt, key)[0])
         _, state, started = jax.lax.while_loop(
-            lambda c: ~c[2] & (c[0] < _START_TRIES),
+            lambda c: (c[0] < _CANDIDATES) | (~c[2] & (c[0] < _START_TRIES)),
             search,
             (jnp.zeros((), int), blank, jnp.asarray(False)),
         )
@@ -121,24 +129,24 @@ class MCMC(Method):
         adaptation = state.adaptation
         if self.warmup:
             adaptation = jax.lax.cond(
-                state.count < self.warmup,
+                state.taken < self.warmup,
                 lambda: self._adaptation.update(
-                    state.adaptation, state.count, vector_of(kernel.position), info
+                    state.adaptation, state.taken, vector_of(kernel.position), info
                 ),
                 lambda: state.adaptation,
             )
         record = ChainRecord(
             storable(kernel.position), kernel.logdensity, state.adaptation.params.step_size, info
         )
-        return ChainState(kernel, adaptation, state.count + 1, state.started), record
+        return ChainState(kernel, adaptation, state.taken + 1, state.started), record
 
     def done(self, state: ChainState) -> Bool[Array, ""]:
         """All transitions taken, or no start found."""
-        return (state.count >= self.warmup + self.draws) | ~state.started
+        return (state.taken >= self.warmup + self.draws) | ~state.started
 
     def status(self, states: ChainState) -> Status:
         """Share of transitions taken, and the phase."""
-        count, total = int(states.count.min()), self.warmup + self.draws
+        count, total = int(states.taken.min()), self.warmup + self.draws
         phase = "warm-up" if count < self.warmup else "sampling"
         size = float(np.median(states.adaptation.params.step_size))
         return Status(count / total, f"{phase}, step size {size:.3g}")
@@ -156,7 +164,7 @@ class MCMC(Method):
         if not kept or len(kept[0].log_density) == 0:
             raise MethodError("the run was interrupted during warm-up; there are no draws yet.")
         stacked: ChainRecord = jax.tree.map(lambda *chains: np.stack(chains), *kept)
-        stats = {
+        stats: dict[str, Any] = {
             "log_density": stacked.log_density,
             "acceptance": stacked.info.acceptance,
             "evaluations": stacked.info.evaluations,

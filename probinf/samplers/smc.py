@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any, NamedTuple
 
 import jax
@@ -30,7 +31,6 @@ from probinf.resampling import Resampler, systematic
 from probinf.run import Method, Run, Status, advance_lane, start_lane
 from probinf.samplers import kernels
 from probinf.zero import zero_likelihood
-import itertools
 
 _MAX_STAGES = 500
 _MIXED = 0.2  # largest |correlation| with the start at which a sweep of moves may stop
@@ -63,6 +63,7 @@ class StageRecord(NamedTuple):
     beta: Float[Array, ""]
     ess: Float[Array, ""]
     log_increment: Float[Array, ""]
+    top: Float[Array, ""]
     acceptance: Float[Array, ""]
     moves: Int[Array, ""]
     evaluations: Int[Array, ""]
@@ -190,10 +191,13 @@ class SMC(Method):
         resample_key, move_key = jax.random.split(key)
         beta = self._next_beta(state)
         log_likelihood = state.particles.log_likelihood
-        increment = jnp.where(
-            jnp.isneginf(log_likelihood), -jnp.inf, (beta - state.beta) * log_likelihood
-        )
-        weighted = reweight(Population(state.particles, state.log_w, state.log_z), increment)
+        # likelihoods are taken relative to the largest one, whose share of the evidence is
+        # added in float64 on the host: a large offset then costs no precision
+        top = jnp.max(log_likelihood)
+        relative = jnp.where(jnp.isneginf(log_likelihood), -jnp.inf, log_likelihood - top)
+        increment = jnp.where(jnp.isneginf(relative), -jnp.inf, (beta - state.beta) * relative)
+        nothing = jnp.zeros_like(state.log_z)
+        weighted = reweight(Population(state.particles, state.log_w, nothing), increment)
         ess = effective_sample_size(weighted.log_w)
         params = state.params
         if self.tune:
@@ -212,7 +216,8 @@ class SMC(Method):
         record = StageRecord(
             beta,
             ess,
-            weighted.log_z - state.log_z,
+            weighted.log_z,
+            top,
             acceptance,
             moves,
             evaluations + n,
@@ -223,7 +228,7 @@ class SMC(Method):
             IslandState(
                 Particle(moved, fresh, population.x.eve),
                 population.log_w,
-                weighted.log_z,
+                state.log_z + weighted.log_z + (beta - state.beta) * top,
                 beta,
                 params,
                 state.stage + 1,
@@ -237,17 +242,18 @@ class SMC(Method):
         if self.temperatures is not None:
             schedule = jnp.asarray(self.temperatures, state.beta.dtype)
             return schedule[jnp.minimum(state.stage + 1, len(self.temperatures) - 1)]
-        return next_temperature(
-            state.beta, state.particles.log_likelihood, state.log_w, self.target_ess
-        )
+        log_likelihood = state.particles.log_likelihood
+        relative = log_likelihood - jnp.max(log_likelihood)
+        return next_temperature(state.beta, relative, state.log_w, self.target_ess)
 
     def _retuned(
         self, params: Params, vectors: Float[Array, "n d"], log_w: Float[Array, " n"]
     ) -> Params:
         """Mean and covariance of the weighted particles; the step size carries over."""
         w = jnp.exp(normalise(log_w))
+        vectors = jnp.where(w[:, None] > 0, vectors, 0.0)
         mean = w @ vectors
-        centred = jnp.where(w[:, None] > 0, vectors - mean, 0.0)
+        centred = vectors - mean
         count = effective_sample_size(log_w)
         d = vectors.shape[1]
         variances = w @ centred**2 + 1e-10
@@ -322,8 +328,7 @@ class SMC(Method):
             )
         if run.provenance["interrupted"] and (states.beta < 1).any():
             raise MethodError("the run was interrupted before temperature one was reached.")
-        # increments are summed in float64, so that a large offset costs no precision
-        log_z = np.array([np.sum(r.log_increment, dtype=float) for r in run.records])
+        log_z = np.array([_log_evidence(r) for r in run.records])
         log_z = np.where(states.dead, -np.inf, log_z)
         log_w = np.asarray(states.log_w, float)
         log_w = log_w - np.logaddexp.reduce(log_w, axis=1, keepdims=True) + log_z[:, None]
@@ -332,13 +337,14 @@ class SMC(Method):
             name: _padded([getattr(r, name) for r in run.records]) for name in StageRecord._fields
         }
         nan_count = int(np.nansum(history.pop("nan_count")))
+        del history["top"]
         return assemble(
             run,
             jax.tree.map(np.asarray, _host_positions(states.particles.position)),
             log_weights=log_w - log_w.max(),
-            stats={"log_likelihood": states.particles.log_likelihood},
+            stats={"log_likelihood": np.asarray(states.particles.log_likelihood)},
             history=history,
-            clusters=eves,
+            clusters=np.asarray(eves),
             evidence=_evidence(log_z, log_w, states),
             provenance={"nan_evaluations": nan_count},
         )
@@ -358,7 +364,7 @@ def next_temperature(
     """
     n = log_w.shape[0]
     rest = 1 - beta
-    tiny = jnp.finfo(log_w.dtype).tiny
+    tiny = jnp.asarray(jnp.finfo(log_w.dtype).tiny)
 
     def share(delta: Float[Array, ""]) -> Float[Array, ""]:
         impossible = jnp.isneginf(log_likelihood)
@@ -386,6 +392,12 @@ def _correlation(before: Float[Array, "n d"], after: Float[Array, "n d"]) -> Flo
 
 def _host_positions(position: Any) -> Any:
     return position if isinstance(position, np.ndarray) else storable(position)
+
+
+def _log_evidence(record: StageRecord) -> float:
+    """Sum over stages of the increment and the largest likelihood's share, in float64."""
+    steps = np.diff(record.beta.astype(float), prepend=0.0)
+    return float(np.sum(record.log_increment.astype(float) + steps * record.top.astype(float)))
 
 
 def _padded(rows: list[np.ndarray]) -> np.ndarray:

@@ -54,7 +54,7 @@ def check_base(
         log_q = -0.5 * r2 - d / 2 * np.log(2 * np.pi) - np.log(scale).sum() - np.log(0.5)
         ratio = np.where(r2 < radius2, np.exp(np.where(r2 < radius2, log_q - log_base, 0.0)), 0.0)
         error = ratio.std(ddof=1) / np.sqrt(draws)
-        p_values[f"q{k}"] = float(z_to_p((ratio.mean() - 1) / error))
+        p_values[f"q{k}"] = z_to_p(float((ratio.mean() - 1) / error))
     return CheckResult("base: draws follow log_base", p_values, level, failures)
 
 

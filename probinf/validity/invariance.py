@@ -141,7 +141,7 @@ def check_invariant(
         params = fitted_params(kernel, fresh) if params is None else params
         moved = _move_exact(kernel, flat, params, steps, jax.random.split(key, half), first)
         before, after = vector_of(first), vector_of(moved)
-    return _result(law, *map(np.asarray, (fresh, after, before)), names, level)
+    return _result(law, np.asarray(fresh), np.asarray(after), np.asarray(before), names, level)
 
 
 def geweke(

@@ -95,7 +95,7 @@ def check_proper(
     total = np.sqrt(error**2 + truth_error**2)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(total > 0, (mean - truth) / total, np.where(mean == truth, 0.0, np.inf))
-    p_values = dict(zip(names, map(float, z_to_p(z)), strict=True))
+    p_values = dict(zip(names, map(z_to_p, z.tolist()), strict=True))
     return CheckResult("proper weighting", p_values, level)
 
 

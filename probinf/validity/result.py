@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -72,8 +73,7 @@ def two_sample(first: np.ndarray, second: np.ndarray, names: list[str]) -> dict[
     return p_values
 
 
-def z_to_p(z: np.ndarray | float) -> np.ndarray:
-    """Two-sided normal p-values; NaN becomes 0."""
-    from scipy.special import erfc
-
-    return np.nan_to_num(erfc(np.abs(z) / np.sqrt(2)), nan=0.0)
+def z_to_p(z: float) -> float:
+    """Two-sided normal p-value; NaN becomes 0."""
+    p = math.erfc(abs(z) / math.sqrt(2))
+    return 0.0 if math.isnan(p) else p

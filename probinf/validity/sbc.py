@@ -171,7 +171,8 @@ def sbc(
         method = dataclasses.replace(method, islands=1)
     flat, _ = flatten(program)
     keys = jax.random.split(as_key(key), replications)
-    ranks, names = [], []
+    ranks: list[np.ndarray] = []
+    names: list[str] = []
     rng = np.random.default_rng(0)
     size = min(batch, replications)
     for first in range(0, replications, size):

@@ -7,14 +7,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from blackjax.mcmc import hmc, nuts
 from jaxtyping import Array, Float
 
 from probinf.kernel import Info, Kernel, Params, info
 from probinf.program import Key, Position, Program, log_density
 
 
-def _with_gradient(program: Program, x: Position) -> hmc.HMCState:
+def _with_gradient(program: Program, x: Position) -> Any:
+    # BlackJAX starts the JAX backend when it is imported, which would fix the number of
+    # devices at the import of probinf; so it is imported where it is used
+    from blackjax.mcmc import hmc
+
     return hmc.init(x, lambda y: log_density(program, y))
 
 
@@ -30,19 +33,21 @@ class NUTS(Kernel):
     """
 
     max_depth: int = 10
-    target_acceptance: float = 0.8  # type: ignore[assignment]
+    target_acceptance: float = 0.8
 
     @property
     def needs_gradient(self) -> bool:
         """True."""
         return True
 
-    def init(self, program: Program, x: Position) -> hmc.HMCState:
+    def init(self, program: Program, x: Position) -> Any:
         """Position, log density and gradient."""
         return _with_gradient(program, x)
 
     def step(self, key: Key, program: Program, state: Any, params: Params) -> tuple[Any, Info]:
         """One trajectory."""
+        from blackjax.mcmc import nuts
+
         state, report = nuts.build_kernel()(
             key,
             state,
@@ -75,19 +80,21 @@ class HMC(Kernel):
 
     steps: int = 10
     jitter: float = 0.3
-    target_acceptance: float = 0.8  # type: ignore[assignment]
+    target_acceptance: float = 0.8
 
     @property
     def needs_gradient(self) -> bool:
         """True."""
         return True
 
-    def init(self, program: Program, x: Position) -> hmc.HMCState:
+    def init(self, program: Program, x: Position) -> Any:
         """Position, log density and gradient."""
         return _with_gradient(program, x)
 
     def step(self, key: Key, program: Program, state: Any, params: Params) -> tuple[Any, Info]:
         """One trajectory of ``steps`` leapfrog steps."""
+        from blackjax.mcmc import hmc
+
         key, jitter_key = jax.random.split(key)
         state, report = hmc.build_kernel()(
             key,
@@ -116,4 +123,4 @@ class MALA(HMC):
 
     steps: int = 1
     jitter: float = 0.0
-    target_acceptance: float = 0.574  # type: ignore[assignment]
+    target_acceptance: float = 0.574

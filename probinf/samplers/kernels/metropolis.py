@@ -7,7 +7,6 @@ import math
 from typing import Any
 
 import jax
-from blackjax.mcmc import random_walk
 
 from probinf.coordinates import Mixed
 from probinf.kernel import Info, Kernel, Params, info
@@ -33,14 +32,18 @@ class RandomWalk(Kernel):
     Source: Roberts, Gelman & Gilks (1997); Andrieu, Doucet & Holenstein (2010).
     """
 
-    target_acceptance: float = 0.234  # type: ignore[assignment]
+    target_acceptance: float = 0.234
 
-    def init(self, program: Program, x: Position) -> random_walk.RWState:
+    def init(self, program: Program, x: Position) -> Any:
         """Position and log density."""
+        from blackjax.mcmc import random_walk
+
         return random_walk.init(x, lambda y: log_density(program, y))
 
     def step(self, key: Key, program: Program, state: Any, params: Params) -> tuple[Any, Info]:
         """One proposal, accepted or not."""
+        from blackjax.mcmc import random_walk
+
         scale = params.step_size * params.scale()
 
         def propose(key: Key, position: Any) -> Any:

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import jax.scipy.linalg
-from blackjax.mcmc import slice as slice_sampling
 
 from probinf.kernel import Info, Kernel, Params, info
 from probinf.program import Key, Position, Program, log_density
@@ -36,12 +35,16 @@ class Slice(Kernel):
         """None: there is no step size."""
         return None
 
-    def init(self, program: Program, x: Position) -> slice_sampling.SliceState:
+    def init(self, program: Program, x: Position) -> Any:
         """Position and log density."""
+        from blackjax.mcmc import slice as slice_sampling
+
         return slice_sampling.init(x, lambda y: log_density(program, y))
 
     def step(self, key: Key, program: Program, state: Any, params: Params) -> tuple[Any, Info]:
         """One univariate slice along a random direction."""
+        from blackjax.mcmc import slice as slice_sampling
+
         scale = params.scale()
 
         def along_direction(key: Key, position: Any, density: Any) -> Any:
@@ -83,12 +86,16 @@ class EllipticalSlice(Kernel):
         """None: there is no step size."""
         return None
 
-    def init(self, program: Program, x: Position) -> slice_sampling.SliceState:
+    def init(self, program: Program, x: Position) -> Any:
         """Position and log density."""
+        from blackjax.mcmc import slice as slice_sampling
+
         return slice_sampling.init(x, lambda y: log_density(program, y))
 
     def step(self, key: Key, program: Program, state: Any, params: Params) -> tuple[Any, Info]:
         """One ellipse through the current point and a draw from the Gaussian."""
+        from blackjax.mcmc import slice as slice_sampling
+
         scale = params.scale()
 
         def ratio(y: jax.Array) -> jax.Array:

@@ -1,0 +1,139 @@
+"""Law 5: exact on small discrete problems, by enumeration."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from probinf import kernels, resampling
+from probinf.kernel import Params
+from probinf.population import Population, resample, reweight
+from probinf.program import log_density
+from tests import targets
+
+WEIGHTS = [
+    np.array([0.2, 0.5, 0.3]),
+    np.array([0.05, 0.0, 0.9, 0.05]),
+    np.array([0.25, 0.25, 0.25, 0.25]),
+    np.array([0.61, 0.13, 0.0, 0.07, 0.19]),
+]
+
+
+def slices(weights, first=0.0, last=1.0):
+    """Measure of the points in [first, last) that ``inverse_cdf`` sends to each index."""
+    edges = np.concatenate([[first], np.cumsum(weights), [last]])
+    edges = np.unique(np.clip(edges, first, last))
+    middles = (edges[:-1] + edges[1:]) / 2
+    index = np.asarray(resampling.inverse_cdf(jnp.asarray(weights), jnp.asarray(middles)))
+    return np.bincount(index, weights=np.diff(edges), minlength=len(weights))
+
+
+def expected_systematic(weights, points=resampling.strata_points):
+    """Exact expected counts: the uniform is cut at every value where a count changes."""
+    n = len(weights)
+    edges = np.unique(np.concatenate([[0.0, 1.0], (np.cumsum(weights) * n) % 1.0]))
+    total = np.zeros(n)
+    for low, high in itertools.pairwise(edges):
+        index = resampling.inverse_cdf(
+            jnp.asarray(weights), points(jnp.asarray((low + high) / 2), n)
+        )
+        total += (high - low) * np.bincount(np.asarray(index), minlength=n)
+    return total
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.mark.parametrize("weights", WEIGHTS, ids=str)
+def test_expected_counts(weights):
+    n = len(weights)
+    np.testing.assert_allclose(expected_systematic(weights), n * weights, atol=1e-6)
+    strata = sum(slices(weights, j / n, (j + 1) / n) for j in range(n))
+    np.testing.assert_allclose(n * strata, n * weights, atol=1e-6)
+    np.testing.assert_allclose(n * slices(weights), n * weights, atol=1e-6)
+    copies, rest = map(np.asarray, resampling.residual_parts(jnp.asarray(weights)))
+    expected = copies + (n - copies.sum()) * slices(rest)
+    np.testing.assert_allclose(expected, n * weights, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "resampler",
+    [
+        resampling.systematic,
+        resampling.stratified,
+        resampling.multinomial,
+        resampling.residual,
+    ],
+    ids=lambda r: r.__name__,
+)
+@pytest.mark.parametrize("weights", WEIGHTS, ids=str)
+def test_counts_of_the_resamplers(resampler, weights):
+    n, repeats = len(weights), 20_000
+    keys = jax.random.split(jax.random.key(1), repeats)
+    index = np.asarray(jax.jit(jax.vmap(resampler, (0, None)))(keys, jnp.asarray(weights)))
+    counts = (index[:, :, None] == np.arange(n)).sum(axis=1)
+    assert (counts[:, weights == 0] == 0).all()
+    assert (counts.sum(axis=1) == n).all()
+    if resampler in (resampling.systematic, resampling.residual):
+        assert (counts >= np.floor(n * weights + 1e-9)).all()
+    if resampler is resampling.systematic:
+        assert (counts <= np.ceil(n * weights - 1e-9)).all()
+    error = counts.std(axis=0) / np.sqrt(repeats)
+    assert (np.abs(counts.mean(axis=0) - n * weights) <= 5 * error + 1e-12).all()
+
+
+def walk_importance(values, base, likelihood, correct=True):
+    """E[exp(log_z) sum W f] over every pair of draws from a three-point base."""
+    total = 0.0
+    for i, j in itertools.product(range(3), repeat=2):
+        start = Population(jnp.asarray(values)[jnp.array([i, j])], jnp.full(2, -jnp.log(2.0)), 0.0)
+        log_w = jnp.log(jnp.asarray(likelihood))[jnp.array([i, j])]
+        found = reweight(start, log_w if correct else log_w + jnp.log(2.0))
+        w = jax.nn.softmax(found.log_w)
+        total += base[i] * base[j] * jnp.exp(found.log_z) * jnp.sum(w * found.x)
+    return float(total)
+
+
+BASE, LIKELIHOOD, VALUES = [0.2, 0.5, 0.3], [0.3, 1.7, 0.9], [1.0, -2.0, 5.0]
+
+
+def test_importance_by_walking_every_branch():
+    exact = sum(b * v * w for b, v, w in zip(BASE, VALUES, LIKELIHOOD, strict=True))
+    assert walk_importance(VALUES, BASE, LIKELIHOOD) == pytest.approx(exact, abs=1e-12)
+
+
+def test_resampling_by_walking_every_branch():
+    log_w = jnp.log(jnp.array([0.2, 0.7, 0.1]))
+    population = Population(jnp.asarray(VALUES), log_w, jnp.asarray(0.4))
+    exact = float(jnp.exp(0.4) * jnp.sum(jnp.exp(log_w) * population.x))
+    total = 0.0
+    for ancestors in itertools.product(range(3), repeat=3):
+        chance = float(jnp.exp(log_w[jnp.array(ancestors)].sum()))
+        drawn = resample(jax.random.key(0), population, lambda key, w, a=ancestors: jnp.array(a))
+        weights = jax.nn.softmax(drawn.log_w)
+        total += chance * float(jnp.exp(drawn.log_z) * jnp.sum(weights * drawn.x))
+    assert total == pytest.approx(exact, abs=1e-12)
+
+
+def test_metropolis_acceptance_is_the_ratio():
+    """Each accepted move reveals its proposal; its probability must be min(1, ratio)."""
+    program = targets.skewed().program
+    kernel = kernels.RandomWalk()
+    params = Params(jnp.asarray(0.8), jnp.zeros(()), jnp.ones((1,)))
+    flat, _ = targets.pi.coordinates.flatten(program)
+    state = kernel.init(flat, jnp.array([0.4]))
+    keys = jax.random.split(jax.random.key(2), 2000)
+    moved, info = jax.jit(jax.vmap(lambda k: kernel.step(k, flat, state, params)))(keys)
+    accepted = np.asarray(moved.position[:, 0]) != 0.4
+    ratio = np.exp(np.asarray(jax.vmap(lambda x: log_density(flat, x))(moved.position)))
+    expected = np.minimum(1.0, ratio / np.exp(float(state.logdensity)))
+    chance = np.asarray(info.acceptance)
+    np.testing.assert_allclose(chance[accepted], expected[accepted], rtol=1e-9)
+    # acceptance happened as often as it was promised
+    spread = np.sqrt(np.sum(chance * (1 - chance)))
+    assert abs(accepted.sum() - chance.sum()) < 4 * spread

@@ -1,0 +1,110 @@
+"""Law 2: proper weighting of every way to make a population."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import probinf as pi
+from probinf import kernels, resampling
+from probinf.population import Population, importance, resample
+from tests import targets
+
+FIXED = pi.SMC(
+    particles=16,
+    islands=1,
+    kernel=kernels.RandomWalk(),
+    temperatures=(0.0, 0.2, 1.0),
+    moves=2,
+    tune=False,
+)
+
+
+@pytest.mark.parametrize("make", targets.ALL, ids=lambda make: make.__name__)
+def test_importance(make) -> None:
+    target = make()
+    result = pi.validity.check_proper(
+        pi.Importance(draws=8), target.program, key=1, log_evidence=target.log_evidence
+    )
+    assert result, result
+
+
+@pytest.mark.parametrize("make", targets.ALL, ids=lambda make: make.__name__)
+def test_smc_with_fixed_schedule(make) -> None:
+    target = make()
+    result = pi.validity.check_proper(
+        FIXED, target.program, key=2, log_evidence=target.log_evidence, replications=4000
+    )
+    assert result, result
+
+
+def importance_then_resample(key: jax.Array, program: pi.Program) -> Population:
+    first, second = jax.random.split(key)
+    return resample(second, importance(first, program, 8), resampling.residual)
+
+
+def test_resample_keeps_the_measure() -> None:
+    target = targets.skewed()
+    result = pi.validity.check_proper(
+        importance_then_resample, target.program, key=3, log_evidence=target.log_evidence
+    )
+    assert result, result
+
+
+def test_rebase_keeps_the_measure() -> None:
+    target, other = targets.half_space(), targets.half_space()
+    wide = pi.push(
+        other.program, targets.dist.transforms.AffineTransform(jnp.array([0.5, 0.0]), 1.5)
+    )
+    flat_target = pi.push(
+        target.program, targets.dist.transforms.AffineTransform(jnp.zeros(2), 1.0)
+    )
+    program = pi.rebase(flat_target, wide)
+    for engine in (pi.Importance(draws=8), FIXED):
+        result = pi.validity.check_proper(
+            engine, program, key=4, log_evidence=target.log_evidence, replications=4000
+        )
+        assert result, result
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e7])
+def test_adaptive_smc_is_right_within_its_error(offset: float) -> None:
+    # float32 rounds a log likelihood of 1e7 to whole numbers; the exact sum over those steps
+    # is what importance sampling of the same rounded function gives
+    target = targets.correlated(offset)
+    posterior = pi.sample(
+        target.program, pi.SMC(particles=2000), key=5, progress=False, check=False
+    )
+    reference = pi.sample(
+        target.program, pi.Importance(draws=200_000), key=6, progress=False, check=False
+    )
+    found, truth = posterior.log_evidence, reference.log_evidence
+    assert abs(found.value - truth.value) < 4 * np.hypot(found.error, truth.error)
+    assert found.error < 0.1
+
+
+@pytest.mark.parametrize(
+    "make", [targets.half_space, targets.nan_sprinkled, targets.plateau], ids=lambda m: m.__name__
+)
+def test_adaptive_smc_on_hard_supports(make) -> None:
+    target = make()
+    posterior = pi.sample(
+        target.program, pi.SMC(particles=2000), key=7, progress=False, check=False
+    )
+    found = posterior.log_evidence
+    assert abs(found.z(target.log_evidence)) < 4
+    assert found.error < 0.1
+    if make is targets.nan_sprinkled:
+        assert posterior.provenance["nan_evaluations"] > 0
+
+
+def test_resamplers_are_interchangeable() -> None:
+    target = targets.bimodal()
+    for resampler in (resampling.multinomial, resampling.stratified, resampling.residual):
+        method = dataclasses.replace(FIXED, resampler=resampler, resample_below=1.0)
+        result = pi.validity.check_proper(
+            method, target.program, key=8, log_evidence=target.log_evidence, replications=4000
+        )
+        assert result, result
