@@ -206,11 +206,11 @@ def _loop(method: Method, flat: Program, lanes: Lane, bar: _Bar) -> tuple[Lane, 
                 _advance(method, flat, lanes, jnp.asarray(limit))
             )
             seconds = time.perf_counter() - began
-            host, counts = jax.tree.map(_to_host, records), np.asarray(taken)
+            host, counts = jax.tree.map(_to_host, records), np.asarray(taken).tolist()
             for k, (piece, count) in enumerate(zip(pieces, counts, strict=True)):
                 piece.append(jax.tree.map(partial(_head, lane=k, count=count), host))
             bar.show(method.status(jax.tree.map(_to_host, lanes.state)))
-            pace = counts.max() / max(seconds, 1e-6)
+            pace = max(counts) / max(seconds, 1e-6)
             limit = int(np.clip(pace * _TARGET_SECONDS, 1, method.chunk))
     except KeyboardInterrupt:
         interrupted = True

@@ -91,7 +91,7 @@ class Importance(Method):
         """All batches drawn."""
         return state >= self._steps
 
-    def status(self, states: Array) -> Status:
+    def status(self, states: Any) -> Status:
         """Share of batches drawn."""
         return Status(float(states.min()) / self._steps, "drawing")
 

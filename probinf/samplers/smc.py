@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from probinf.coordinates import Layout, storable, vector_of
+from probinf.coordinates import Layout, vector_of
 from probinf.errors import MethodError
 from probinf.estimate import Estimate, log_mean_exp
 from probinf.kernel import Kernel, Params
@@ -340,7 +340,7 @@ class SMC(Method):
         del history["top"]
         return assemble(
             run,
-            jax.tree.map(np.asarray, _host_positions(states.particles.position)),
+            states.particles.position,
             log_weights=log_w - log_w.max(),
             stats={"log_likelihood": np.asarray(states.particles.log_likelihood)},
             history=history,
@@ -370,7 +370,7 @@ def next_temperature(
         impossible = jnp.isneginf(log_likelihood)
         return conditional_ess(log_w, jnp.where(impossible, -jnp.inf, delta * log_likelihood)) / n
 
-    def halve(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halve(_: Any, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bracket
         middle = 0.5 * (low + high)
         enough = share(jnp.exp(middle)) >= target
@@ -388,10 +388,6 @@ def _correlation(before: Float[Array, "n d"], after: Float[Array, "n d"]) -> Flo
     a, b = before - before.mean(axis=0), after - after.mean(axis=0)
     power = jnp.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
     return jnp.max(jnp.abs((a * b).sum(axis=0)) / jnp.where(power > 0, power, 1.0))
-
-
-def _host_positions(position: Any) -> Any:
-    return position if isinstance(position, np.ndarray) else storable(position)
 
 
 def _log_evidence(record: StageRecord) -> float:

@@ -202,7 +202,10 @@ def lkj_entry(r: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A model, its data, and marginals of its prior that are known in closed form."""
+    """A model, its data, and marginals of its prior that are known in closed form.
+
+    Where none is known, draws are compared with NumPyro's own.
+    """
 
     model: Callable[..., None]
     args: tuple[Any, ...]
@@ -222,7 +225,11 @@ Y4 = np.array([0.3, -1.2, 2.0, 0.7])
 CASES = [
     Case(nested_plates, (np.array([1.0, -0.5]), np.arange(6.0).reshape(2, 3) / 3)),
     Case(with_factor, (np.array(0.4),), {"b": (lambda v: v, stats.expon.cdf)}),
-    Case(masked_likelihood, (Y4, np.array([True, False, True, True]))),
+    Case(
+        masked_likelihood,
+        (Y4, np.array([True, False, True, True])),
+        {"tau": (lambda v: v, half_normal)},
+    ),
     Case(scaled, (Y4, np.array(0.5)), {"tau": (lambda v: v, half_normal)}),
     Case(
         dependent_support,
@@ -272,7 +279,11 @@ CASES = [
         },
     ),
     Case(state_space, (Y4[:3],)),
-    Case(mixture, (np.array([-2.0, 0.1, 2.2]),)),
+    Case(
+        mixture,
+        (np.array([-2.0, 0.1, 2.2]),),
+        {"p": (lambda v: v, stats.uniform.cdf), "loc": (lambda v: v[:, 1] / 3, stats.norm.cdf)},
+    ),
     Case(improper, (np.array(0.3),), proper=False),
     Case(prior_switched_off, (np.array(0.3),), proper=False),
     Case(
@@ -286,11 +297,13 @@ CASES = [
         {
             "block": (lambda v: v[:, 1, 0], stats.cauchy.cdf),
             "angle": (lambda v: v, partial(stats.vonmises.cdf, kappa=2, loc=0.3)),
+            "spread": (lambda v: v[:, 1], stats.halfcauchy.cdf),
+            "mvn": (lambda v: v[:, 1, 0], stats.norm.cdf),
             "zero_sum": (lambda v: v[:, 1] / np.sqrt(2 / 3), stats.norm.cdf),
         },
     ),
-    Case(one_law_many_data, (Y4,)),
-    Case(conditioned, (Y4[:2],)),
+    Case(one_law_many_data, (Y4,), {"mu": (lambda v: v, stats.norm.cdf)}),
+    Case(conditioned, (Y4[:2],), {"tau": (lambda v: v, half_normal)}),
 ]
 PROPER = [case for case in CASES if case.proper]
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
@@ -350,8 +363,10 @@ def _numpyros_prior(model: Any, args: Any, key: jax.Array) -> dict[str, jax.Arra
     }
 
 
-@partial(jax.jit, static_argnames=("model", "proper"))
-def _everything(model: Any, program: Program, args: Any, key: jax.Array, proper: bool) -> Any:
+@partial(jax.jit, static_argnames=("model", "ours", "theirs"))
+def _everything(
+    model: Any, program: Program, args: Any, key: jax.Array, ours: bool, theirs: bool
+) -> Any:
     def at(key: jax.Array) -> dict[str, Any]:
         first, second = jax.random.split(key)
         x = program.start(first, program.data)
@@ -362,19 +377,19 @@ def _everything(model: Any, program: Program, args: Any, key: jax.Array, proper:
             **_round_trip(program, second, x),
         }
 
-    points, ours, theirs = jax.random.split(key, 3)
+    points, first, second = jax.random.split(key, 3)
     found = jax.vmap(at)(jax.random.split(points, POINTS))
-    if not proper:
-        return found, None, None
+    drawn = expected = None
+    if ours:
 
-    def here(key: jax.Array) -> dict[str, jax.Array]:
-        return program.constrain(program.draw(key, program.data), program.data)
+        def one(key: jax.Array) -> dict[str, jax.Array]:
+            return program.constrain(program.draw(key, program.data), program.data)
 
-    return (
-        found,
-        jax.vmap(here)(jax.random.split(ours, DRAWS)),
-        jax.vmap(partial(_numpyros_prior, model, args))(jax.random.split(theirs, DRAWS)),
-    )
+        drawn = jax.vmap(one)(jax.random.split(first, DRAWS))
+    if theirs:
+        prior = partial(_numpyros_prior, model, args)
+        expected = jax.vmap(prior)(jax.random.split(second, DRAWS))
+    return found, drawn, expected
 
 
 _FACTS: dict[str, Any] = {}
@@ -385,7 +400,12 @@ def _facts(case: Case) -> Any:
     if str(case) not in _FACTS:
         with jax.enable_x64(True):
             found = _everything(
-                case.model, case.program(), case.args, jax.random.key(3), case.proper
+                case.model,
+                case.program(),
+                case.args,
+                jax.random.key(3),
+                ours=case.proper,
+                theirs=case.proper and not case.known,
             )
         _FACTS[str(case)] = jax.tree.map(np.asarray, found)
     return _FACTS[str(case)]
@@ -553,23 +573,19 @@ def test_missing_values_keep_a_proper_prior(x64: None) -> None:
 
 @each_proper
 def test_draws_follow_the_prior(case: Case) -> None:
-    """Two-sample and, where the marginal is known, one-sample Kolmogorov-Smirnov tests.
+    """One-sample Kolmogorov-Smirnov tests where a marginal is known, two-sample ones elsewhere.
 
-    Fixed keys; at level 1e-5 each, of about 90 tests, a wrong alarm had probability 1e-3.
+    Fixed keys; at level 1e-5 each, of about 40 tests, a wrong alarm had probability 4e-4.
     """
     _, ours, theirs = _facts(case)
-    assert set(ours) == set(theirs)
-    for name, value in ours.items():
-        a, b = np.asarray(value).reshape(DRAWS, -1), np.asarray(theirs[name]).reshape(DRAWS, -1)
-        assert a.shape == b.shape
-        for j in range(min(a.shape[1], 4)):
-            if np.ptp(b[:, j]) > 1e-5:  # entries such as L[0, 0] are constant
-                assert stats.ks_2samp(a[:, j], b[:, j]).pvalue > 1e-5, (name, j)
-            else:
-                np.testing.assert_allclose(a[:, j], b[:, j], atol=1e-5)
     for name, (part, cdf) in case.known.items():
-        values = np.asarray(part(np.asarray(ours[name])), float)
-        assert stats.ks_1samp(values, cdf).pvalue > 1e-5, name
+        assert stats.ks_1samp(part(ours[name]), cdf).pvalue > 1e-5, name
+    for name in ours if theirs is not None else ():
+        a, b = ours[name].reshape(DRAWS, -1), theirs[name].reshape(DRAWS, -1)
+        assert a.shape == b.shape
+        for j in range(a.shape[1]):
+            assert stats.ks_2samp(a[:, j], b[:, j]).pvalue > 1e-5, (name, j)
+    assert case.known or set(ours) == set(theirs)
 
 
 @each_case

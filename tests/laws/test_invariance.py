@@ -31,7 +31,14 @@ def name(value: object) -> str:
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=name)
 @pytest.mark.parametrize(
-    "make", [targets.skewed, targets.half_space, targets.bimodal], ids=lambda m: m.__name__
+    "make",
+    [
+        targets.skewed,
+        targets.half_space,
+        pytest.param(targets.bimodal, marks=pytest.mark.slow),
+        pytest.param(targets.nan_sprinkled, marks=pytest.mark.slow),
+    ],
+    ids=lambda m: m.__name__,
 )
 def test_plain(kernel, make) -> None:
     target = make()

@@ -13,8 +13,8 @@ from probinf import kernels
 def two_groups(y=None):
     scale = numpyro.sample("scale", dist.HalfNormal(1.0))
     with numpyro.plate("group", 2):
-        mean = numpyro.sample("mean", dist.Normal(0.0, scale))
-        numpyro.sample("y", dist.Poisson(jnp.exp(mean)), obs=y)
+        z = numpyro.sample("z", dist.Normal(0.0, 1.0))
+        numpyro.sample("y", dist.Poisson(jnp.exp(0.5 + scale * z)), obs=y)
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ def test_importance(make) -> None:
 def test_smc_with_fixed_schedule(make) -> None:
     target = make()
     result = pi.validity.check_proper(
-        FIXED, target.program, key=2, log_evidence=target.log_evidence, replications=4000
+        FIXED, target.program, key=2, log_evidence=target.log_evidence
     )
     assert result, result
 
@@ -63,9 +63,7 @@ def test_rebase_keeps_the_measure() -> None:
     )
     program = pi.rebase(flat_target, wide)
     for engine in (pi.Importance(draws=8), FIXED):
-        result = pi.validity.check_proper(
-            engine, program, key=4, log_evidence=target.log_evidence, replications=4000
-        )
+        result = pi.validity.check_proper(engine, program, key=4, log_evidence=target.log_evidence)
         assert result, result
 
 
@@ -105,6 +103,6 @@ def test_resamplers_are_interchangeable() -> None:
     for resampler in (resampling.multinomial, resampling.stratified, resampling.residual):
         method = dataclasses.replace(FIXED, resampler=resampler, resample_below=1.0)
         result = pi.validity.check_proper(
-            method, target.program, key=8, log_evidence=target.log_evidence, replications=4000
+            method, target.program, key=8, log_evidence=target.log_evidence
         )
         assert result, result

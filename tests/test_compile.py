@@ -1,0 +1,85 @@
+"""Law 4: new data, a new path parameter or a new tuning never trace the model again."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+
+import probinf as pi
+from probinf import kernels
+
+TRACES = {"model": 0}
+
+
+def counted(x, y=None):
+    TRACES["model"] += 1
+    slope = numpyro.sample("slope", dist.Normal(0.0, 1.0))
+    scale = numpyro.sample("scale", dist.HalfNormal(1.0))
+    numpyro.sample("y", dist.Normal(slope * x, scale), obs=y)
+
+
+def program(seed: int) -> pi.Program:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=20)
+    return pi.from_numpyro(counted, x, y=0.5 * x + rng.normal(size=20))
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        pi.NUTS(chains=2, warmup=50, draws=50),
+        pi.SMC(particles=50, islands=2),
+        pi.Importance(draws=100),
+    ],
+    ids=lambda m: type(m).__name__,
+)
+def test_new_data_of_the_same_shape_reuse_everything(method):
+    pi.sample(program(1), method, key=1, progress=False)
+    second = program(2)
+    before = TRACES["model"]
+    pi.sample(second, method, key=2, progress=False)
+    assert TRACES["model"] == before
+    # looking at the new data costs one abstract trace, and nothing else
+    third = program(3)
+    assert TRACES["model"] - before == 1
+    assert jax.tree.structure(third) == jax.tree.structure(second)
+
+
+def test_paths_keep_their_structure():
+    base = program(1)
+    paths = {
+        "temper": (lambda v: pi.temper(base, v), 0.0, 0.7),
+        "above": (lambda v: pi.above(base, v), -3.0, 10.0),
+        "prefix": (lambda v: pi.prefix(base, v), 0, 5),
+        "prior swap": (lambda v: pi.with_base(base, pi.temper(base, v)), 0.1, 1.0),
+    }
+    for name, (path, low, high) in paths.items():
+        first, second = path(low), path(high)
+        assert jax.tree.structure(first) == jax.tree.structure(second), name
+        assert jax.tree.map(jnp.shape, first) == jax.tree.map(jnp.shape, second), name
+
+
+def test_one_kernel_serves_a_whole_path():
+    base = program(1)
+    kernel = kernels.RandomWalk()
+    x = base.start(jax.random.key(0), base.data)
+
+    @jax.jit
+    def score(target):
+        return sum(target.score(x, target.data))
+
+    @jax.jit
+    def init(target):
+        return kernel.init(target, x).logdensity
+
+    score(pi.temper(base, 0.1)), init(pi.temper(base, 0.1))
+    before = TRACES["model"]
+    for beta in (0.0, 0.5, 1.0):
+        assert score(pi.temper(base, beta)) == pytest.approx(
+            float(init(pi.temper(base, beta))), rel=1e-5
+        )
+    assert TRACES["model"] == before

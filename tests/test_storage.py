@@ -1,0 +1,125 @@
+"""Saved posteriors: bit for bit, readable by ArviZ, refused when damaged; never a pickle."""
+
+from __future__ import annotations
+
+import json
+
+import jax
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+
+import probinf as pi
+from probinf.errors import SavedFileError, StructureError
+
+
+def model(y=None):
+    with numpyro.handlers.scope(prefix="group"):
+        mean = numpyro.sample("mean", dist.Normal(0.0, 2.0))
+    scales = numpyro.sample("scales", dist.HalfNormal(1.0).expand([2]).to_event(1))
+    numpyro.deterministic("total", mean + scales.sum())
+    numpyro.sample("y", dist.Normal(mean, scales[0]), obs=y)
+
+
+Y = np.array([0.3, 1.1, 0.7, -0.2])
+
+
+def distance(a, b):
+    return abs(a - b)
+
+
+def simulator(key, rate):
+    return rate + jax.random.normal(key)
+
+
+@pytest.fixture(scope="module")
+def posteriors() -> dict[str, pi.Posterior]:
+    program = pi.from_numpyro(model, y=Y)
+    blurred = pi.from_simulator(dist.Normal(0.0, 1.0), simulator, distance, 0.5, tolerance=0.5)
+    return {
+        "nuts": pi.sample(program, pi.NUTS(chains=2, warmup=100, draws=50), key=0, progress=False),
+        "smc": pi.sample(program, pi.SMC(particles=60, islands=2), key=0, progress=False),
+        "abc": pi.sample(blurred, pi.Importance(draws=200), key=0, progress=False),
+    }
+
+
+@pytest.mark.parametrize("name", ["nuts", "smc", "abc"])
+def test_round_trip_is_bitwise(posteriors, name, tmp_path):
+    posterior = posteriors[name]
+    posterior.save(tmp_path / "fit")
+    again = pi.load(tmp_path / "fit", program=posterior.program)
+    assert list(again.draws) == list(posterior.draws)
+    for field in ("draws", "stats", "history"):
+        first, second = getattr(posterior, field), getattr(again, field)
+        assert first.keys() == second.keys()
+        for key in first:
+            np.testing.assert_array_equal(first[key], second[key])
+            assert np.asarray(first[key]).dtype == second[key].dtype
+    np.testing.assert_array_equal(posterior.log_weights, again.log_weights)
+    np.testing.assert_array_equal(posterior.unconstrained, again.unconstrained)
+    assert len(posterior.keys) == len(again.keys)
+    for first, second in zip(posterior.keys, again.keys, strict=True):
+        np.testing.assert_array_equal(first, second)
+    assert again.evidence == posterior.evidence
+    assert again.no_evidence == posterior.no_evidence
+    assert str(again.summary()) == str(posterior.summary())
+    one, two = posterior.predict(key=3), again.predict(key=3)
+    for key in one:
+        np.testing.assert_array_equal(one[key], two[key])
+    posterior.save(tmp_path / "fit")  # writing again over a saved posterior is allowed
+
+
+def test_a_posterior_without_its_program_says_so(posteriors, tmp_path):
+    posteriors["nuts"].save(tmp_path / "fit")
+    with pytest.raises(StructureError, match="program="):
+        pi.load(tmp_path / "fit").predict(key=0)
+
+
+def test_damaged_files_are_refused(posteriors, tmp_path):
+    posteriors["nuts"].save(tmp_path / "fit")
+    arrays, manifest = tmp_path / "fit/arrays.safetensors", tmp_path / "fit/manifest.json"
+    whole, text = arrays.read_bytes(), manifest.read_text()
+
+    arrays.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(SavedFileError, match="truncated"):
+        pi.load(tmp_path / "fit")
+    arrays.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(SavedFileError, match="checksum"):
+        pi.load(tmp_path / "fit")
+    arrays.write_bytes(whole)
+    manifest.write_text(json.dumps({**json.loads(text), "schema": 99}))
+    with pytest.raises(SavedFileError, match="schema 99"):
+        pi.load(tmp_path / "fit")
+    manifest.write_text(text[:50])
+    with pytest.raises(SavedFileError, match="damaged"):
+        pi.load(tmp_path / "fit")
+    with pytest.raises(SavedFileError, match=r"manifest\.json"):
+        pi.load(tmp_path / "nowhere")
+
+
+def test_another_folder_is_not_overwritten(posteriors, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="something else"):
+        posteriors["nuts"].save(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["nuts", "smc"])
+def test_the_saved_file_opens_in_arviz(posteriors, name, tmp_path):
+    import arviz
+    import xarray
+
+    posterior = posteriors[name]
+    posterior.save(tmp_path / "fit")
+    with xarray.open_datatree(tmp_path / "fit/posterior.nc", engine="h5netcdf") as tree:
+        data = arviz.from_datatree(tree) if hasattr(arviz, "from_datatree") else tree
+        table = arviz.summary(data, var_names=["scales"])
+        assert len(table) == 2
+        assert bool(tree["posterior"].attrs["resampled"]) == posterior.weighted
+        assert tree["posterior"]["group.mean"].shape == posterior.log_weights.shape
+        if posterior.weighted:
+            np.testing.assert_array_equal(
+                tree["weighted_posterior"]["log_weight"], posterior.log_weights
+            )
+            assert tree["posterior"].attrs["log_evidence"] == posterior.log_evidence.value
+        np.testing.assert_allclose(tree["observed_data"]["y"], Y, rtol=1e-6)
