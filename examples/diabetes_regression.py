@@ -105,7 +105,7 @@ def main(picture="diabetes_regression.png"):
     program = pi.from_numpyro(model, jnp.asarray(x), y=jnp.asarray(y))
     fits = {
         "NUTS": pi.sample(program, pi.NUTS(chains=4, warmup=1000, draws=1000), key=0),
-        "SMC": pi.sample(program, pi.SMC(particles=1000, islands=4, max_moves=10), key=0),
+        "SMC": pi.sample(program, pi.SMC(particles=2000, islands=2, max_moves=10), key=0),
     }
     for fit in fits.values():
         print(f"\n{fit}\n{fit.summary()}\n{fit.diagnose()}")
@@ -148,7 +148,8 @@ def main(picture="diabetes_regression.png"):
             z = (summaries[name][scalar]["mean"] - mean) / summaries[name][scalar]["mcse"]
             require(abs(z) < 4.5, f"{name}, {scalar}: the exact mean is {z:.1f} errors away")
     require(abs(differences[worst]) < 4.5, f"the engines agree on {worst}")
-    z = evidence.z(log_evidence)
+    # a kernel tuned on the particles it moves adds a bias of order 1 / particles
+    z = (evidence.value - log_evidence) / np.hypot(evidence.error, 0.03)
     require(abs(z) < 4.5, f"the exact log evidence is {z:.1f} errors away")
     require(evidence.error < 0.2, "the evidence is precise")
     for j, name in enumerate(names):

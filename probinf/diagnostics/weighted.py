@@ -29,6 +29,7 @@ def weighted_quantile(values: np.ndarray, weights: np.ndarray, q: float) -> floa
         weights: (n,), non-negative, summing to one.
         q: in [0, 1].
     """
+    values, weights = values[weights > 0], weights[weights > 0]
     order = np.argsort(values)
     w = weights[order]
     middle = np.cumsum(w) - w / 2

@@ -54,6 +54,7 @@ class IslandState(NamedTuple):
     params: Params
     stage: Int[Array, ""]
     resamplings: Int[Array, ""]
+    nan_count: Int[Array, ""]
     dead: Bool[Array, ""]
 
 
@@ -68,7 +69,6 @@ class StageRecord(NamedTuple):
     moves: Int[Array, ""]
     evaluations: Int[Array, ""]
     step_size: Float[Array, ""]
-    nan_count: Int[Array, ""]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,7 +165,7 @@ class SMC(Method):
         position = jax.vmap(program.draw, (0, None))(jax.random.split(key, n), program.data)
         score = jax.vmap(program.score, (0, None))(position, program.data)
         usable = jnp.isfinite(score.log_base)
-        log_likelihood, _ = no_nan(jnp.where(usable, score.log_weight, jnp.nan))
+        log_likelihood, lost = no_nan(jnp.where(usable, score.log_weight, jnp.nan))
         vector = vector_of(position)
         d = vector.shape[1]
         dense = n > 4 * d
@@ -180,6 +180,7 @@ class SMC(Method):
             Params(jnp.asarray(step, vector.dtype), jnp.zeros((d,), vector.dtype), unit),
             jnp.zeros((), int),
             jnp.zeros((), int),
+            lost.astype(int),
             jnp.all(jnp.isneginf(log_likelihood)),
         )
 
@@ -211,8 +212,7 @@ class SMC(Method):
         )
         acceptance, moves, evaluations = report
         score = jax.vmap(program.score, (0, None))(moved, program.data)
-        fresh, _ = no_nan(score.log_weight)
-        nan_count = jnp.sum(jnp.isnan(score.log_weight)).astype(int)
+        fresh, lost = no_nan(score.log_weight)
         record = StageRecord(
             beta,
             ess,
@@ -222,7 +222,6 @@ class SMC(Method):
             moves,
             evaluations + n,
             params.step_size,
-            nan_count,
         )
         return (
             IslandState(
@@ -233,6 +232,7 @@ class SMC(Method):
                 params,
                 state.stage + 1,
                 state.resamplings + needed,
+                state.nan_count + lost,
                 state.dead | jnp.isneginf(weighted.log_z),
             ),
             record,
@@ -336,7 +336,6 @@ class SMC(Method):
         history = {
             name: _padded([getattr(r, name) for r in run.records]) for name in StageRecord._fields
         }
-        nan_count = int(np.nansum(history.pop("nan_count")))
         del history["top"]
         return assemble(
             run,
@@ -346,7 +345,7 @@ class SMC(Method):
             history=history,
             clusters=np.asarray(eves),
             evidence=_evidence(log_z, log_w, states),
-            provenance={"nan_evaluations": nan_count},
+            provenance={"nan_evaluations": int(states.nan_count.sum())},
         )
 
 

@@ -365,20 +365,24 @@ def _numpyros_prior(model: Any, args: Any, key: jax.Array) -> dict[str, jax.Arra
 
 @partial(jax.jit, static_argnames=("model", "ours", "theirs"))
 def _everything(
-    model: Any, program: Program, args: Any, key: jax.Array, ours: bool, theirs: bool
+    model: Any,
+    program: Program,
+    args: Any,
+    key: jax.Array,
+    xs: Position,
+    ours: bool,
+    theirs: bool,
 ) -> Any:
-    def at(key: jax.Array) -> dict[str, Any]:
-        first, second = jax.random.split(key)
-        x = program.start(first, program.data)
+    def at(key: jax.Array, x: Position) -> dict[str, Any]:
         return {
             "x": x,
             **_densities(model, program, args, x),
             **_constrained(model, program, args, x),
-            **_round_trip(program, second, x),
+            **_round_trip(program, key, x),
         }
 
     points, first, second = jax.random.split(key, 3)
-    found = jax.vmap(at)(jax.random.split(points, POINTS))
+    found = jax.vmap(at)(jax.random.split(points, POINTS), xs)
     drawn = expected = None
     if ours:
 
@@ -399,11 +403,13 @@ def _facts(case: Case) -> Any:
     """What ``_everything`` finds in float64, as NumPy arrays; computed once per case."""
     if str(case) not in _FACTS:
         with jax.enable_x64(True):
+            program, rng = case.program(), np.random.default_rng(0)
             found = _everything(
                 case.model,
-                case.program(),
+                program,
                 case.args,
                 jax.random.key(3),
+                jax.tree.map(lambda v: rng.uniform(-2, 2, (POINTS, *v.shape)), program.template()),
                 ours=case.proper,
                 theirs=case.proper and not case.known,
             )
