@@ -143,25 +143,25 @@ def main(picture="diabetes_regression.png"):
     print(f"coefficients drawn in {picture}")
 
     for name, fit in fits.items():
-        require(fit.diagnose(), f"{name} is healthy\n{fit.diagnose()}")
+        require(fit.diagnose(), f"{name} is not healthy\n{fit.diagnose()}")
         for scalar, mean in means.items():
             z = (summaries[name][scalar]["mean"] - mean) / summaries[name][scalar]["mcse"]
             require(abs(z) < 4.5, f"{name}, {scalar}: the exact mean is {z:.1f} errors away")
-    require(abs(differences[worst]) < 4.5, f"the engines agree on {worst}")
+    require(abs(differences[worst]) < 4.5, f"the engines differ on {worst}")
     # a kernel tuned on the particles it moves adds a bias of order 1 / particles
     z = (evidence.value - log_evidence) / np.hypot(evidence.error, 0.03)
     require(abs(z) < 4.5, f"the exact log evidence is {z:.1f} errors away")
-    require(evidence.error < 0.2, "the evidence is precise")
+    require(evidence.error < 0.2, "the evidence is not precise")
     for j, name in enumerate(names):
         row = nuts[f"beta[{j}]"]
-        require(abs(row["mean"] - ridge[j]) < row["sd"] / 2, f"ridge agrees on {name}")
+        require(abs(row["mean"] - ridge[j]) < row["sd"] / 2, f"ridge differs on {name}")
         if row["q5"] > 0 or row["q95"] < 0:
-            require(row["mean"] * least_squares[j] > 0, f"least squares has the sign of {name}")
+            require(row["mean"] * least_squares[j] > 0, f"least squares has another sign on {name}")
     strong = {n for j, n in enumerate(names) if nuts[f"beta[{j}]"]["q5"] > 0}
-    require(strong == {"bmi", "bp", "s5"}, f"body mass, blood pressure and s5 raise it: {strong}")
+    require(strong == {"bmi", "bp", "s5"}, f"predictors that raise it: {strong}")
     shrunk = np.array([nuts[f"beta[{j}]"]["mean"] for j in range(len(names))])
-    require(np.linalg.norm(shrunk) < np.linalg.norm(least_squares), "coefficients shrink")
-    require(0.85 < coverage < 0.95, "predictive intervals cover")
+    require(np.linalg.norm(shrunk) < np.linalg.norm(least_squares), "coefficients did not shrink")
+    require(0.85 < coverage < 0.95, f"predictive coverage is {coverage:.0%}")
     print("all checks passed")
 
 

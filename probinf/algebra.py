@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from probinf.coordinates import Layout
+from probinf.errors import StructureError
 from probinf.paths import nest
 from probinf.program import (
     Data,
@@ -79,9 +81,11 @@ def with_base(program: Program, base: Program) -> Program:
     Unlike :func:`rebase` this changes the posterior and the evidence.
 
     Raises:
-        StructureError: the two programs do not share coordinates.
+        StructureError: the two programs do not share coordinates, or a coordinate stands for
+            different values in them (a logarithm in one and a logit in the other, say).
     """
     check_same_coordinates(program, base, "with_base")
+    _check_same_values(program, base)
     return nest(
         program,
         base.data,
@@ -89,6 +93,32 @@ def with_base(program: Program, base: Program) -> Program:
         start=_FromBase(base.start),
         score=_NewBaseScore(program.score, base.score),
     )
+
+
+def _check_same_values(program: Program, base: Program) -> None:
+    """Both programs must mean the same by a coordinate, or the prior is about something else."""
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((program, base))):
+        return  # inside someone's jit there are no values to compare
+
+    def at_one_point(p: Program) -> dict[str, jax.Array]:
+        x = jax.tree.map(_somewhere, p.template())
+        return jax.jit(p.constrain)(x, p.data)
+
+    ours, theirs = at_one_point(program), at_one_point(base)
+    for name in sorted(set(ours) & set(theirs)):
+        same = ours[name].shape == theirs[name].shape
+        if not (same and jnp.allclose(ours[name], theirs[name], rtol=1e-4, equal_nan=True)):
+            raise StructureError(
+                f"with_base: at one and the same position, site '{name}' is {ours[name]} in the "
+                f"program and {theirs[name]} in the base, so their coordinates stand for "
+                "different values. Give the site the same support in both models."
+            )
+
+
+def _somewhere(leaf: jax.ShapeDtypeStruct) -> jax.Array:
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jnp.broadcast_to(jax.random.key(0), leaf.shape)
+    return jnp.full(leaf.shape, 0.3, leaf.dtype)
 
 
 def _forward(transform: Any, flat: jax.Array) -> jax.Array:
@@ -147,7 +177,26 @@ def push(program: Program, bijection: Any) -> Program:
         program: any program whose coordinates are floating point.
         bijection: a NumPyro ``Transform`` on vectors of the program's size; its parameters
             are dynamic.
+
+    Raises:
+        StructureError: a coordinate is a random key, or the bijection does not map vectors of
+            the program's size to vectors of the same size.
     """
+    layout = Layout.of(program)
+    if layout.has_keys:
+        raise StructureError(
+            f"push: {program} has a random key among its coordinates, which no bijection moves. "
+            "Push the prior before the key is added."
+        )
+    try:
+        image = jax.eval_shape(_forward, bijection, jnp.zeros(layout.size)).shape
+    except (TypeError, ValueError) as error:
+        image = str(error).splitlines()[0]
+    if image != (layout.size,):
+        raise StructureError(
+            f"push: the bijection takes vectors of size {layout.size} to {image}; it must keep "
+            "the size."
+        )
 
     def pulled(fn: Callable[..., Any] | None) -> Callable[..., Any] | None:
         return None if fn is None else _Pulled(fn, program.start)
@@ -218,6 +267,21 @@ class _BindSimulate:
         return out
 
 
+def _check_names(program: Program, conditional: Conditional, data: Data) -> None:
+    def sites() -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        x = jax.tree.map(_somewhere, program.template())
+        inner = conditional(x, data)
+        z = jax.tree.map(_somewhere, inner.template())
+        return program.constrain(x, program.data), inner.constrain(z, inner.data)
+
+    outer, inner = jax.eval_shape(sites)
+    if common := sorted(set(outer) & set(inner)):
+        raise StructureError(
+            f"bind: both programs have a site named {common}; one would hide the other. Rename it "
+            "in one of them."
+        )
+
+
 def bind(program: Program, conditional: Conditional, data: Data = ()) -> Program:
     """Extend a program by a conditional one: ``gamma(dx) * k(x)(dz)`` on ``(x, z)``.
 
@@ -228,7 +292,11 @@ def bind(program: Program, conditional: Conditional, data: Data = ()) -> Program
         program: the measure of ``x``.
         conditional: ``(x, data) -> Program``, a module-level function or frozen dataclass.
         data: arrays for ``conditional``; dynamic.
+
+    Raises:
+        StructureError: both programs have a site of the same name.
     """
+    _check_names(program, conditional, data)
     return nest(
         program,
         data,

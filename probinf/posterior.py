@@ -199,6 +199,8 @@ def as_key(key: int | Key) -> Key:
     """A typed JAX key from a seed, a typed key or old-style key data."""
     if isinstance(key, int | np.integer):
         return jax.random.key(int(key))
+    if not isinstance(key, jax.Array | np.ndarray):
+        raise TypeError(f"key must be an integer seed or a JAX random key, got {key!r}.")
     if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         return key
     return jax.random.wrap_key_data(key)

@@ -118,8 +118,7 @@ def condition(program: Program, observed: dict[str, Array]) -> Program:
     for name, value in observed.items():
         if jnp.shape(value) != known[name].shape:
             raise StructureError(
-                f"condition: site '{name}' holds shape {known[name].shape}, "
-                f"got {jnp.shape(value)}."
+                f"condition: site '{name}' holds shape {known[name].shape}, got {jnp.shape(value)}."
             )
     return dataclasses.replace(program, data=program.observations.set(program.data, observed))
 

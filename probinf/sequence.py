@@ -139,11 +139,15 @@ def marginal(prior: Program, sequence: Sequence, particles: int) -> Program:
         particles: particles of each filter.
 
     Raises:
-        StructureError: the callables do not return a state and a scalar weight.
+        StructureError: the callables do not return a state and a scalar weight, the state
+            changes its shape, or there are no inputs or particles.
 
     Source: Andrieu & Roberts (2009); Andrieu, Doucet & Holenstein (2010), section 2.4.2.
     """
-    program = nest(
+    if particles < 1:
+        raise StructureError(f"marginal: particles must be at least 1, got {particles}.")
+    _check_sequence(prior, sequence)
+    return nest(
         prior,
         (sequence.inputs, sequence.data),
         draw=_MarginalDraw(prior.draw),
@@ -157,10 +161,42 @@ def marginal(prior: Program, sequence: Sequence, particles: int) -> Program:
         sites=None,
         observations=None,
     )
-    out = jax.eval_shape(program.score, program.template(), program.data)
-    if out.log_weight.shape != ():
+
+
+def _check_sequence(prior: Program, sequence: Sequence) -> None:
+    if not jax.tree.leaves(sequence.inputs):
         raise StructureError(
-            "marginal: start and extend must return (state, scalar log weight) for one particle; "
-            f"the summed weight has shape {out.log_weight.shape}."
+            "marginal: the sequence has no inputs, so its length is unknown; give it one entry "
+            "per step (jnp.arange(steps), if nothing is needed)."
         )
-    return program
+
+    def first(key: Key, theta: Position) -> Any:
+        parameters = prior.constrain(theta, prior.data)
+        return sequence.start(key, (parameters, sequence.data))
+
+    def second(key: Key, theta: Position, state: State) -> Any:
+        parameters = prior.constrain(theta, prior.data)
+        value = jax.tree.map(lambda v: jnp.asarray(v)[0], sequence.inputs)
+        return sequence.extend(key, state, value, (parameters, sequence.data))
+
+    key, theta = jax.random.key(0), prior.template()
+    state = _state_of("start", jax.eval_shape(first, key, theta))
+    after = _state_of("extend", jax.eval_shape(second, key, theta, state))
+    if _shapes(state) != _shapes(after):
+        raise StructureError(
+            f"marginal: start returns the state {state}, extend {after}; a step must keep the "
+            "state's structure, shapes and dtypes."
+        )
+
+
+def _state_of(name: str, out: Any) -> State:
+    if not (isinstance(out, tuple) and len(out) == 2 and jnp.shape(out[1]) == ()):
+        raise StructureError(
+            f"marginal: {name} must return (state, scalar log weight) for one particle, got {out}."
+        )
+    return out[0]
+
+
+def _shapes(state: State) -> Any:
+    leaves, structure = jax.tree.flatten(state)
+    return structure, [(leaf.shape, leaf.dtype) for leaf in leaves]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from probinf.coordinates import Layout
@@ -27,14 +28,13 @@ def zero_likelihood(flat: Program, layout: Layout, happened: str) -> ZeroLikelih
             kind = "NaN" if np.isnan(values).all() else "-inf"
             message += f" Site '{name}' has log probability {kind} at all 32 trial points."
         if dead:
-            largest = max(
-                (
-                    float(np.abs(leaf).max())
-                    for leaf in jax.tree.leaves(flat.data)
-                    if leaf.size and np.issubdtype(np.asarray(leaf).dtype, np.floating)
-                ),
-                default=0.0,
-            )
+            numbers = [
+                np.asarray(leaf)
+                for leaf in jax.tree.leaves(flat.data)
+                if jnp.issubdtype(leaf.dtype, jnp.floating)
+            ]
+            sizes = [np.abs(leaf[np.isfinite(leaf)]).max(initial=0.0) for leaf in numbers]
+            largest = float(max(sizes, default=0.0))
             if largest > 1e15 and layout.dtype == np.float32:
                 message += (
                     f" The data reach {largest:.3g}, whose square overflows float32: rescale "

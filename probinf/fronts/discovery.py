@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import traceback
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -15,14 +14,15 @@ from jaxtyping import Array
 from numpyro import handlers
 from numpyro.distributions import biject_to, constraints
 from numpyro.infer import init_to_uniform
+from numpyro.primitives import Messenger
 
 from probinf.errors import (
     DiscreteLatentError,
     ImproperPriorError,
     ModelError,
     ObservationError,
-    ParameterError,
 )
+from probinf.fronts.translation import translated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,16 +67,6 @@ def discover(
     for name, site in trace.items():
         if site["type"] == "sample" and site["is_observed"]:
             likelihood.append(name)
-        elif site["type"] == "plate" and site["args"][1] not in (None, site["args"][0]):
-            raise ModelError(
-                f"plate '{name}' subsamples {site['args'][1]} of {site['args'][0]} data; a "
-                "posterior needs all of them. Remove subsample_size."
-            )
-        elif site["type"] == "prng_key":
-            raise ModelError(
-                f"site '{name}' asks for a random key inside the model, so its density is "
-                "random. Use from_simulator, or numpyro.sample sites instead of prng_key."
-            )
         elif site["type"] == "param":
             warnings.warn(
                 f"numpyro.param '{name}' is not inferred: it stays at its initial value. Use "
@@ -99,9 +89,23 @@ def discover(
     return tuple(latents)
 
 
-def _abstract_trace(
-    model: Callable[[Any], None], data: Any
-) -> tuple[dict[str, Any], list[Latent]]:
+class _Refuse(Messenger):
+    """Stops at statements that leave the density unknown, before they cause other errors."""
+
+    def process_message(self, msg: dict[str, Any]) -> None:
+        if msg["type"] == "plate" and msg["args"][1] not in (None, msg["args"][0]):
+            raise ModelError(
+                f"plate '{msg['name']}' subsamples {msg['args'][1]} of {msg['args'][0]} data; a "
+                "posterior needs all of them. Remove subsample_size."
+            )
+        if msg["type"] == "prng_key":
+            raise ModelError(
+                "the model asks for a random key (numpyro.prng_key), so its density is random. "
+                "Draw from numpyro.sample sites instead, or use from_simulator."
+            )
+
+
+def _abstract_trace(model: Callable[[Any], None], data: Any) -> tuple[dict[str, Any], list[Latent]]:
     """A trace whose latent values are abstract and whose data are the concrete ones.
 
     Latents are looked at inside, where a support may be computed from an abstract value.
@@ -111,55 +115,27 @@ def _abstract_trace(
 
     def run(key: Array) -> Array:
         placed = handlers.substitute(handlers.seed(model, key), substitute_fn=init_to_uniform)
-        found.update(handlers.trace(placed).get_trace(data))
+        found.update(handlers.trace(_Refuse(placed)).get_trace(data))
         for name, site in found.items():
             if site["type"] == "sample" and not site["is_observed"]:
                 latents.append(_latent(name, site, found))
         return key
 
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Out-of-support")
-            jax.eval_shape(run, jax.random.key(0))
-    except ModelError:
-        raise
-    except Exception as error:
-        raise _translated(error) from error
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Out-of-support")
+        abstractly(run, jax.random.key(0))
     return found, latents
 
 
-def _translated(error: Exception) -> Exception:
-    """The same failure with the site's name and a remedy; unknown errors pass unchanged."""
-    site = _site_of(error)
-    text = str(error)
-    if isinstance(error, AssertionError) and "unique names" in text:
-        return ModelError(f"{text}: two sites share a name; rename one of them.")
-    traced = jax.errors.ConcretizationTypeError | jax.errors.TracerIntegerConversionError
-    if isinstance(error, traced):
-        return ModelError(
-            f"the model uses a traced array as a Python number or branch"
-            f"{f' near site {site!r}' if site else ''}: {text.splitlines()[0]}\n"
-            "Pass sizes and flags as Python int or bool arguments, and branch with jnp.where."
-        )
-    if "roadcast" in text or "ncompatible shapes" in text:
-        return ModelError(
-            f"shapes do not match at site {site!r}: {text.splitlines()[0]}\n"
-            "Compare the site's parameters with the sizes of the plates around it."
-        )
-    if isinstance(error, ValueError) and "invalid" in text and "parameter" in text:
-        return ParameterError(f"{text} Near the site after {site!r}." if site else text)
-    return error
-
-
-def _site_of(error: Exception) -> str | None:
-    """Name of the site (and its plates) that was being processed when ``error`` was raised."""
-    name = None
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        msg = frame.f_locals.get("msg")
-        if isinstance(msg, dict) and "name" in msg:
-            plates = [f"{f.name} (size {f.size})" for f in msg.get("cond_indep_stack", [])]
-            name = msg["name"] + (f" in plate {', '.join(plates)}" if plates else "")
-    return name
+def abstractly(fn: Callable[..., Any], *args: Any) -> Any:
+    """``jax.eval_shape``, with the errors of the model told so that they can be understood."""
+    try:
+        return jax.eval_shape(fn, *args)
+    except Exception as error:
+        clear = translated(error)
+        if clear is error:
+            raise
+        raise clear from error
 
 
 def _latent(name: str, site: dict[str, Any], trace: dict[str, Any]) -> Latent:
@@ -232,6 +208,11 @@ def _check_observed(
 
 
 def _check_shape(name: str, site: dict[str, Any], allow_broadcast: bool) -> None:
+    if isinstance(site["value"], list | tuple):
+        raise ObservationError(
+            f"site '{name}': the observed value is a Python {type(site['value']).__name__}, which "
+            "is part of the structure; pass an array (np.asarray(y))."
+        )
     shape, expected = jnp.shape(site["value"]), tuple(site["fn"].shape())
     if shape == expected:
         return

@@ -23,7 +23,13 @@ _SINGLE = "x"
 
 
 def _as_dict(prior: Distribution | dict[str, Distribution]) -> dict[str, Distribution]:
-    return {_SINGLE: prior} if isinstance(prior, Distribution) else dict(prior)
+    named = {_SINGLE: prior} if isinstance(prior, Distribution) else dict(prior)
+    for name, distribution in named.items():
+        if not isinstance(distribution, Distribution):
+            raise ModelError(
+                f"the prior of '{name}' must be a NumPyro distribution, got {distribution!r}."
+            )
+    return named
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,14 +148,8 @@ def from_log_density(
 def _check_scalar(
     name: str, fn: Callable[..., Array], prior: Distribution | dict[str, Distribution], args: Any
 ) -> None:
-    def values(d: Distribution) -> Array:
-        return jnp.zeros(d.shape())
-
-    shaped = (
-        values(prior)
-        if isinstance(prior, Distribution)
-        else {k: values(d) for k, d in prior.items()}
-    )
+    zeros = {name: jnp.zeros(d.shape()) for name, d in _as_dict(prior).items()}
+    shaped = zeros[_SINGLE] if isinstance(prior, Distribution) else zeros
     _require_scalar(name, jax.eval_shape(lambda v: fn(v, *args), shaped))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +17,7 @@ from numpyro.distributions import biject_to
 from numpyro.infer import util as numpyro_util
 
 from probinf.errors import ImproperPriorError, ModelError
-from probinf.fronts.discovery import Latent, discover, parameter_violations
+from probinf.fronts.discovery import Latent, abstractly, discover, parameter_violations
 from probinf.program import Data, Key, Observations, Position, Program, Score
 
 
@@ -295,15 +295,15 @@ def _is_factor(site: dict[str, Any]) -> bool:
 
 def _split(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, tuple, tuple]:
     """Arrays are dynamic; everything else (sizes, flags, names) is static, by value."""
-    leaves, treedef = jax.tree.flatten((args, kwargs))
+    leaves, treedef = jax.tree_util.tree_flatten_with_path((args, kwargs))
     arrays, static = [], []
-    for leaf in leaves:
+    for path, leaf in leaves:
         if isinstance(leaf, np.integer | np.bool_):
             leaf = leaf.item()
         if isinstance(leaf, np.ndarray | jax.Array | np.floating):
             if isinstance(leaf, np.ndarray) and leaf.dtype.kind not in "biufc":
                 raise ModelError(
-                    f"a model argument is an array of dtype {leaf.dtype}; pass numbers "
+                    f"{_argument(path)} is an array of dtype {leaf.dtype}; pass numbers "
                     "(category codes instead of strings, for instance)."
                 )
             arrays.append(leaf)
@@ -313,12 +313,19 @@ def _split(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, tuple, t
                 hash(leaf)
             except TypeError:
                 raise ModelError(
-                    f"a model argument of type {type(leaf).__name__} is neither an array nor "
+                    f"{_argument(path)} is a {type(leaf).__name__}, neither an array nor "
                     "hashable; pass its numbers as NumPy arrays (for a data frame: "
                     "frame['column'].to_numpy())."
                 ) from None
             static.append(leaf)
     return treedef, tuple(static), tuple(arrays)
+
+
+def _argument(path: tuple[Any, ...]) -> str:
+    """How a user counts: ``argument 1`` of the model, or ``argument 'y'``."""
+    first, inner = path[1], jax.tree_util.keystr(path[2:])
+    named = isinstance(first, jax.tree_util.DictKey)
+    return f"the model's argument {repr(first.key) if named else first.idx + 1}{inner}"
 
 
 def from_numpyro(
@@ -358,7 +365,7 @@ def from_numpyro(
 
     latents = discover(bare, data, observed, allow_broadcast=allow_broadcast)
     full = dataclasses.replace(bare, latents=latents)
-    return Program(
+    program = Program(
         draw=_NumpyroDraw(full),
         start=_NumpyroStart(full),
         score=_NumpyroScore(full),
@@ -369,3 +376,14 @@ def from_numpyro(
         sites=_NumpyroSites(full),
         data=jax.tree.map(jnp.asarray, data),
     )
+    anywhere = {latent.name: jnp.zeros(latent.shape) for latent in latents}
+    leaves, structure = jax.tree.flatten((anywhere, program.data))
+    shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
+    _try_score(_NumpyroScore(full), structure, shapes)
+    return program
+
+
+@lru_cache(maxsize=64)
+def _try_score(score: _NumpyroScore, structure: Any, shapes: tuple[Any, ...]) -> None:
+    """Trace the density with every array abstract, as an engine will; once per structure."""
+    abstractly(score, *jax.tree.unflatten(structure, shapes))

@@ -108,8 +108,8 @@ def from_simulator(
         kernel: ``"gaussian"`` or ``"uniform"``.
 
     Raises:
-        ModelError: the tolerance is not positive, or the output and ``observed`` differ in
-            structure.
+        ModelError: the tolerance is not positive, the output and ``observed`` differ in
+            structure, or the distance is not a scalar.
 
     Source: Sisson, Fan & Beaumont (2018), chapter 1.
     """
@@ -151,4 +151,12 @@ def _check_output(static: tuple[Any, ...], data: Data) -> None:
         raise ModelError(
             f"from_simulator: the simulator returns {simulated}, observed holds {expected}; they "
             "must have the same structure and shapes."
+        )
+    weight = jax.eval_shape(
+        lambda key: _AbcScore(*static)(draw(key, data), data).log_weight, jax.random.key(0)
+    )
+    if weight.shape != ():
+        raise ModelError(
+            f"from_simulator: the distance must be a scalar, got shape {weight.shape}. Sum or "
+            "average over the data."
         )

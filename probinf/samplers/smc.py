@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -33,7 +34,8 @@ from probinf.samplers import kernels
 from probinf.zero import zero_likelihood
 
 _MAX_STAGES = 500
-_MIXED = 0.2  # largest |correlation| with the start at which a sweep of moves may stop
+_MIXED = 0.2  # largest |correlation| with the start at which moving may stop
+_MIN_MOVES = 3  # one move can look uncorrelated by chance and still keep the energy
 
 
 class Particle(NamedTuple):
@@ -157,7 +159,9 @@ class SMC(Method):
     def _kernel(self, position: Any) -> Kernel:
         if self.kernel is not None:
             return self.kernel
-        return kernels.HMC(steps=5) if isinstance(position, jax.Array) else kernels.RandomWalk()
+        if isinstance(position, jax.Array):
+            return kernels.HMC(steps=20, length=math.pi / 2)
+        return kernels.RandomWalk()
 
     def init(self, key: Key, program: Program) -> IslandState:
         """Draws from the base."""
@@ -289,7 +293,7 @@ class SMC(Method):
             moves, mixed = carry[0], carry[-1]
             if self.moves is not None:
                 return moves < self.moves
-            return (moves < self.max_moves) & ~mixed
+            return (moves < _MIN_MOVES) | ((moves < self.max_moves) & ~mixed)
 
         zero = jnp.zeros((), int)
         first = (zero, state, params, jnp.zeros((), float), zero, jnp.asarray(False))
@@ -383,8 +387,14 @@ def next_temperature(
 
 
 def _correlation(before: Float[Array, "n d"], after: Float[Array, "n d"]) -> Float[Array, ""]:
-    """Largest absolute correlation, over coordinates, between two stages of the particles."""
-    a, b = before - before.mean(axis=0), after - after.mean(axis=0)
+    """Largest absolute correlation, over coordinates, between two stages of the particles.
+
+    Coordinates are squashed first, so that a few particles far in a tail do not decide.
+    """
+    centre, scale = before.mean(axis=0), before.std(axis=0)
+    scale = jnp.where(scale > 0, scale, 1.0)
+    a, b = jnp.tanh((before - centre) / scale), jnp.tanh((after - centre) / scale)
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
     power = jnp.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
     return jnp.max(jnp.abs((a * b).sum(axis=0)) / jnp.where(power > 0, power, 1.0))
 

@@ -126,7 +126,8 @@ def state_space(y):
 
     def step(x, y_t):
         x = numpyro.sample("x", dist.Normal(0.5 * x, tau))
-        s = numpyro.sample("s", dist.LogNormal(x, 1))
+        with handlers.scope(prefix="in"):
+            s = numpyro.sample("s", dist.LogNormal(x, 1))
         numpyro.sample("y", dist.Normal(x, s), obs=y_t)
         return x, numpyro.deterministic("double", 2 * x)
 
@@ -358,8 +359,7 @@ def _numpyros_prior(model: Any, args: Any, key: jax.Array) -> dict[str, jax.Arra
     return {
         name: site["value"]
         for name, site in trace.items()
-        if site["type"] == "deterministic"
-        or (site["type"] == "sample" and not site["is_observed"])
+        if site["type"] == "deterministic" or (site["type"] == "sample" and not site["is_observed"])
     }
 
 
@@ -608,7 +608,7 @@ def test_constrain_lands_in_the_support_and_agrees_with_numpyro(case: Case) -> N
 @pytest.mark.parametrize("case", [c for c in CASES if not c.proper], ids=str)
 def test_an_improper_prior_has_a_density_but_no_draws(case: Case) -> None:
     program = case.program()
-    with pytest.raises(ImproperPriorError, match="site 's'.*proper prior"):
+    with pytest.raises(ImproperPriorError, match=r"site 's'.*proper prior"):
         program.draw(jax.random.key(0), program.data)
 
 

@@ -67,10 +67,12 @@ class NUTS(Kernel):
 
 @dataclasses.dataclass(frozen=True)
 class HMC(Kernel):
-    """Hamiltonian Monte Carlo with a fixed number of leapfrog steps and a jittered step size.
+    """Hamiltonian Monte Carlo with trajectories of fixed length and a jittered step size.
 
     Args:
-        steps: leapfrog steps of a trajectory.
+        steps: leapfrog steps of a trajectory; the most there may be when ``length`` is given.
+        length: of a trajectory in standard deviations of the target, or None for exactly
+            ``steps`` leapfrog steps. A quarter turn, pi / 2, forgets where it began.
         jitter: the step size is multiplied by U(1 - jitter, 1 + jitter) at every move, so
             that no direction of the target can resonate with the trajectory.
         target_acceptance: what step-size adaptation aims at.
@@ -79,6 +81,7 @@ class HMC(Kernel):
     """
 
     steps: int = 10
+    length: float | None = None
     jitter: float = 0.3
     target_acceptance: float = 0.8
 
@@ -92,19 +95,22 @@ class HMC(Kernel):
         return _with_gradient(program, x)
 
     def step(self, key: Key, program: Program, state: Any, params: Params) -> tuple[Any, Info]:
-        """One trajectory of ``steps`` leapfrog steps."""
+        """One trajectory."""
         from blackjax.mcmc import hmc
 
         key, jitter_key = jax.random.split(key)
+        steps = jnp.asarray(self.steps)
+        if self.length is not None:
+            steps = jnp.clip(jnp.ceil(self.length / params.step_size), 1, self.steps).astype(int)
         state, report = hmc.build_kernel()(
             key,
             state,
             lambda y: log_density(program, y),
             params.step_size * self._jitter(jitter_key, params.step_size),
             params.covariance,
-            self.steps,
+            steps,
         )
-        return state, info(report.acceptance_rate, self.steps, report.energy, report.is_divergent)
+        return state, info(report.acceptance_rate, steps, report.energy, report.is_divergent)
 
     def _jitter(self, key: Key, like: Float[Array, ""]) -> Float[Array, ""]:
         if self.jitter == 0:

@@ -1,0 +1,94 @@
+"""Errors from inside a NumPyro model, told again with the site, what was seen and a remedy."""
+
+from __future__ import annotations
+
+import pathlib
+import traceback
+from typing import Any
+
+import jax
+import numpy as np
+import numpyro
+
+from probinf.errors import ModelError, ParameterError
+
+_LIBRARIES = tuple(
+    str(pathlib.Path(file).parent) for file in (jax.__file__, numpyro.__file__, __file__)
+)
+
+
+def translated(error: Exception) -> Exception:
+    """The error to raise instead of ``error``; unknown ones pass unchanged."""
+    text = str(error)
+    first = text.splitlines()[0] if text else ""
+    site, line = _site_of(error), _line_of(error)
+    where = f"near site {site!r}" if site else "in the model"
+    if isinstance(error, ModelError):
+        return error
+    if isinstance(error, AssertionError) and "unique names" in text:
+        return ModelError(f"{text}: two sites share a name; rename one of them.")
+    if isinstance(error, AssertionError) and "is_prng_key" in _innermost(error):
+        return ModelError(
+            f"the density needs the value of site {site!r}{line}, but NumPyro does not hand it "
+            "over. For scan inside a scope handler: enter the scope inside the scanned function."
+        )
+    if isinstance(error, jax.errors.TracerArrayConversionError):
+        return ModelError(
+            f"a traced array is handed to NumPy {where}{line}: {first}\n"
+            "Use jax.numpy inside the model, and index data with traced indices only after "
+            "jnp.asarray(data)."
+        )
+    traced = (
+        jax.errors.ConcretizationTypeError
+        | jax.errors.NonConcreteBooleanIndexError
+        | jax.errors.TracerIntegerConversionError
+    )
+    if isinstance(error, traced) or "Shapes must be 1D sequences of concrete" in text:
+        return ModelError(
+            f"an array is used as a Python number, size or branch {where}{line}: {first}\n"
+            "Arrays are traced. Pass sizes and flags as Python int or bool arguments "
+            "(len(data), not an array), and branch with jnp.where."
+        )
+    if "roadcast" in text or "ncompatible shapes" in text:
+        return ModelError(
+            f"shapes do not match {where}{line}: {first}\n"
+            "Compare the site's parameters with the sizes of the plates around it."
+        )
+    if isinstance(error, ValueError) and "distribution got invalid" in text:
+        return ParameterError(
+            f"{text.rstrip('.')}{_value_of(error)}{line}. Give it a value inside its domain, or "
+            "transform it (jnp.exp makes a positive number of a real one)."
+        )
+    return error
+
+
+def _site_of(error: Exception) -> str | None:
+    """Name of the site (and its plates) that was being processed when ``error`` was raised."""
+    name = None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        msg = frame.f_locals.get("msg")
+        if isinstance(msg, dict) and msg.get("name"):
+            plates = [f"{f.name} (size {f.size})" for f in msg.get("cond_indep_stack", [])]
+            name = msg["name"] + (f" in plate {', '.join(plates)}" if plates else "")
+    return name
+
+
+def _line_of(error: Exception) -> str:
+    """The innermost line outside of the libraries, which is the user's."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.line and not frame.filename.startswith(_LIBRARIES):
+            return f" (line {frame.lineno} of {frame.filename}: {frame.line})"
+    return ""
+
+
+def _innermost(error: Exception) -> str:
+    return traceback.extract_tb(error.__traceback__)[-1].line or ""
+
+
+def _value_of(error: Exception) -> str:
+    """The offending parameter, from the frame of NumPyro's validation."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        seen: dict[str, Any] = frame.f_locals
+        if {"param", "value", "is_valid"} <= set(seen):
+            return f": {seen['param']} = {np.asarray(seen['value'])}"
+    return ""
