@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from probinf.diagnostics import kish_ess, pareto_k
+from probinf.summary import MIN_DRAWS
 
 if TYPE_CHECKING:
     from probinf.posterior import Posterior
@@ -55,6 +56,17 @@ class Diagnosis:
 def diagnose(posterior: Posterior) -> Diagnosis:
     """Findings on convergence, divergences, effective sizes, weights and lost evaluations."""
     found = _of_weights(posterior) if posterior.weighted else _of_chains(posterior)
+    summary = posterior.summary()
+    finite = np.isfinite(summary.columns["mean"]) & np.isfinite(summary.columns["sd"])
+    if broken := [name for name, fine in zip(summary.names, finite, strict=True) if not fine]:
+        found.insert(
+            0,
+            Finding(
+                "not_finite",
+                f"some draws of {', '.join(broken[:3])} are infinite or NaN, so nothing can be "
+                "said about them. Rescale the quantity or work with its logarithm.",
+            ),
+        )
     if posterior.provenance.get("interrupted"):
         found.append(Finding("interrupted", "the run was stopped before its end; draws are few."))
     return Diagnosis(tuple(found))
@@ -70,7 +82,6 @@ def _of_chains(posterior: Posterior) -> list[Finding]:
     summary = posterior.summary()
     names, columns = summary.names, summary.columns
     moving = columns["sd"] > 0
-    stuck = [n for n, r in zip(names, columns["r_hat"], strict=True) if np.isnan(r)]
     chains, draws = posterior.log_weights.shape
     if "divergent" in posterior.stats and (count := int(posterior.stats["divergent"].sum())):
         found.append(
@@ -90,6 +101,12 @@ def _of_chains(posterior: Posterior) -> list[Finding]:
                 f"chains disagree: largest R-hat {_worst(names, high, low=False)}; it should be "
                 "below 1.01. Run longer; if it stays, the posterior may have several modes: try "
                 "SMC.",
+            )
+        )
+    if draws < MIN_DRAWS:
+        found.append(
+            Finding(
+                "low_ess", f"{draws} draws per chain are too few to judge anything. Run longer."
             )
         )
     low = 100 * chains
@@ -113,7 +130,7 @@ def _of_chains(posterior: Posterior) -> list[Finding]:
                     "heavy tails or a funnel. Write hierarchical scales non-centred.",
                 )
             )
-    if len(stuck) == len(names):
+    if not moving.any():
         found.append(Finding("stuck", "no coordinate ever moved; the draws are useless."))
     return found
 

@@ -18,6 +18,9 @@ from probinf.diagnostics import (
 )
 from probinf.diagnostics.weighted import weights_of
 
+MIN_DRAWS = 8
+"""Draws per chain below which no effective size or R-hat is given."""
+
 
 class Summary:
     """A table of posterior summaries; ``summary["tau"]["mean"]``, or print it.
@@ -104,16 +107,17 @@ def summarise(
 ) -> Summary:
     """The table; ``clusters`` is None for Markov chains (equal weights)."""
     names, values = scalars(draws)
-    if clusters is None:
-        return Summary(_chains(values), names)
-    return Summary(_weighted(values, log_weights, clusters), names)
+    with np.errstate(invalid="ignore", over="ignore"):  # infinite draws: their rows are NaN
+        if clusters is None:
+            return Summary(_chains(values), names)
+        return Summary(_weighted(values, log_weights, clusters), names)
 
 
 def _chains(values: np.ndarray) -> dict[str, np.ndarray]:
     pooled = values.reshape(-1, values.shape[2])
     q5, q50, q95 = np.quantile(pooled, [0.05, 0.5, 0.95], axis=0)
     sd = pooled.std(axis=0, ddof=1)
-    enough = values.shape[1] >= 8
+    enough = values.shape[1] >= MIN_DRAWS
     blank = np.full(values.shape[2], np.nan)
     return {
         "mean": pooled.mean(axis=0),

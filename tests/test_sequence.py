@@ -205,6 +205,7 @@ def test_random_walk_metropolis_is_particle_marginal_metropolis(program: Program
     assert posterior.keys[0].shape[:2] == (2, 2500)
 
 
+@pytest.mark.slow  # four copies of the filter to compile
 def test_smc_is_smc_squared(program: Program) -> None:
     posterior = pi.sample(program, pi.SMC(particles=100, islands=2, moves=4), key=2, progress=False)
     log_z, mean, _ = exact_posterior()

@@ -14,12 +14,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from probinf.coordinates import Layout, vector_of
 from probinf.errors import MethodError
-from probinf.estimate import Estimate, log_mean_exp
 from probinf.kernel import Kernel, Params
 from probinf.paths import temper
 from probinf.population import (
     Population,
-    conditional_ess,
     effective_sample_size,
     no_nan,
     normalise,
@@ -31,6 +29,8 @@ from probinf.program import Key, Program
 from probinf.resampling import Resampler, systematic
 from probinf.run import Method, Run, Status, advance_lane, start_lane
 from probinf.samplers import kernels
+from probinf.samplers.evidence import pooled_evidence
+from probinf.samplers.schedule import largest_correlation, next_temperature
 from probinf.zero import zero_likelihood
 
 _MAX_STAGES = 500
@@ -285,7 +285,7 @@ class SMC(Method):
                 params = params._replace(
                     step_size=params.step_size * gain.astype(params.step_size.dtype)
                 )
-            mixed = _correlation(start, vector_of(state.position)) < _MIXED
+            mixed = largest_correlation(start, vector_of(state.position)) < _MIXED
             spent = spent + info.evaluations.sum()
             return moves + 1, state, params, accepted + acceptance, spent, mixed
 
@@ -335,8 +335,11 @@ class SMC(Method):
         log_z = np.array([_log_evidence(r) for r in run.records])
         log_z = np.where(states.dead, -np.inf, log_z)
         log_w = np.asarray(states.log_w, float)
-        log_w = log_w - np.logaddexp.reduce(log_w, axis=1, keepdims=True) + log_z[:, None]
-        eves = states.particles.eve + self.particles * np.arange(self.islands)[:, None]
+        log_w = log_w - np.logaddexp.reduce(log_w, axis=1, keepdims=True)
+        within = np.exp(log_w)
+        log_w = log_w + log_z[:, None]
+        eves = np.asarray(states.particles.eve)
+        resamplings = np.asarray(states.resamplings)
         history = {
             name: _padded([getattr(r, name) for r in run.records]) for name in StageRecord._fields
         }
@@ -347,56 +350,10 @@ class SMC(Method):
             log_weights=log_w - log_w.max(),
             stats={"log_likelihood": np.asarray(states.particles.log_likelihood)},
             history=history,
-            clusters=np.asarray(eves),
-            evidence=_evidence(log_z, log_w, states),
+            clusters=eves + self.particles * np.arange(self.islands)[:, None],
+            evidence=pooled_evidence(log_z, within, eves, resamplings),
             provenance={"nan_evaluations": int(states.nan_count.sum())},
         )
-
-
-def next_temperature(
-    beta: Float[Array, ""],
-    log_likelihood: Float[Array, " n"],
-    log_w: Float[Array, " n"],
-    target: float,
-) -> Float[Array, ""]:
-    """The largest next inverse temperature whose conditional ESS is ``target`` of N.
-
-    The conditional ESS falls in the increment, so bisection (on the logarithm, since
-    likelihoods come in every scale) finds it. Where too many particles have likelihood
-    zero no increment reaches the target: the smallest positive one then removes them.
-    """
-    n = log_w.shape[0]
-    rest = 1 - beta
-    tiny = jnp.asarray(jnp.finfo(log_w.dtype).tiny)
-
-    def share(delta: Float[Array, ""]) -> Float[Array, ""]:
-        impossible = jnp.isneginf(log_likelihood)
-        return conditional_ess(log_w, jnp.where(impossible, -jnp.inf, delta * log_likelihood)) / n
-
-    def halve(_: Any, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = bracket
-        middle = 0.5 * (low + high)
-        enough = share(jnp.exp(middle)) >= target
-        return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
-
-    bracket = (jnp.log(tiny), jnp.log(rest))
-    low, _ = jax.lax.fori_loop(0, 60, halve, bracket)
-    delta = jnp.where(share(rest) >= target, rest, jnp.exp(low))
-    delta = jnp.where(share(tiny) < target, tiny, delta)
-    return jnp.where(delta >= rest, 1.0, beta + delta).astype(beta.dtype)
-
-
-def _correlation(before: Float[Array, "n d"], after: Float[Array, "n d"]) -> Float[Array, ""]:
-    """Largest absolute correlation, over coordinates, between two stages of the particles.
-
-    Coordinates are squashed first, so that a few particles far in a tail do not decide.
-    """
-    centre, scale = before.mean(axis=0), before.std(axis=0)
-    scale = jnp.where(scale > 0, scale, 1.0)
-    a, b = jnp.tanh((before - centre) / scale), jnp.tanh((after - centre) / scale)
-    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
-    power = jnp.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
-    return jnp.max(jnp.abs((a * b).sum(axis=0)) / jnp.where(power > 0, power, 1.0))
 
 
 def _log_evidence(record: StageRecord) -> float:
@@ -411,24 +368,3 @@ def _padded(rows: list[np.ndarray]) -> np.ndarray:
     for k, row in enumerate(rows):
         out[k, : len(row)] = row
     return out
-
-
-def _evidence(log_z: np.ndarray, log_w: np.ndarray, states: IslandState) -> Estimate:
-    """Mean of the islands' evidences; the error pools their spread with their genealogies.
-
-    Source of the genealogical variance: Lee & Whiteley (2018), eq. 10.
-    """
-    islands, n = log_w.shape
-    spread = log_mean_exp(log_z)
-    ancestral = []
-    for k in range(islands):
-        w = np.exp(log_w[k] - np.logaddexp.reduce(log_w[k]))
-        shares = np.bincount(states.particles.eve[k], weights=w, minlength=n)
-        growth = (n / (n - 1)) ** (int(states.resamplings[k]) + 1)
-        ancestral.append(1 - growth * (1 - np.sum(shares**2)))
-    genealogy = max(float(np.mean(ancestral)), 0.0) / islands
-    if islands == 1:
-        return Estimate(spread.value, float(np.sqrt(genealogy)))
-    degrees = islands - 1
-    pooled = (degrees * spread.error**2 + degrees * genealogy) / (2 * degrees)
-    return Estimate(spread.value, float(np.sqrt(pooled)))

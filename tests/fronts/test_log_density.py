@@ -68,7 +68,8 @@ def test_a_dict_of_priors_gives_a_dict_in_the_users_coordinates() -> None:
 
 def test_new_data_and_new_prior_parameters_trace_nothing() -> None:
     def build(centre: float, scale: float) -> Program:
-        return pi.from_log_likelihood(bowl, dist.Normal(0.0, scale), np.asarray(centre))
+        prior = dist.Normal(0.0, np.asarray(scale))
+        return pi.from_log_likelihood(bowl, prior, np.asarray(centre))
 
     first, second = build(0.0, 1.0), build(2.0, 3.0)
     assert jax.tree.structure(first) == jax.tree.structure(second)

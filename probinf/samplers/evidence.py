@@ -1,0 +1,31 @@
+"""The evidence of several islands, with an error from their spread and their ancestry."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from probinf.estimate import Estimate, log_mean_exp
+
+
+def pooled_evidence(
+    log_z: np.ndarray, weights: np.ndarray, eves: np.ndarray, resamplings: np.ndarray
+) -> Estimate:
+    """Mean of the islands' evidences; the error pools their spread with their genealogies.
+
+    Args:
+        log_z: (islands,) log evidence of each; -inf for an island that died.
+        weights: (islands, n) weights of the final particles, summing to one in each.
+        eves: (islands, n) index of each particle's first ancestor.
+        resamplings: (islands,) how often each was resampled.
+
+    Source of the genealogical variance: Lee & Whiteley (2018), eq. 10.
+    """
+    islands, n = weights.shape
+    spread = log_mean_exp(log_z)
+    ancestral = []
+    for w, eve, times in zip(weights, eves, resamplings.tolist(), strict=True):
+        shares = np.bincount(eve, weights=w, minlength=n)
+        ancestral.append(1 - (n / (n - 1)) ** (times + 1) * (1 - np.sum(shares**2)))
+    genealogy = max(float(np.mean(ancestral)), 0.0) / islands
+    variance = genealogy if islands == 1 else (spread.error**2 + genealogy) / 2
+    return Estimate(spread.value, float(np.sqrt(variance)))

@@ -1,0 +1,184 @@
+"""diagnose: each trouble is found, named and given a remedy; a good fit raises nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from probinf.diagnose import Diagnosis, diagnose
+from probinf.posterior import Posterior
+
+
+def chains(draws: np.ndarray | None = None, **stats: np.ndarray) -> Posterior:
+    """A posterior of four good chains, with the given things wrong."""
+    rng = np.random.default_rng(0)
+    draws = rng.normal(size=(4, 1000, 2)) if draws is None else draws
+    shape = draws.shape[:2]
+    fine: dict[str, Any] = {
+        "divergent": np.zeros(shape, bool),
+        "energy": rng.normal(size=shape),
+        **stats,
+    }
+    return Posterior(
+        draws={"theta": draws},
+        log_weights=np.zeros(shape),
+        stats=fine,
+        history={},
+        unconstrained=draws,
+        provenance={"method": "NUTS()", "interrupted": False},
+    )
+
+
+def particles(
+    log_weights: np.ndarray | None = None,
+    clusters: np.ndarray | None = None,
+    method: str = "SMC(particles=500)",
+    history: dict[str, np.ndarray] | None = None,
+    **provenance: Any,
+) -> Posterior:
+    """A posterior of good weighted draws, with the given things wrong."""
+    draws = np.random.default_rng(0).normal(size=(2, 500, 1))
+    log_w = np.zeros((2, 500)) if log_weights is None else log_weights
+    return Posterior(
+        draws={"theta": draws},
+        log_weights=log_w,
+        stats={},
+        history={"acceptance": np.full((2, 5), 0.6)} if history is None else history,
+        unconstrained=draws,
+        provenance={"method": method, "interrupted": False, **provenance},
+        clusters=np.arange(1000).reshape(2, 500) if clusters is None else clusters,
+    )
+
+
+def found(posterior: Posterior) -> dict[str, str]:
+    return {finding.code: finding.message for finding in diagnose(posterior).findings}
+
+
+def test_good_fits_raise_nothing() -> None:
+    for posterior in (chains(), particles(), particles(method="Importance()")):
+        diagnosis = diagnose(posterior)
+        assert diagnosis and diagnosis.codes == []
+        assert str(diagnosis) == "Nothing suspicious was found."
+        assert posterior.diagnose() == diagnosis
+
+
+def test_a_diagnosis_is_false_and_prints_its_findings() -> None:
+    divergent = np.zeros((4, 1000), bool)
+    divergent[1, :3] = True
+    diagnosis = diagnose(chains(divergent=divergent))
+    assert isinstance(diagnosis, Diagnosis)
+    assert not diagnosis
+    assert diagnosis.codes == ["divergences"]
+    assert repr(diagnosis).startswith("- divergences: 3 of 4000 transitions")
+
+
+def test_divergences() -> None:
+    divergent = np.zeros((4, 1000), bool)
+    divergent[1, :3] = True
+    message = found(chains(divergent=divergent))["divergences"]
+    assert "3 of 4000" in message and "target_acceptance" in message and "non-centred" in message
+
+
+def test_chains_that_disagree() -> None:
+    rng = np.random.default_rng(1)
+    draws = rng.normal(size=(4, 1000, 2))
+    draws[2, :, 1] += 3
+    codes = found(chains(draws))
+    assert set(codes) == {"r_hat", "low_ess"}
+    assert codes["r_hat"].index("theta[1]") < codes["r_hat"].index("theta[0]")  # worst first
+    assert "SMC" in codes["r_hat"]
+
+
+def test_chains_that_creep() -> None:
+    rng = np.random.default_rng(1)
+    draws = rng.normal(size=(4, 1000, 2))
+    for t in range(1, 1000):
+        draws[:, t, 0] = 0.97 * draws[:, t - 1, 0] + np.sqrt(1 - 0.97**2) * draws[:, t, 0]
+    message = found(chains(draws))["low_ess"]
+    assert message.index("theta[0]") < message.index("theta[1]")
+    assert "about 400" in message and "Run longer" in message
+
+
+def test_chains_that_never_move() -> None:
+    codes = found(chains(np.ones((4, 1000, 2))))
+    assert "stuck" in codes and "r_hat" not in codes and "low_ess" not in codes
+
+
+def test_one_constant_among_moving_coordinates_is_no_trouble() -> None:
+    draws = np.random.default_rng(0).normal(size=(4, 1000, 2))
+    draws[..., 1] = 1.0  # a deterministic site such as the diagonal of a correlation matrix
+    assert diagnose(chains(draws))
+
+
+def test_one_chain_that_never_moves() -> None:
+    draws = np.random.default_rng(0).normal(size=(4, 1000, 2))
+    draws[3] = draws[3, :1]
+    assert {"r_hat", "low_ess"} <= set(found(chains(draws)))
+
+
+def test_energy_that_creeps() -> None:
+    walk = np.cumsum(np.random.default_rng(2).normal(size=(4, 1000)), axis=1)
+    message = found(chains(energy=walk))["e_bfmi"]
+    assert "E-BFMI 0.0" in message and "non-centred" in message
+
+
+def test_interrupted_runs() -> None:
+    posterior = chains()
+    posterior.provenance["interrupted"] = True
+    assert "stopped before its end" in found(posterior)["interrupted"]
+
+
+def heavy() -> np.ndarray:
+    return 1.5 * np.random.default_rng(3).standard_exponential((2, 500))
+
+
+def test_heavy_weights() -> None:
+    message = found(particles(heavy(), method="Importance(draws=1000)"))["pareto_k"]
+    assert "> 0.7" in message and "rebase" in message
+    assert "pareto_k" not in found(particles(heavy()))  # SMC weights are not importance weights
+
+
+def test_few_effective_weights() -> None:
+    log_w = np.where(np.arange(1000) < 40, 0.0, -np.inf).reshape(2, 500)
+    message = found(particles(log_w))["low_ess"]
+    assert "40 of 1000" in message
+
+
+def test_few_ancestors() -> None:
+    clusters = np.arange(1000).reshape(2, 500) % 30
+    message = found(particles(clusters=clusters))["ancestry"]
+    assert "30 first particles" in message and "islands" in message
+
+
+def test_moves_that_are_rejected() -> None:
+    history = {"acceptance": np.array([[0.5, 0.4, 0.3], [0.5, 0.001, np.nan]])}
+    message = found(particles(history=history))["acceptance"]
+    assert "0.1%" in message and "stage 1" in message and "kernel" in message
+
+
+def test_lost_evaluations() -> None:
+    message = found(particles(nan_evaluations=7))["nan"]
+    assert "NaN at 7" in message and "pi.check" in message
+
+
+@pytest.mark.parametrize("draws", [1, 2, 7])
+def test_a_handful_of_draws_does_not_pass_as_fine(draws: int) -> None:
+    values = np.random.default_rng(0).normal(size=(2, draws, 1))
+    codes = found(chains(values))
+    assert f"{draws} draws per chain" in codes["low_ess"]
+    assert "stuck" not in codes or draws == 1
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_draws_that_are_not_finite(value: float) -> None:
+    draws = np.random.default_rng(0).normal(size=(4, 1000, 2))
+    draws[0, 3, 1] = value
+    posterior = chains(draws)
+    message = found(posterior)["not_finite"]
+    assert "theta[1]" in message and "theta[0]" not in message and "logarithm" in message
+    assert np.isfinite(posterior.summary()["theta[0]"]["mean"])
+    weighted = particles()
+    weighted.draws["theta"][0, 3] = value
+    assert "theta[0]" in found(weighted)["not_finite"]
