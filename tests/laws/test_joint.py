@@ -32,7 +32,7 @@ def test_geweke(program, kernel):
 
 @pytest.mark.parametrize(
     "method",
-    [pi.NUTS(chains=1, warmup=150, draws=155), pi.SMC(particles=100, moves=3)],
+    [pi.NUTS(chains=1, warmup=150, draws=155), pi.SMC(particles=500)],
     ids=["NUTS", "SMC"],
 )
 def test_sbc(program, method):
