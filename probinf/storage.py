@@ -94,7 +94,7 @@ def save(posterior: Posterior, path: str | pathlib.Path) -> None:
     arrays = _flat_arrays(posterior)
     _atomically(folder / "posterior.nc", lambda f: to_datatree(posterior).to_netcdf(f))
     _atomically(folder / "arrays.safetensors", lambda f: _write_arrays(arrays, f))
-    manifest = {
+    manifest: dict[str, Any] = {
         "schema": _SCHEMA,
         "probinf": importlib.metadata.version("probinf"),
         "sha256": _digest(folder / "arrays.safetensors"),
@@ -103,6 +103,7 @@ def save(posterior: Posterior, path: str | pathlib.Path) -> None:
         "no_evidence": posterior.no_evidence,
         "provenance": posterior.provenance,
     }
+    manifest["manifest_sha256"] = _own_digest(manifest)
     _atomically(folder / "manifest.json", lambda f: f.write_text(json.dumps(manifest, indent=1)))
 
 
@@ -132,6 +133,12 @@ def _digest(path: pathlib.Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def _own_digest(manifest: dict[str, Any]) -> str:
+    """Checksum of all other entries, as they read after a round trip through JSON."""
+    content = {name: value for name, value in manifest.items() if name != "manifest_sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def load(path: str | pathlib.Path, program: Program | None = None) -> Posterior:
     """Read a posterior that ``save`` wrote; every array as it was, bit for bit.
 
@@ -154,13 +161,17 @@ def load(path: str | pathlib.Path, program: Program | None = None) -> Posterior:
         raise SavedFileError(
             f"{folder} is not a saved posterior: manifest.json is missing."
         ) from None
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise SavedFileError(f"{folder / 'manifest.json'} is damaged: {error}.") from None
+    if not isinstance(manifest, dict):
+        raise SavedFileError(f"{folder / 'manifest.json'} is damaged: it holds no record.")
     if manifest.get("schema") != _SCHEMA:
         raise SavedFileError(
             f"{folder} has schema {manifest.get('schema')}, this version of probinf reads "
             f"{_SCHEMA}; it was written by probinf {manifest.get('probinf')}."
         )
+    if manifest.get("manifest_sha256") != _own_digest(manifest):
+        raise SavedFileError(f"{folder / 'manifest.json'} was edited; its checksum differs.")
     file = folder / "arrays.safetensors"
     if not file.exists() or _digest(file) != manifest["sha256"]:
         raise SavedFileError(f"{file} is missing, truncated or edited; its checksum differs.")

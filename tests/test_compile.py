@@ -13,6 +13,15 @@ import probinf as pi
 from probinf import kernels
 
 TRACES = {"model": 0}
+COMPILED: list[str] = []
+
+
+def _listen(event: str, seconds: float, **details: object) -> None:
+    if event.endswith("backend_compile_duration"):
+        COMPILED.append(event)
+
+
+jax.monitoring.register_event_duration_secs_listener(_listen)
 
 
 def counted(x, y=None):
@@ -38,11 +47,21 @@ def program(seed: int) -> pi.Program:
     ids=lambda m: type(m).__name__,
 )
 def test_new_data_of_the_same_shape_reuse_everything(method):
-    pi.sample(program(1), method, key=1, progress=False)
+    def fit(target, key):
+        posterior = pi.sample(target, method, key=key, progress=False)
+        posterior.summary(), posterior.diagnose(), posterior.predict(key=key)
+        return posterior
+
+    COMPILED.clear()
+    first = fit(program(1), 1)
+    assert COMPILED  # the counter works
+    COMPILED.clear()
     second = program(2)
     before = TRACES["model"]
-    pi.sample(second, method, key=2, progress=False)
+    other = fit(second, 2)
     assert TRACES["model"] == before
+    assert COMPILED == []  # not a single compilation, from the front to the predictions
+    assert not np.array_equal(first.draws["slope"], other.draws["slope"])
     # looking at the new data costs one abstract trace, and nothing else
     third = program(3)
     assert TRACES["model"] - before == 1

@@ -91,11 +91,58 @@ def test_damaged_files_are_refused(posteriors, tmp_path):
     manifest.write_text(json.dumps({**json.loads(text), "schema": 99}))
     with pytest.raises(SavedFileError, match="schema 99"):
         pi.load(tmp_path / "fit")
-    manifest.write_text(text[:50])
-    with pytest.raises(SavedFileError, match="damaged"):
+    record = json.loads(text)
+    for name, value in (("evidence", [0.0, 0.1]), ("sites", ["scales"]), ("no_evidence", "")):
+        manifest.write_text(json.dumps({**record, name: value}))
+        with pytest.raises(SavedFileError, match=r"manifest\.json was edited"):
+            pi.load(tmp_path / "fit")
+    for damaged in (text[:50].encode(), b"", b"[]", b"\xff\xfe\x00"):
+        manifest.write_bytes(damaged)
+        with pytest.raises(SavedFileError, match="damaged"):
+            pi.load(tmp_path / "fit")
+    manifest.write_text(text)
+    assert pi.load(tmp_path / "fit").draws.keys() == posteriors["nuts"].draws.keys()
+    arrays.unlink()
+    with pytest.raises(SavedFileError, match="missing"):
         pi.load(tmp_path / "fit")
-    with pytest.raises(SavedFileError, match=r"manifest\.json"):
-        pi.load(tmp_path / "nowhere")
+    manifest.unlink()
+    for folder in ("fit", "nowhere"):
+        with pytest.raises(SavedFileError, match=r"manifest\.json is missing"):
+            pi.load(tmp_path / folder)
+
+
+def test_nothing_is_pickled(posteriors, tmp_path, monkeypatch):
+    import pickle
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("pickle was used")
+
+    for name in ("dump", "dumps", "load", "loads"):
+        monkeypatch.setattr(pickle, name, refuse)
+    monkeypatch.setattr(np.lib.format, "pickle", None, raising=False)
+    posteriors["abc"].save(tmp_path / "fit")
+    pi.load(tmp_path / "fit")
+    assert sorted(f.name for f in (tmp_path / "fit").iterdir()) == [
+        "arrays.safetensors",
+        "manifest.json",
+        "posterior.nc",
+    ]
+
+
+def flat(y):
+    mean = numpyro.sample("mean", dist.ImproperUniform(dist.constraints.real, (), ()))
+    numpyro.sample("y", dist.Normal(mean, 1.0), obs=y)
+
+
+def test_a_fit_under_an_improper_prior_can_be_kept_and_predicts(tmp_path):
+    program = pi.from_numpyro(flat, Y)
+    method = pi.MCMC(pi.kernels.RandomWalk(), chains=2, warmup=100, draws=300)
+    posterior = pi.sample(program, method, key=0, progress=False)
+    posterior.save(tmp_path / "fit")
+    again = pi.load(tmp_path / "fit", program=program)
+    np.testing.assert_array_equal(again.draws["mean"], posterior.draws["mean"])
+    np.testing.assert_allclose(posterior.to_datatree()["observed_data"]["y"], Y, rtol=1e-6)
+    assert again.predict(key=1)["y"].shape == (2, 300, 4)
 
 
 def test_another_folder_is_not_overwritten(posteriors, tmp_path):

@@ -176,9 +176,12 @@ def _latent(name: str, site: dict[str, Any], trace: dict[str, Any]) -> Latent:
     return Latent(name, kind, shape, improper, scaled, imputed)
 
 
+_WRAPPERS = ("Independent", "ExpandedDistribution", "MaskedDistribution")
+
+
 def _leaf(fn: Any) -> Any:
     """The distribution under Independent, Expanded and Masked wrappers."""
-    while type(fn).__name__ in ("Independent", "ExpandedDistribution", "MaskedDistribution"):
+    while type(fn).__name__ in _WRAPPERS:
         fn = fn.base_dist
     return fn
 
@@ -234,13 +237,10 @@ def _check_shape(name: str, site: dict[str, Any], allow_broadcast: bool) -> None
 
 
 def _check_values(name: str, fn: Any, value: np.ndarray) -> None:
-    mask = np.ones(value.shape, bool)
-    if type(fn).__name__ == "MaskedDistribution":
-        if isinstance(fn._mask, jax.core.Tracer):
-            return
-        event = value.ndim - len(fn.batch_shape)
-        own = np.asarray(fn._mask)
-        mask = np.broadcast_to(own.reshape(own.shape + (1,) * max(event, 0)), value.shape)
+    value = np.broadcast_to(value, np.broadcast_shapes(value.shape, fn.shape()))
+    mask = _seen(fn, value.shape)
+    if mask is None:
+        return
     if value.dtype.kind in "fc":
         _refuse(
             name,
@@ -264,7 +264,7 @@ def _check_values(name: str, fn: Any, value: np.ndarray) -> None:
                 "continuous distribution."
             ),
         )
-    inside = _inside(support, value)
+    inside = _inside(support, value, mask)
     if inside is not None:
         outside = ~np.broadcast_to(
             inside.reshape(inside.shape + (1,) * (value.ndim - inside.ndim)), value.shape
@@ -281,6 +281,19 @@ def _check_values(name: str, fn: Any, value: np.ndarray) -> None:
         )
 
 
+def _seen(fn: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Where no mask switches the value off; None where a mask is not known before sampling."""
+    seen = np.ones(shape, bool)
+    while type(fn).__name__ in _WRAPPERS:
+        if type(fn).__name__ == "MaskedDistribution":
+            if isinstance(fn._mask, jax.core.Tracer):
+                return None
+            own = np.asarray(fn._mask)
+            seen = seen & own.reshape(own.shape + (1,) * len(fn.event_shape))
+        fn = fn.base_dist
+    return seen
+
+
 def _refuse(name: str, value: np.ndarray, bad: np.ndarray | np.bool_, what: str, rest: str) -> None:
     if bad.any():
         where = [tuple(int(i) for i in index) for index in np.argwhere(bad)[:3]]
@@ -291,11 +304,13 @@ def _refuse(name: str, value: np.ndarray, bad: np.ndarray | np.bool_, what: str,
         )
 
 
-def _inside(support: Any, value: np.ndarray) -> np.ndarray | None:
+def _inside(support: Any, value: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
     """Support check on the host; None where the bounds are not known before sampling."""
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(support)):
         return None
     try:
+        if not mask.all():  # a value that is masked must not spoil the event it belongs to
+            value = np.where(mask, value, support.feasible_like(value))
         inside = np.asarray(support(value))
     except (NotImplementedError, TypeError, jax.errors.TracerArrayConversionError):
         return None

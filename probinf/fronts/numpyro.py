@@ -98,17 +98,27 @@ _ARRAY = _ArraySlot()
 
 def _log_prob(site: dict[str, Any]) -> Array:
     """Log probability of one site with its scale, as NumPyro counts it."""
-    fn, value, scale = site["fn"], site["value"], site["scale"]
-    log_prob = fn.log_prob(value)
+    log_prob, scale = site["fn"].log_prob(site["value"]), site["scale"]
     return log_prob if scale is None else scale * log_prob
 
 
-def _unwrapped(site: dict[str, Any]) -> Array:
+def _unscaled(site: dict[str, Any]) -> Array:
+    """Log probability without scale."""
+    return jnp.sum(site["fn"].log_prob(site["value"]))
+
+
+def _unmasked(site: dict[str, Any]) -> Array:
     """Log probability without scale and mask."""
     fn = site["fn"]
     while type(fn).__name__ == "MaskedDistribution":
         fn = fn.base_dist
     return jnp.sum(fn.log_prob(site["value"]))
+
+
+def _free_name(name: str, trace: dict[str, Any]) -> str:
+    while name in trace:
+        name = f"_{name}"
+    return name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,9 +139,10 @@ class _Evaluate:
             if latent.proper and (latent.scaled or latent.masked):
                 # the base stays a normalised prior; what a scale handler adds is a weight,
                 # and the masked half of an obs_mask site keeps its proper prior
-                base = sum(_unwrapped(trace[n]) for n in names)
+                base = sum(_unmasked(trace[n]) for n in names)
                 if latent.scaled:
-                    weights[f"{latent.name}_scale"] = jnp.asarray(counted - base)
+                    added = counted - sum(_unscaled(trace[n]) for n in names)
+                    weights[_free_name(f"{latent.name}_scale", trace)] = jnp.asarray(added)
             else:
                 base = counted
             log_base = log_base + base

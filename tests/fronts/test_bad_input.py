@@ -361,6 +361,18 @@ def test_a_keyword_argument_is_named() -> None:
         pi.from_numpyro(normal, Y3, x=np.array(["a"]))
 
 
+def between(y, top):
+    numpyro.sample("mu", dist.Normal(0, 1))
+    numpyro.sample("y", dist.Uniform(0, top), obs=y)
+
+
+def test_values_are_checked_where_broadcasting_is_allowed() -> None:
+    top = np.array([1.0, 0.2, 2.0])
+    assert pi.from_numpyro(between, np.array(0.1), top, allow_broadcast=True)
+    with pytest.raises(ObservationError, match=r"site 'y': 1 of 3.*0\.5 at \[1\]"):
+        pi.from_numpyro(between, np.array(0.5), top, allow_broadcast=True)
+
+
 def test_broadcasting_is_allowed_on_request() -> None:
     program = pi.from_numpyro(normal, Y3, np.zeros((3, 1)), allow_broadcast=True)
     terms = jax.eval_shape(program.pointwise, program.template(), program.data)
@@ -391,13 +403,19 @@ def imputed(y):
         numpyro.sample("y", dist.Normal(mu, 1), obs=y, obs_mask=~jnp.isnan(y))
 
 
+def masked_inside(y, seen):
+    mu = numpyro.sample("mu", dist.Normal(0, 1))
+    numpyro.sample("y", dist.Normal(mu, 1).expand([4]).mask(seen).to_event(1), obs=y)
+
+
 @pytest.mark.parametrize(
     "program",
     [
         lambda: pi.from_numpyro(masked, HOLES, ~np.isnan(HOLES)),
+        lambda: pi.from_numpyro(masked_inside, HOLES, ~np.isnan(HOLES)),
         lambda: pi.from_numpyro(imputed, HOLES),
     ],
-    ids=["mask", "obs_mask"],
+    ids=["mask", "mask inside", "obs_mask"],
 )
 def test_missing_values_may_be_masked_or_imputed(program: Callable[[], pi.Program]) -> None:
     built = program()
@@ -414,10 +432,11 @@ def test_missing_values_may_be_masked_or_imputed(program: Callable[[], pi.Progra
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(gradient))
 
 
-def test_a_nan_that_no_mask_covers_is_found() -> None:
+@pytest.mark.parametrize("model", [masked, masked_inside])
+def test_a_nan_that_no_mask_covers_is_found(model: Callable[..., None]) -> None:
     seen = np.array([True, True, True, False])
     with pytest.raises(ObservationError, match=r"site 'y': 1 of 4.*nan at \[1\]"):
-        pi.from_numpyro(masked, HOLES, seen)
+        pi.from_numpyro(model, HOLES, seen)
 
 
 # --- the doctor -------------------------------------------------------------------------------

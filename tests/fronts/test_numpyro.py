@@ -543,10 +543,29 @@ def test_a_scale_handler_on_a_prior_leaves_the_base_normalised(x64: None) -> Non
     np.testing.assert_allclose(score.log_weight, extra + likelihood, rtol=1e-12)
 
 
-def imputed(y, seen):
+def scaled_with_a_namesake(y):
+    with handlers.scale(scale=3.0):
+        tau = numpyro.sample("tau", dist.HalfNormal(1))
+    numpyro.sample("tau_scale", dist.Normal(0, tau), obs=y)
+
+
+def test_no_term_of_the_weight_hides_another(x64: None) -> None:
+    program = pi.from_numpyro(scaled_with_a_namesake, np.array(0.5))
+    x = {"tau": jnp.asarray(0.3)}
+    likelihood = stats.norm.logpdf(0.5, 0, np.exp(0.3))
+    extra = 2 * (stats.halfnorm.logpdf(np.exp(0.3)) + 0.3)
+    terms = program.pointwise(x, program.data)
+    np.testing.assert_allclose(terms["tau_scale"], likelihood, rtol=1e-12)
+    np.testing.assert_allclose(sum(terms.values()), likelihood + extra, rtol=1e-12)
+    np.testing.assert_allclose(
+        program.score(x, program.data).log_weight, likelihood + extra, rtol=1e-12
+    )
+
+
+def imputed(y, seen, scale=1.0):
     mu = numpyro.sample("mu", dist.Normal(0, 1))
     tau = numpyro.sample("tau", dist.HalfNormal(1))
-    with numpyro.plate("n", 3):
+    with numpyro.plate("n", 3), handlers.scale(scale=scale):
         numpyro.sample("y", dist.LogNormal(mu, tau), obs=y, obs_mask=seen)
 
 
@@ -567,6 +586,12 @@ def test_missing_values_keep_a_proper_prior(x64: None) -> None:
     joint = -potential_energy(imputed, (y, seen), {}, x)
     difference = stats.norm.logpdf(np.asarray(z), 0.2, tau)[seen].sum()
     np.testing.assert_allclose(score.log_base + score.log_weight - joint, difference, rtol=1e-9)
+    # a scale handler multiplies what was seen and what is missing, not the idle coordinates
+    twice = pi.from_numpyro(imputed, y, seen, scale=2.0)
+    more = twice.score(x, twice.data)
+    np.testing.assert_allclose(more.log_base, base, rtol=1e-10)
+    missing = stats.norm.logpdf(-0.4, 0.2, tau)
+    np.testing.assert_allclose(more.log_weight, 2 * likelihood + missing, rtol=1e-10)
     terms = program.pointwise(x, program.data)
     assert list(terms) == ["y_observed"]
     np.testing.assert_array_equal(terms["y_observed"][1], 0.0)
