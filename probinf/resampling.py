@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from probinf.program import Key
 
 Resampler = Callable[[Key, Float[Array, " n"]], Int[Array, " n"]]
-"""``(key, weights) -> ancestors``: N indices with ``E[count_i] = N * weights_i``."""
+"""``(key, weights) -> ancestors``: N increasing indices with ``E[count_i] = N * weights_i``."""
 
 
 def inverse_cdf(weights: Float[Array, " n"], points: Float[Array, " m"]) -> Int[Array, " m"]:
@@ -71,7 +71,14 @@ def residual(key: Key, weights: Float[Array, " n"]) -> Int[Array, " n"]:
     copies, rest = residual_parts(weights)
     certain = jnp.searchsorted(jnp.cumsum(copies), jnp.arange(n) + 0.5)
     drawn = inverse_cdf(rest, jax.random.uniform(key, (n,), weights.dtype))
-    return jnp.where(jnp.arange(n) < copies.sum(), jnp.minimum(certain, n - 1), drawn)
+    ancestors = jnp.where(jnp.arange(n) < copies.sum(), jnp.minimum(certain, n - 1), drawn)
+    return in_order(ancestors)
+
+
+def in_order(ancestors: Int[Array, " n"]) -> Int[Array, " n"]:
+    """The same ancestors in increasing order, so that a family stays in one place."""
+    counts = jnp.bincount(ancestors, length=ancestors.size)
+    return jnp.searchsorted(jnp.cumsum(counts), jnp.arange(ancestors.size), side="right")
 
 
 def residual_parts(

@@ -20,7 +20,6 @@ from probinf.population import (
     Population,
     effective_sample_size,
     no_nan,
-    normalise,
     resample_if,
     reweight,
 )
@@ -31,6 +30,7 @@ from probinf.run import Method, Run, Status, advance_lane, start_lane
 from probinf.samplers import kernels
 from probinf.samplers.evidence import pooled_evidence
 from probinf.samplers.schedule import largest_correlation, next_temperature
+from probinf.samplers.tuning import cross_fitted, divided, over_groups, united
 from probinf.zero import zero_likelihood
 
 _MAX_STAGES = 500
@@ -91,15 +91,16 @@ class SMC(Method):
         max_moves: most transitions per stage when ``moves`` is None.
         resample_below: resample when the ESS falls below this share of the particles.
         resampler: from ``probinf.resampling``.
-        tune: retune the kernel's covariance and step size from the particles; False keeps a
-            unit covariance and the kernel's first step size.
+        tune: retune the kernel's covariance from the particles, each half of them on the
+            other half, and its step size; False keeps a unit covariance and the kernel's
+            first step size.
 
     Raises:
         MethodError: an option is out of range.
 
     Source: Del Moral, Doucet & Jasra (2006); adaptive schedule of Zhou, Johansen & Aston
-    (2016). With fixed ``temperatures`` and ``moves`` and without ``tune`` the evidence is
-    exactly unbiased; each thing chosen from the particles adds a bias of order 1 / particles.
+    (2016). With fixed ``temperatures`` and ``moves`` the evidence is unbiased; a schedule
+    chosen from the particles adds a bias of order 1 / particles.
     """
 
     particles: int = 1000
@@ -116,6 +117,10 @@ class SMC(Method):
     def __post_init__(self) -> None:
         if self.particles < 4:
             raise MethodError(f"particles must be at least 4, got {self.particles}.")
+        if self.tune and self.particles % 2:
+            raise MethodError(
+                f"particles must be even, got {self.particles}: each half is tuned on the other."
+            )
         if self.islands < 1:
             raise MethodError(f"islands must be at least 1, got {self.islands}.")
         if not 0 < self.target_ess < 1:
@@ -156,6 +161,10 @@ class SMC(Method):
                 "random-key coordinate. Leave kernel=None or use kernels.RandomWalk()."
             )
 
+    @property
+    def _groups(self) -> int:
+        return 2 if self.tune else 1
+
     def _kernel(self, position: Any) -> Kernel:
         if self.kernel is not None:
             return self.kernel
@@ -175,13 +184,14 @@ class SMC(Method):
         dense = n > 4 * d
         unit = jnp.eye(d, dtype=vector.dtype) if dense else jnp.ones((d,), vector.dtype)
         step = self._kernel(position).first_step_size(d)
+        params = Params(jnp.asarray(step, vector.dtype), jnp.zeros((d,), vector.dtype), unit)
         log_w = jnp.full((n,), -jnp.log(n), log_likelihood.dtype)
         return IslandState(
             Particle(position, log_likelihood, jnp.arange(n)),
             log_w,
             jnp.zeros((), log_w.dtype),
             jnp.zeros((), log_w.dtype),
-            Params(jnp.asarray(step, vector.dtype), jnp.zeros((d,), vector.dtype), unit),
+            jax.tree.map(lambda leaf: jnp.stack([leaf] * self._groups), params),
             jnp.zeros((), int),
             jnp.zeros((), int),
             lost.astype(int),
@@ -207,7 +217,7 @@ class SMC(Method):
         params = state.params
         if self.tune:
             vectors = vector_of(state.particles.position)
-            params = self._retuned(params, vectors, weighted.log_w)
+            params = cross_fitted(params, vectors, weighted.log_w)
         # particles of weight zero must not be moved from: resample whenever there are any
         needed = (ess < self.resample_below * n) | jnp.any(jnp.isneginf(weighted.log_w))
         population = resample_if(resample_key, weighted, self.resampler, needed)
@@ -225,7 +235,7 @@ class SMC(Method):
             acceptance,
             moves,
             evaluations + n,
-            params.step_size,
+            params.step_size.mean(),
         )
         return (
             IslandState(
@@ -250,44 +260,29 @@ class SMC(Method):
         relative = log_likelihood - jnp.max(log_likelihood)
         return next_temperature(state.beta, relative, state.log_w, self.target_ess)
 
-    def _retuned(
-        self, params: Params, vectors: Float[Array, "n d"], log_w: Float[Array, " n"]
-    ) -> Params:
-        """Mean and covariance of the weighted particles; the step size carries over."""
-        w = jnp.exp(normalise(log_w))
-        vectors = jnp.where(w[:, None] > 0, vectors, 0.0)
-        mean = w @ vectors
-        centred = vectors - mean
-        count = effective_sample_size(log_w)
-        d = vectors.shape[1]
-        variances = w @ centred**2 + 1e-10
-        if params.covariance.ndim == 1:
-            return Params(params.step_size, mean, variances)
-        # shrink correlations a little, so that few effective particles stay invertible
-        share = count / (count + d)
-        covariance = share * (centred.T * w) @ centred + (1 - share) * jnp.diag(variances)
-        return Params(params.step_size, mean, covariance + 1e-6 * jnp.diag(variances))
-
     def _move(
         self, key: Key, program: Program, position: Any, params: Params
     ) -> tuple[Any, Params, tuple[Array, Array, Array]]:
         kernel = self._kernel(position)
         start = vector_of(position)
-        state = jax.vmap(lambda x: kernel.init(program, x))(position)
+        state = divided(jax.vmap(lambda x: kernel.init(program, x))(position), self._groups)
+
+        def move(keys: Key, state: Any, params: Params) -> Any:
+            return jax.vmap(lambda k, s: kernel.step(k, program, s, params))(keys, state)
 
         def sweep(carry: Any) -> Any:
             moves, state, params, accepted, spent, _ = carry
             keys = jax.random.split(jax.random.fold_in(key, moves), self.particles)
-            state, info = jax.vmap(lambda k, s: kernel.step(k, program, s, params))(keys, state)
-            acceptance = info.acceptance.mean()
+            state, info = over_groups(move, divided(keys, self._groups), state, params)
+            acceptance = info.acceptance.mean(axis=1)
             if self.tune and kernel.target_acceptance is not None:
                 gain = jnp.exp(acceptance - kernel.target_acceptance)
                 params = params._replace(
                     step_size=params.step_size * gain.astype(params.step_size.dtype)
                 )
-            mixed = largest_correlation(start, vector_of(state.position)) < _MIXED
+            mixed = largest_correlation(start, vector_of(united(state.position))) < _MIXED
             spent = spent + info.evaluations.sum()
-            return moves + 1, state, params, accepted + acceptance, spent, mixed
+            return moves + 1, state, params, accepted + acceptance.mean(), spent, mixed
 
         def wanted(carry: Any) -> Bool[Array, ""]:
             moves, mixed = carry[0], carry[-1]
@@ -298,7 +293,7 @@ class SMC(Method):
         zero = jnp.zeros((), int)
         first = (zero, state, params, jnp.zeros((), float), zero, jnp.asarray(False))
         moves, state, params, accepted, spent, _ = jax.lax.while_loop(wanted, sweep, first)
-        return state.position, params, (accepted / moves, moves, spent)
+        return united(state.position), params, (accepted / moves, moves, spent)
 
     def done(self, state: IslandState) -> Bool[Array, ""]:
         """At temperature one, or nothing left alive."""

@@ -5,6 +5,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 import pytest
 
 import probinf as pi
@@ -65,6 +67,28 @@ def test_rebase_keeps_the_measure() -> None:
     for engine in (pi.Importance(draws=8), FIXED):
         result = pi.validity.check_proper(engine, program, key=4, log_evidence=target.log_evidence)
         assert result, result
+
+
+def school_effects(y):
+    tau = numpyro.sample("tau", dist.HalfNormal(2.0))
+    with numpyro.plate("schools", len(y)):
+        theta = numpyro.sample("theta", dist.Normal(0, tau))
+        numpyro.sample("y", dist.Normal(theta, 1.0), obs=y)
+
+
+TUNED = pi.SMC(
+    particles=32,
+    islands=1,
+    kernel=kernels.RandomWalk(),
+    temperatures=(0.0, 0.1, 0.3, 1.0),
+    moves=8,
+)
+
+
+def test_a_kernel_tuned_on_the_other_half_keeps_the_measure() -> None:
+    program = pi.from_numpyro(school_effects, np.array([1.5, -0.3, 0.4, -1.0, 2.0]))
+    result = pi.validity.check_proper(TUNED, program, key=3)
+    assert result, result
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e7])

@@ -14,11 +14,11 @@ from probinf import kernels, population, resampling
 from probinf.kernel import Params
 from probinf.population import Population
 from probinf.program import Score
-from probinf.samplers import smc
+from probinf.samplers import smc, tuning
 from probinf.validity import check_base, check_invariant, check_proper, geweke
 from probinf.validity.sbc import SbcResult
 from tests import targets
-from tests.laws import test_discrete, test_joint
+from tests.laws import test_discrete, test_joint, test_proper
 
 FIXED = pi.SMC(
     particles=16,
@@ -84,6 +84,20 @@ def test_tempering_the_base_too_fails_proper_weighting(monkeypatch):
     result = check_proper(
         method, target.program, key=2, log_evidence=target.log_evidence, replications=4000
     )
+    jax.clear_caches()
+    assert not result
+
+
+def own_moments(params, vectors, log_w):
+    """Each half tuned on itself, the way adaptive samplers commonly are."""
+    return jax.vmap(tuning._moments)(params, *tuning.divided((vectors, log_w), 2))
+
+
+def test_tuning_on_the_particles_that_are_moved_fails_proper_weighting(monkeypatch):
+    program = pi.from_numpyro(test_proper.school_effects, np.array([1.5, -0.3, 0.4, -1.0, 2.0]))
+    jax.clear_caches()
+    monkeypatch.setattr(smc, "cross_fitted", own_moments)
+    result = check_proper(test_proper.TUNED, program, key=3)
     jax.clear_caches()
     assert not result
 
