@@ -3,6 +3,7 @@
 from probinf import diagnostics as diagnostics
 from probinf import errors as errors
 from probinf import kernels as kernels
+from probinf import ppi as ppi
 from probinf import resampling as resampling
 from probinf import validity as validity
 from probinf.algebra import bind as bind

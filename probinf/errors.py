@@ -45,3 +45,35 @@ class EvidenceError(ProbinfError, RuntimeError):
 
 class SavedFileError(ProbinfError, ValueError):
     """A saved posterior is missing, truncated, edited or from an unknown version."""
+
+
+class ArrayError(ProbinfError, ValueError):
+    """An array argument has NaN, the wrong shape, or values outside their range."""
+
+
+class LevelError(ProbinfError, ValueError):
+    """A level, probability or rate lies outside its range."""
+
+
+class CalibrationError(ProbinfError, ValueError):
+    """The calibration data or options cannot support what was asked of them."""
+
+
+class InfiniteSetWarning(UserWarning):
+    """Some prediction sets hold everything, because the calibration data cannot exclude anything."""
+
+
+class UnreliableWeightsWarning(UserWarning):
+    """Importance weights are too uneven to be trusted; the message says what was done instead."""
+
+
+class TooFewLabelsError(ProbinfError, ValueError):
+    """Too few labelled rows for the requested estimate or its variance."""
+
+
+class ConvergenceError(ProbinfError, RuntimeError):
+    """An estimating equation has no root that the solver could reach."""
+
+
+class PredictionWarning(UserWarning):
+    """Something about the predictions threatens the guarantee of prediction-powered inference."""

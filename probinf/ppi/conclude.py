@@ -1,0 +1,169 @@
+"""From a root, its moments and its tuning to a `Result`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from probinf.errors import ConvergenceError, MethodError
+from probinf.ppi.arrays import check_choice, check_level
+from probinf.ppi.design import Design
+from probinf.ppi.moments import Parts, Tune, correlation, covariance, jacobian, welch
+from probinf.ppi.result import ALTERNATIVES, Influence, Result, result_influence
+
+METHODS = ("classical", "ppi", "ppi++")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What all estimators share; see `probinf.ppi.estimate`."""
+
+    method: str = "ppi++"
+    tune: Tune = "trace"
+    clip: bool = True
+    alpha: float = 0.1
+    alternative: str = "two-sided"
+    small_sample: bool = True
+
+    @property
+    def tuned(self) -> bool:
+        """Whether the tuning is estimated."""
+        return isinstance(self.tune, str) or (
+            isinstance(self.tune, int) and not isinstance(self.tune, bool)
+        )
+
+
+def make_options(
+    method: str,
+    tune: Any,
+    clip: bool,
+    alpha: float,
+    alternative: str,
+    small_sample: bool,
+    d: int,
+) -> Options:
+    """Checked options; ``method`` settles the tuning of classical and plain PPI."""
+    check_choice("method", method, METHODS)
+    if isinstance(tune, np.number):
+        tune = tune.item()
+    check_choice("alternative", alternative, ALTERNATIVES)
+    if isinstance(tune, str):
+        check_choice("tune", tune, ("trace", "element", "diagonal", "matrix"))
+    elif isinstance(tune, bool) or (tune is not None and not isinstance(tune, int | float)):
+        raise MethodError(f"tune is {tune!r}; give a number, a coordinate, a rule or None.")
+    elif isinstance(tune, int) and not 0 <= tune < d:
+        raise MethodError(
+            f"tune={tune} names a coordinate (an int) out of {d}; for the fixed weight {tune} "
+            f"write tune={float(tune)}."
+        )
+    elif isinstance(tune, float) and not np.isfinite(tune):
+        raise MethodError(f"tune is {tune}; a fixed weight must be finite.")
+    if method == "classical":
+        tune = None
+    elif method == "ppi":
+        tune = 1.0
+    elif tune is None:
+        method = "classical"
+    return Options(method, tune, clip, check_level(alpha), alternative, small_sample)
+
+
+class Root(NamedTuple):
+    """A solved estimating equation with all that its inference needs."""
+
+    theta: np.ndarray
+    parts: Parts
+    M: np.ndarray
+    rows: Callable[[], tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
+def scalar_tuning(M: np.ndarray, J: np.ndarray, tune: Tune) -> float | np.ndarray:
+    """The tuning matrix in the shape in which it was asked for."""
+    if tune == "matrix":
+        return M[0, 0] if M.shape == (1, 1) else M
+    if tune in ("element", "diagonal"):
+        found = np.linalg.solve(J, M @ J) if tune == "element" else M
+        return np.diag(found).copy()
+    return float(M[0, 0])
+
+
+def conclude(
+    root: Root,
+    design: Design,
+    options: Options,
+    *,
+    estimand: str,
+    names: tuple[str, ...],
+    notes: list[str],
+    pandas: bool = False,
+    spent: int | None = None,
+    lam: float | np.ndarray | None = None,
+    method: str | None = None,
+) -> Result:
+    """The `Result` of a root.
+
+    ``spent`` counts the parameters that the labelled rows paid for, tuning included.
+    """
+    p, M = root.parts, root.M
+    d = len(root.theta)
+    spent = d + options.tuned if spent is None else spent
+    J = jacobian(p, M)
+    if not np.all(np.isfinite(J)) or np.linalg.cond(J) > 1e14:
+        raise ConvergenceError(
+            f"{estimand}: the derivative of the estimating equation is singular; the data do not "
+            "identify all parameters (collinear or constant regressors?)."
+        )
+    df_mine, df_theirs = design.degrees(spent if options.small_sample else d)
+    one, two = design.factors(spent)
+    if not options.small_sample:
+        one = two = 1.0
+    mine, theirs = covariance(p, M, one, two)
+    alone = np.linalg.inv(p.jac_g) @ p.gg @ np.linalg.inv(p.jac_g).T * one
+    df = np.full(d, np.inf)
+    if options.small_sample:
+        df = np.asarray(welch(np.diag(mine), np.diag(theirs), df_mine, df_theirs))
+    notes = list(notes)
+    lam = scalar_tuning(M, J, options.tune) if lam is None else lam
+    if options.clip and options.tuned and options.tune != "matrix" and np.any(np.equal(lam, 1.0)):
+        notes.append("lambda is at its upper bound 1; tune='matrix' or clip=False may gain more")
+    if options.method != "classical" and options.tuned and np.all(np.equal(lam, 0.0)):
+        notes.append(
+            "lambda is 0: the predictions carry no usable information beyond the regressors, and "
+            "the result is that of the labelled rows alone"
+        )
+    if not options.small_sample and design.n < 30:
+        notes.append(f"n = {design.n} labels without small-sample correction: intervals undercover")
+    if np.any(np.diag(mine + theirs) > 1.02 * np.diag(alone)) and not options.tuned:
+        notes.append("the interval is wider than that of the labelled rows alone; tune the weight")
+
+    def influence() -> Influence:
+        g, h, u = root.rows()
+        return result_influence(design, g, h, u, J, M)
+
+    return Result(
+        estimand=estimand,
+        method=options.method if method is None else method,
+        names=names,
+        theta=root.theta,
+        cov=mine + theirs,
+        df=df,
+        lam=lam,
+        n=design.n,
+        N=design.N,
+        cov_labeled=alone,
+        rho=np.asarray(correlation(p, M)),
+        cov_type=design.cov_type if options.small_sample or not design.simple else "HC0",
+        alpha=options.alpha,
+        alternative=options.alternative,
+        notes=tuple(notes),
+        pandas=pandas,
+        contributions=influence,
+        clusters=design.clusters,
+    )
+
+
+def as_numpy(p: Any) -> Any:
+    """A tuple of JAX arrays as NumPy arrays."""
+    return type(p)(*(np.asarray(a) for a in p))

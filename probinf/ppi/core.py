@@ -1,0 +1,217 @@
+"""The pure core: solve ``g + M c = 0`` and take its moments, inside jit, vmap and grad.
+
+Use it for simulation studies; `probinf.ppi.estimate` and its relatives wrap it with checks.
+Double precision is needed: call it under ``jax.enable_x64(True)``.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from probinf.ppi.losses import Model, Rows
+from probinf.ppi.moments import Array, Parts, Tune, covariance, parts, tuned
+
+
+class Data(NamedTuple):
+    """Rows and the weights that make them a design.
+
+    Attributes:
+        labeled: rows with true values.
+        proxied: per predictor, the labelled rows with predictions put in.
+        unlabeled: per predictor, the unlabelled rows with predictions put in.
+        alpha: (n,) weights of labelled scores, summing to one.
+        gamma: (n,) weights of labelled rows in the control; equal to alpha for a random sample.
+        beta: (N,) weights of unlabelled rows in the control.
+
+    Rows of weight zero are padding.
+    """
+
+    labeled: Rows
+    proxied: tuple[Rows, ...]
+    unlabeled: tuple[Rows, ...]
+    alpha: Array
+    gamma: Array
+    beta: Array
+
+
+class Solution(NamedTuple):
+    """A root (d,), whether it is one, and the Newton steps that were taken."""
+
+    theta: jax.Array
+    converged: jax.Array
+    steps: jax.Array
+
+
+class _Search(NamedTuple):
+    theta: jax.Array
+    move: jax.Array
+    scale: jax.Array
+    size: jax.Array
+    first: jax.Array
+    steps: jax.Array
+    found: jax.Array
+    stuck: jax.Array
+
+
+class Fit(NamedTuple):
+    """What `fit` returns: estimate (d,), covariances of labelled and unlabelled rows, tuning."""
+
+    theta: jax.Array
+    mine: jax.Array
+    theirs: jax.Array
+    M: jax.Array
+    converged: jax.Array
+
+    @property
+    def covariance(self) -> jax.Array:
+        """(d, d) covariance of the estimate."""
+        return self.mine + self.theirs
+
+
+def mean_data(y: jax.Array, f: jax.Array, fu: jax.Array) -> Data:
+    """`Data` of a mean, for `fit` with ``Linear(Gaussian())``."""
+
+    def rows(column: jax.Array) -> Rows:
+        return {"x": jnp.ones((column.shape[0], 1)), "y": column}
+
+    n, total = y.shape[0], fu.shape[0]
+    alpha = jnp.full(n, 1 / n)
+    return Data(rows(y), (rows(f),), (rows(fu),), alpha, alpha, jnp.full(total, 1 / total))
+
+
+def _control(model: Model, theta: jax.Array, data: Data) -> jax.Array:
+    pairs = zip(data.unlabeled, data.proxied, strict=True)
+    return jnp.concatenate(
+        [model.total(theta, u, data.beta) - model.total(theta, h, data.gamma) for u, h in pairs]
+    )
+
+
+def _jac_control(model: Model, theta: jax.Array, data: Data) -> jax.Array:
+    pairs = zip(data.unlabeled, data.proxied, strict=True)
+    return jnp.concatenate(
+        [
+            model.curvature(theta, u, data.beta) - model.curvature(theta, h, data.gamma)
+            for u, h in pairs
+        ]
+    )
+
+
+@partial(jax.jit, static_argnames=("model", "controls", "steps"))
+def solve(
+    model: Model,
+    data: Data,
+    M: jax.Array,
+    init: jax.Array,
+    *,
+    controls: bool = True,
+    steps: int = 60,
+) -> Solution:
+    """Damped Newton on ``g + M c``, until it is 1e-10 of the score's standard error.
+
+    Args:
+        model: the scores.
+        data: the rows.
+        M: (d, q) tuning matrix.
+        init: (d,) where to start.
+        controls: False solves ``g = 0`` without touching the unlabelled rows.
+        steps: Newton steps at most.
+    """
+
+    # One evaluation per turn, of the equation and its derivative together: little to compile.
+    def evaluate(theta: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        F = model.total(theta, data.labeled, data.alpha)
+        J = model.curvature(theta, data.labeled, data.alpha)
+        noise = jnp.sqrt((data.alpha**2) @ model.scores(theta, data.labeled) ** 2)
+        if controls:
+            F, J = F + M @ _control(model, theta, data), J + M @ _jac_control(model, theta, data)
+        return F, J, noise
+
+    def turn(state: _Search) -> _Search:
+        trial = state.theta + state.scale * state.move
+        F, J, noise = evaluate(trial)
+        size = jnp.linalg.norm(F)
+        better = size < state.size
+        move = jnp.linalg.solve(J, -F)
+        descent = -J.T @ F / jnp.maximum(jnp.sum(J**2), 1e-300)
+        move = jnp.where(jnp.all(jnp.isfinite(move)), move, descent)
+        smallest = (state.scale < 1e-12) & ~better
+        first = jnp.where(jnp.isinf(state.first), size, state.first)
+        exact = smallest & (state.size <= 1e-12 * state.first)  # rounding is all that is left
+        return _Search(
+            theta=jnp.where(better, trial, state.theta),
+            move=jnp.where(better, move, state.move),
+            scale=jnp.where(better, 1.0, state.scale / 2),
+            size=jnp.where(better, size, state.size),
+            first=first,
+            steps=state.steps + better,
+            found=(better & jnp.all(jnp.abs(F) <= 1e-10 * noise)) | exact,
+            stuck=smallest | ~jnp.isfinite(first),
+        )
+
+    def unfinished(state: _Search) -> jax.Array:
+        return ~state.found & ~state.stuck & (state.steps < steps)
+
+    start = jnp.asarray(init, data.alpha.dtype)
+    no, inf = jnp.zeros((), bool), jnp.full((), jnp.inf, start.dtype)
+    one = jnp.ones((), start.dtype)
+    state = _Search(start, jnp.zeros_like(start), one, inf, inf, jnp.zeros((), int), no, no)
+    state = jax.lax.while_loop(unfinished, turn, state)
+    return Solution(state.theta, state.found, state.steps)
+
+
+@partial(jax.jit, static_argnames=("model",))
+def score_rows(
+    model: Model, data: Data, theta: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Scores of labelled rows (n, d), and under predictions (n, q) and (N, q)."""
+    h = jnp.concatenate([model.scores(theta, rows) for rows in data.proxied], axis=1)
+    u = jnp.concatenate([model.scores(theta, rows) for rows in data.unlabeled], axis=1)
+    return model.scores(theta, data.labeled), h, u
+
+
+@partial(jax.jit, static_argnames=("model", "joint"))
+def moments(model: Model, data: Data, theta: jax.Array, *, joint: bool = False) -> Parts:
+    """`Parts` of independent rows at ``theta``."""
+    g, h, u = score_rows(model, data, theta)
+    jac_g = model.curvature(theta, data.labeled, data.alpha)
+    jac_c = _jac_control(model, theta, data)
+    return parts(g, h, u, data.alpha, data.gamma, data.beta, jac_g, jac_c, joint=joint)
+
+
+@partial(jax.jit, static_argnames=("model", "tune", "clip", "joint"))
+def fit(
+    model: Model,
+    data: Data,
+    init: jax.Array,
+    *,
+    tune: Tune = "trace",
+    clip: bool = True,
+    joint: bool = False,
+) -> Fit:
+    """Estimate, tuned at the labelled-only fit, with its covariance.
+
+    Args:
+        model: for example ``Linear(Binomial())``.
+        data: rows and weights.
+        init: (d,) start of the labelled-only fit.
+        tune: as in `probinf.ppi.estimate`.
+        clip: keep scalar tuning within [0, 1].
+        joint: the design has known labelling probabilities.
+
+    Small-sample factors: rows / (rows - parameters - 1 if tuned).
+
+    Source: PPI++ (arXiv 2311.01453), algorithm 1.
+    """
+    d = init.shape[0]
+    first = solve(model, data, jnp.zeros((d, d)), init, controls=False)
+    M = tuned(moments(model, data, first.theta, joint=joint), tune, clip=clip)
+    root = solve(model, data, M, first.theta)
+    n, total = (data.alpha > 0).sum(), (data.beta > 0).sum()
+    spent = d + (tune is not None and not isinstance(tune, float))
+    found = moments(model, data, root.theta, joint=joint)
+    mine, theirs = covariance(found, M, n / (n - spent), total / (total - 1))
+    return Fit(root.theta, mine, theirs, M, first.converged & root.converged)

@@ -1,0 +1,235 @@
+"""Any M-estimator: a loss or a score of one row, labels on some rows, predictions on all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from probinf.errors import ArrayError, ConvergenceError, MethodError
+from probinf.ppi import core
+from probinf.ppi.arrays import check_choice, check_counts, is_pandas, proxy_notes
+from probinf.ppi.conclude import Options, Root, as_numpy, conclude, make_options
+from probinf.ppi.core import Data
+from probinf.ppi.design import Design, make_design
+from probinf.ppi.losses import Autodiff, Model
+from probinf.ppi.moments import Parts, Tune, jacobian, tuned
+from probinf.ppi.result import Result
+from probinf.ppi.rows import check_rows, flatten_parameters, make_data, with_proxies
+
+
+def checked_solve(
+    model: Model, data: Data, M: np.ndarray, init: np.ndarray, what: str, **kwargs: Any
+) -> np.ndarray:
+    """The root (d,), or an error that names the remedies."""
+    with jax.enable_x64(True):
+        found = core.solve(model, data, jnp.asarray(M), jnp.asarray(init), **kwargs)
+        theta = np.asarray(found.theta)
+    if not bool(found.converged):
+        raise ConvergenceError(
+            f"{what}: Newton's method found no root after {int(found.steps)} steps (it stopped at "
+            f"{np.array2string(theta, precision=3, threshold=6)}). Likely causes: a loss whose "
+            "second derivative vanishes, perfectly separated classes, collinear regressors or "
+            "columns of very different size. Remedies: better init=, a smaller fixed tune=, "
+            "form='onestep', rescaled columns."
+        )
+    return theta
+
+
+def design_parts(model: Model, data: Data, theta: np.ndarray, design: Design) -> Parts:
+    """`Parts` at ``theta``: compiled for independent rows, on the host for other designs."""
+    with jax.enable_x64(True):
+        at = jnp.asarray(theta)
+        if design.simple:
+            return as_numpy(core.moments(model, data, at, joint=design.joint))
+        whole = core.moments(model, data, at)
+        g, h, u = score_arrays(model, data, theta, design)
+    return design.parts(g, h, u, np.asarray(whole.jac_g), np.asarray(whole.jac_c))
+
+
+def score_arrays(
+    model: Model, data: Data, theta: np.ndarray, design: Design
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores of the real rows: (n, d), (n, q), (N, q)."""
+    with jax.enable_x64(True):
+        g, h, u = core.score_rows(model, data, jnp.asarray(theta))
+    return np.asarray(g)[: design.n], np.asarray(h)[: design.n], np.asarray(u)[: design.N]
+
+
+def find_root(
+    model: Model,
+    data: Data,
+    init: np.ndarray,
+    design: Design,
+    options: Options,
+    *,
+    form: str = "loss",
+    what: str = "estimate",
+) -> Root:
+    """Labelled fit, tuning there, root of the tuned equation, moments there."""
+    d, q = len(init), len(init) * len(data.proxied)
+    none = np.zeros((d, q))
+    theta = checked_solve(model, data, none, init, f"{what} (labelled rows)", controls=False)
+    p = design_parts(model, data, theta, design)
+    M = none
+    if options.tune is not None:
+        M = np.asarray(tuned(p, options.tune if d == q else "matrix", clip=options.clip))
+        if form == "onestep":
+            theta = theta - np.linalg.solve(jacobian(p, M), p.score + M @ p.control)
+        else:
+            theta = checked_solve(model, data, M, theta, what)
+        p = design_parts(model, data, theta, design)
+    return Root(theta, p, M, lambda: score_arrays(model, data, theta, design))
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, tuple | list) else (value,)
+
+
+def _start(init: Any, labeled: dict[str, np.ndarray]) -> Any:
+    if init is not None:
+        return init
+    x = labeled.get("x")
+    if x is None or x.ndim != 2:
+        raise MethodError(
+            "init is needed: a pytree of arrays shaped like the parameters, from where the "
+            "solver starts."
+        )
+    return np.zeros(x.shape[1])
+
+
+def estimate(
+    loss: Callable[[Any, Any], Any],
+    labeled: dict[str, Any],
+    proxies: Any,
+    unlabeled: Any,
+    *,
+    init: Any = None,
+    is_score: bool = False,
+    method: str = "ppi++",
+    tune: Tune = "trace",
+    clip: bool = True,
+    form: str = "loss",
+    alpha: float = 0.1,
+    alternative: str = "two-sided",
+    small_sample: bool = True,
+    weights: Any = None,
+    propensity: Any = None,
+    groups: Any = None,
+    strata: Any = None,
+    finite_population: bool = False,
+    names: tuple[str, ...] | list[str] | None = None,
+    estimand: str = "M-estimate",
+) -> Result:
+    """The minimiser of the expected loss, from few true rows and many predicted ones.
+
+    Solves ``mean g + M (mean u - mean h) = 0``, where g are scores of labelled rows and h, u
+    scores with predictions put in, of labelled and unlabelled rows. Derivatives come from
+    automatic differentiation, so that any smooth loss works.
+
+    Args:
+        loss: ``loss(theta, row) -> scalar`` of one row in `jax.numpy`; a row is a dictionary
+            without the leading axis. Define it once, at module level: what is compiled is kept
+            per function.
+        labeled: dictionary of arrays (n, ...) with the true values.
+        proxies: dictionary of the predicted columns on labelled rows, outcomes or regressors; or
+            a list of such dictionaries, one per predictor.
+        unlabeled: dictionary of arrays (N, ...) with predictions in place of what is not known;
+            or a list like ``proxies``.
+        init: pytree of the parameters' shapes, the start; zeros, one per column of ``x``, if
+            left out.
+        is_score: ``loss`` is a score (theta, row) -> (d,), whose mean is to be zero.
+        method: ``"ppi++"``, ``"ppi"`` (M = 1) or ``"classical"`` (M = 0).
+        tune: ``"trace"``: M is the multiple of the identity that minimises the summed variance;
+            an integer j: that of parameter j; ``"element"``: each parameter gets its own best
+            multiple; ``"diagonal"``: a diagonal M (PSPA); ``"matrix"``: the best linear M, never
+            worse asymptotically than any other; a float: fixed; None: zero.
+        clip: keep multiples within [0, 1].
+        form: ``"loss"`` solves the equation; ``"onestep"`` takes one Newton step from the
+            labelled fit, which needs no second solution.
+        alpha: error rate of intervals.
+        alternative: ``"two-sided"``, ``"larger"``, ``"smaller"``.
+        small_sample: t distribution with Welch's degrees of freedom and variances divided by
+            rows minus parameters; False is HC0 with the normal.
+        weights: pair of row weights (labelled, unlabelled), either may be None.
+        propensity: (n,) known probabilities with which labelled rows were labelled.
+        groups: pair of cluster labels; a label in both samples is one cluster.
+        strata: pair of stratum labels; rows were labelled at random within strata.
+        finite_population: the target is the fit to these very n + N rows.
+        names: names of the parameters.
+        estimand: how summaries call it.
+
+    Raises:
+        ArrayError: NaN, shapes or columns that do not fit.
+        TooFewLabelsError: too few labelled rows for the parameters.
+        ConvergenceError: no root, or parameters that the data do not identify.
+
+    Source: PPI++ (arXiv 2311.01453), equations 4 to 6; "element" and "matrix" are the
+    one-parameter and the full least-squares control variate; known propensities after
+    active inference (arXiv 2403.03208).
+    """
+    check_choice("form", form, ("loss", "onestep"))
+    mine = check_rows("labeled", labeled)
+    guesses = _as_tuple(proxies)
+    others = _as_tuple(unlabeled)
+    if len(guesses) != len(others):
+        raise ArrayError(f"{len(guesses)} set(s) of proxies but {len(others)} of unlabelled rows.")
+    proxied = tuple(with_proxies(mine, check_rows("proxies", p)) for p in guesses)
+    rest = tuple({k: check_rows("unlabeled", u)[k] for k in mine if k in u} for u in others)
+    for u in rest:
+        missing = set(mine) - set(u)
+        if missing:
+            raise ArrayError(f"unlabeled lacks {', '.join(sorted(missing))}.")
+        for k in mine:
+            if u[k].shape[1:] != mine[k].shape[1:] and k not in _as_tuple(guesses)[0]:
+                raise ArrayError(
+                    f"unlabeled[{k!r}] has rows of shape {u[k].shape[1:]}, labeled "
+                    f"{mine[k].shape[1:]}."
+                )
+    start, unravel, labels = flatten_parameters(_start(init, mine))
+    n, N, d = len(next(iter(mine.values()))), len(next(iter(rest[0].values()))), len(start)
+    check_counts(n, N, d + 1, f"{d} parameter(s)")
+    options = make_options(method, tune, clip, alpha, alternative, small_sample, d)
+    if len(guesses) > 1 and options.tune is not None:
+        options = make_options("ppi++", "matrix", clip, alpha, alternative, small_sample, d)
+    design = make_design(
+        n,
+        N,
+        weights=weights,
+        propensity=propensity,
+        groups=groups,
+        strata=strata,
+        finite_population=finite_population,
+    )
+    pandas = any(is_pandas(a) for a in labeled.values())
+    x = labeled.get("x")
+    if names is not None:
+        if len(names) != d:
+            raise ArrayError(f"{len(names)} names for {d} parameters.")
+        labels = tuple(names)
+    elif x is not None and is_pandas(x) and x.ndim == 2 and x.shape[1] == d:
+        labels = tuple(str(c) for c in x.columns)
+    notes: list[str] = []
+    if options.method != "classical":
+        for name in check_rows("proxies", guesses[0]):
+            a, b, truth = proxied[0][name], rest[0][name], mine[name]
+            if a.ndim == 1 and b.ndim == 1:
+                same = truth.astype(float) if truth.ndim == 1 else None
+                notes += proxy_notes(a.astype(float), same, b.astype(float))
+    model = Autodiff(loss, unravel, is_score)
+    data = make_data(mine, proxied, rest, design)
+    root = find_root(model, data, start, design, options, form=form, what=estimand)
+    return conclude(
+        root,
+        design,
+        options,
+        estimand=estimand,
+        names=labels,
+        notes=notes,
+        pandas=pandas,
+        spent=d + (d * len(guesses) if options.tune == "matrix" else options.tuned),
+        method=f"{options.method}, {len(guesses)} predictors" if len(guesses) > 1 else None,
+    )

@@ -1,0 +1,228 @@
+"""Losses: a family is one function of the linear predictor and the outcome; all else is autodiff.
+
+A *model* gives three things about rows (a pytree of arrays with the rows in front) at parameters
+theta (d,): the scores, their weighted sum, and the derivative of that sum.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jax.scipy.special import gammaln
+
+from probinf.errors import MethodError
+
+Rows = Any  # a pytree of arrays (rows, ...)
+
+
+@runtime_checkable
+class Model(Protocol):
+    """Scores of rows, and sums over rows that never store a gradient per row."""
+
+    def scores(self, theta: jax.Array, rows: Rows) -> jax.Array:
+        """(rows, d) score of every row."""
+        ...
+
+    def total(self, theta: jax.Array, rows: Rows, weights: jax.Array) -> jax.Array:
+        """(d,) weighted sum of scores."""
+        ...
+
+    def curvature(self, theta: jax.Array, rows: Rows, weights: jax.Array) -> jax.Array:
+        """(d, d) derivative of the weighted sum."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Gaussian:
+    """Squared error: ordinary least squares."""
+
+    def __call__(self, eta: jax.Array, y: jax.Array) -> jax.Array:
+        """Loss at linear predictor ``eta`` and outcome ``y``."""
+        return 0.5 * (y - eta) ** 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Binomial:
+    """Logistic regression; the outcome lies in [0, 1] and may be a probability."""
+
+    def __call__(self, eta: jax.Array, y: jax.Array) -> jax.Array:
+        """Loss at linear predictor ``eta`` and outcome ``y``."""
+        return jnp.logaddexp(0.0, eta) - y * eta
+
+
+@dataclasses.dataclass(frozen=True)
+class Poisson:
+    """Poisson regression with a logarithmic link."""
+
+    def __call__(self, eta: jax.Array, y: jax.Array) -> jax.Array:
+        """Loss at linear predictor ``eta`` and outcome ``y``."""
+        return jnp.exp(eta) - y * eta
+
+
+@dataclasses.dataclass(frozen=True)
+class Gamma:
+    """Gamma regression with a logarithmic link (the coefficients do not depend on the shape)."""
+
+    def __call__(self, eta: jax.Array, y: jax.Array) -> jax.Array:
+        """Loss at linear predictor ``eta`` and outcome ``y``."""
+        return eta + y * jnp.exp(-eta)
+
+
+@dataclasses.dataclass(frozen=True)
+class NegativeBinomial:
+    """Counts with variance mu + dispersion * mu**2 and a logarithmic link."""
+
+    dispersion: float = 1.0
+
+    def __call__(self, eta: jax.Array, y: jax.Array) -> jax.Array:
+        """Loss at linear predictor ``eta`` and outcome ``y``."""
+        return (y + 1 / self.dispersion) * jnp.logaddexp(
+            0.0, eta + jnp.log(self.dispersion)
+        ) - y * eta
+
+
+@dataclasses.dataclass(frozen=True)
+class Huber:
+    """Squared error up to residuals of size ``knee``, absolute error beyond."""
+
+    knee: float = 1.345
+
+    def __call__(self, eta: jax.Array, y: jax.Array) -> jax.Array:
+        """Loss at linear predictor ``eta`` and outcome ``y``."""
+        size = jnp.abs(y - eta)
+        inside = jnp.minimum(size, self.knee)
+        return 0.5 * inside**2 + self.knee * (size - inside)
+
+
+@dataclasses.dataclass(frozen=True)
+class Expectile:
+    """Asymmetric squared error: the expectile at ``level``."""
+
+    level: float = 0.5
+
+    def __call__(self, eta: jax.Array, y: jax.Array) -> jax.Array:
+        """Loss at linear predictor ``eta`` and outcome ``y``."""
+        weight = jnp.where(y < eta, 1 - self.level, self.level)
+        return weight * (y - eta) ** 2
+
+
+FAMILIES: dict[str, Callable[[Any, Any], Any]] = {
+    "gaussian": Gaussian(),
+    "binomial": Binomial(),
+    "poisson": Poisson(),
+    "gamma": Gamma(),
+    "negative_binomial": NegativeBinomial(),
+    "huber": Huber(),
+    "expectile": Expectile(),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Linear:
+    """A loss of a linear predictor: rows hold ``x`` (rows, d), ``y`` (rows,) and ``offset``."""
+
+    family: Callable[[Any, Any], Any]
+
+    def _eta(self, theta: jax.Array, rows: Rows) -> jax.Array:
+        return rows["x"] @ theta + rows.get("offset", 0.0)
+
+    def _slope(self, eta: jax.Array, y: jax.Array) -> jax.Array:
+        return jax.jvp(lambda e: self.family(e, y), (eta,), (jnp.ones_like(eta),))[1]
+
+    def scores(self, theta: jax.Array, rows: Rows) -> jax.Array:
+        """(rows, d): slope of the loss times the regressors."""
+        return self._slope(self._eta(theta, rows), rows["y"])[:, None] * rows["x"]
+
+    def total(self, theta: jax.Array, rows: Rows, weights: jax.Array) -> jax.Array:
+        """(d,) weighted sum of scores."""
+        return (weights * self._slope(self._eta(theta, rows), rows["y"])) @ rows["x"]
+
+    def curvature(self, theta: jax.Array, rows: Rows, weights: jax.Array) -> jax.Array:
+        """(d, d): regressors weighted by the second derivative."""
+        eta, y = self._eta(theta, rows), rows["y"]
+        second = jax.jvp(lambda e: self._slope(e, y), (eta,), (jnp.ones_like(eta),))[1]
+        return (rows["x"] * (weights * second)[:, None]).T @ rows["x"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Autodiff:
+    """Any ``loss(theta, row) -> scalar`` or ``score(theta, row) -> (d,)`` of one row."""
+
+    function: Callable[[Any, Any], Any]
+    unravel: Callable[[Any], Any]
+    is_score: bool = False
+
+    def _one(self, theta: jax.Array, row: Any) -> jax.Array:
+        value = self.function(self.unravel(theta), row)
+        if not self.is_score:
+            return value
+        return ravel_pytree(value)[0]
+
+    def scores(self, theta: jax.Array, rows: Rows) -> jax.Array:
+        """(rows, d) gradient of the loss, or the score, of every row."""
+        one = self._one if self.is_score else jax.grad(self._one)
+        return jax.vmap(one, (None, 0))(theta, rows)
+
+    def total(self, theta: jax.Array, rows: Rows, weights: jax.Array) -> jax.Array:
+        """(d,) weighted sum of scores; one reverse pass for a loss."""
+        if self.is_score:
+            return weights @ self.scores(theta, rows)
+
+        def summed(theta: jax.Array) -> jax.Array:
+            return weights @ jax.vmap(self._one, (None, 0))(theta, rows)
+
+        return jax.grad(summed)(theta)
+
+    def curvature(self, theta: jax.Array, rows: Rows, weights: jax.Array) -> jax.Array:
+        """(d, d) derivative of the weighted sum."""
+        return jax.jacfwd(lambda t: self.total(t, rows, weights))(theta)
+
+
+@dataclasses.dataclass(frozen=True)
+class Multinomial:
+    """Softmax regression for `estimate`; ``y`` is a class number or holds probabilities.
+
+    Parameters are (p, classes - 1), the first class being the reference.
+    """
+
+    classes: int
+
+    def __call__(self, theta: jax.Array, row: Any) -> jax.Array:
+        """Negative log likelihood of one row."""
+        eta = jnp.concatenate([jnp.zeros(1), row["x"] @ theta])
+        y = row["y"]
+        target = jax.nn.one_hot(y, self.classes) if jnp.ndim(y) == 0 else y
+        return jax.scipy.special.logsumexp(eta) * target.sum() - target @ eta
+
+
+def negative_binomial_loss(theta: Any, row: Any) -> jax.Array:
+    """Negative log likelihood of one count with its dispersion estimated along.
+
+    ``theta`` is a dictionary with ``beta`` (d,) and ``log_dispersion``; rows hold ``x``, ``y``.
+    """
+    mu, size = jnp.exp(row["x"] @ theta["beta"]), jnp.exp(-theta["log_dispersion"])
+    y = row["y"]
+    return -(
+        gammaln(y + size)
+        - gammaln(size)
+        - gammaln(y + 1)
+        + size * jnp.log(size / (size + mu))
+        + y * jnp.log(mu / (size + mu))
+    )
+
+
+def family_of(family: str | Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """The family of that name, or the callable itself."""
+    if callable(family):
+        return family
+    if family not in FAMILIES:
+        raise MethodError(
+            f"family {family!r} is not known; name one of {', '.join(FAMILIES)} or pass a "
+            "function loss(eta, y)."
+        )
+    return FAMILIES[family]

@@ -1,0 +1,205 @@
+"""The rectified distribution function: predictions everywhere, corrected where labels exist."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from probinf.errors import ConvergenceError
+from probinf.ppi.design import Design
+
+
+class Sorted:
+    """Values with weights, sorted once on the host: weighted counts up to any point."""
+
+    def __init__(self, values: np.ndarray, weights: np.ndarray) -> None:
+        self.weight = float(weights[0]) if weights.min() == weights.max() else None
+        if self.weight is not None:  # neither a permutation nor sums are needed: much faster
+            self.values = np.sort(values)
+            return
+        order = np.argsort(values)
+        self.values, steps = values[order], weights[order]
+        self._sums = np.concatenate([[0.0], np.cumsum(steps)])
+        self._squares = np.concatenate([[0.0], np.cumsum(steps**2)])
+
+    def mass(self, count: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
+        """Sums of weights and of squared weights of the ``count`` smallest values."""
+        if self.weight is not None:
+            return np.asarray(count) * self.weight, np.asarray(count) * self.weight**2
+        return self._sums[count], self._squares[count]
+
+    @property
+    def total(self) -> tuple[float, float]:
+        """Sums of all weights and of their squares."""
+        weight, square = self.mass(len(self.values))
+        return float(weight), float(square)
+
+    def upto(self, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Sums of weights and of squared weights of values that are at most ``t``."""
+        return self.mass(np.searchsorted(self.values, t, side="right"))
+
+    def between(self, low: float, high: float) -> np.ndarray:
+        """Values in [low, high]."""
+        a = np.searchsorted(self.values, low, side="left")
+        return self.values[a : np.searchsorted(self.values, high, side="right")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Rectified:
+    """D(t), the rectified distribution function minus q, with its variance.
+
+    Attributes:
+        q: level.
+        lam: weight of the predictions.
+        y, f, both: labels, predictions on labelled rows, and their maximum.
+        control: predictions with the weights of the control, where they differ.
+        other: predictions on unlabelled rows.
+        factors: multiply the variances of labelled and unlabelled rows.
+    """
+
+    q: float
+    lam: float
+    y: Sorted
+    f: Sorted
+    both: Sorted
+    control: Sorted | None
+    other: Sorted
+    factors: tuple[float, float] = (1.0, 1.0)
+
+    def evaluate(self, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """D and its variance at the points ``t``."""
+        lam = self.lam
+        py, yy = self.y.upto(t)
+        pf, ff = self.f.upto(t)
+        _, both = self.both.upto(t)
+        pu, uu = self.other.upto(t)
+        everything, squares_u = self.other.total
+        minus, rest = pf, 0.0
+        if self.control is not None:
+            minus, _ = self.control.upto(t)
+            rest = everything - self.control.total[0]
+        total, squares = self.y.total
+        value = py - self.q * total + lam * (pu - minus - self.q * rest)
+        mean = (py - lam * pf) / total
+        mine = yy + lam**2 * ff - 2 * lam * both - 2 * mean * (yy - lam * ff) + mean**2 * squares
+        share = pu / everything
+        theirs = lam**2 * (uu - 2 * share * uu + share**2 * squares_u)
+        return value, (
+            np.maximum(mine, 0.0) * self.factors[0] + np.maximum(theirs, 0.0) * self.factors[1]
+        )
+
+    def statistic(self, t: float) -> float:
+        """D over its standard error at ``t``."""
+        value, variance = (float(a[0]) for a in self.evaluate(np.array([t])))
+        if abs(value) < 1e-15:
+            return 0.0
+        return value / np.sqrt(variance) if variance > 0 else float(np.sign(value) * np.inf)
+
+    def _cells(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Labelled points (the jumps of Y and F), D there, and D just before the next one."""
+        ends = [self.other.values[:1], self.other.values[-1:]]
+        points = np.unique(np.concatenate([self.y.values, self.f.values, *ends]))
+        value, _ = self.evaluate(points)
+        before = np.searchsorted(self.other.values, points[1:], side="left")
+        at = np.searchsorted(self.other.values, points[:-1], side="right")
+        rise = self.lam * (self.other.mass(before)[0] - self.other.mass(at)[0])
+        return points, value, np.append(value[:-1] + rise, value[-1])
+
+    def _window(self, wanted: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """All data points from the first to the last wanted cell."""
+        index = np.flatnonzero(wanted)
+        low, high = index[0], min(index[-1] + 1, len(points) - 1)
+        inner = self.other.between(points[low], points[high])
+        if self.lam == 0:
+            inner = inner[:0]
+        return np.unique(np.concatenate([points[low : high + 1], inner]))
+
+    def point(self) -> float:
+        """The first data point at which D is not negative."""
+        points, value, end = self._cells()
+        reached = (value >= -1e-12) | (end >= -1e-12)
+        if not reached.any():
+            return float(points[-1])
+        first = np.zeros_like(reached)
+        first[np.argmax(reached)] = True
+        window = self._window(first, points)
+        found, _ = self.evaluate(window)
+        return float(window[np.argmax(found >= -1e-12)])
+
+    def accepted(self, critical: float, side: str, *, extend: bool) -> tuple[float, float]:
+        """Hull of the points at which the statistic does not exceed ``critical``.
+
+        Args:
+            critical: quantile of the statistic.
+            side: alternative; one-sided ones give a half-line.
+            extend: a point stands for all values up to the next data point.
+        """
+        points, value, end = self._cells()
+        _, variance = self.evaluate(points)
+        # Within a cell only the unlabelled part changes; 1/4 bounds its variance.
+        spare = 0.25 * self.lam**2 * self.other.total[1] * self.factors[1]
+        reach = critical * np.sqrt(variance + spare)
+        low, high = np.minimum(value, end), np.maximum(value, end)
+        possible = np.ones(len(points), bool)
+        if side != "larger":
+            possible &= low <= reach
+        if side != "smaller":
+            possible &= high >= -reach
+        window = self._window(possible, points) if possible.any() else points
+        found, variance = self.evaluate(window)
+        bound = critical * np.sqrt(variance) + 1e-15
+        keep = np.ones(len(window), bool)
+        if side != "larger":
+            keep &= found <= bound
+        if side != "smaller":
+            keep &= found >= -bound
+        if not keep.any():
+            raise ConvergenceError(
+                f"no value is accepted as the {self.q:g} quantile: with ties the distribution "
+                "function jumps over the level. Use a smaller alpha, or estimate probabilities "
+                "(ppi.distribution)."
+            )
+        index = np.flatnonzero(keep)
+        first, last = float(window[index[0]]), float(window[index[-1]])
+        if extend:
+            last = self._next(last)
+        return (
+            -np.inf if side == "smaller" else first,
+            np.inf if side == "larger" else last,
+        )
+
+    def _next(self, t: float) -> float:
+        later = [
+            s.values[i]
+            for s in (self.y, self.f, self.other)
+            if (i := int(np.searchsorted(s.values, t, side="right"))) < len(s.values)
+        ]
+        return float(min(later)) if later else np.inf
+
+    def density(self, at: float) -> float:
+        """The slope that a 95 % interval implies (Woodruff, 1952)."""
+        try:
+            low, high = self.accepted(1.96, "two-sided", extend=False)
+        except ConvergenceError:
+            low = high = at
+        width = high - low
+        _, variance = self.evaluate(np.array([at]))
+        if width <= 0 or variance[0] <= 0:
+            return 1e12  # an atom: the quantile does not move
+        return float(2 * 1.96 * np.sqrt(variance[0]) / width)
+
+
+def rectified(
+    y: np.ndarray, f: np.ndarray, other: Sorted, design: Design, q: float, lam: float
+) -> Rectified:
+    """The process of labels (n,), predictions (n,) and sorted unlabelled predictions."""
+    return Rectified(
+        q,
+        lam,
+        Sorted(y, design.alpha),
+        Sorted(f, design.alpha),
+        Sorted(np.maximum(y, f), design.alpha),
+        Sorted(f, design.gamma) if design.joint else None,
+        other,
+    )

@@ -1,0 +1,193 @@
+"""Generalised linear models and robust regression: one loss of the linear predictor each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from probinf.errors import ArrayError, MethodError
+from probinf.ppi.arrays import (
+    check_choice,
+    check_counts,
+    column,
+    numeric,
+    proxy_notes,
+    same_index,
+    same_rows,
+)
+from probinf.ppi.conclude import conclude, make_options
+from probinf.ppi.design import make_design
+from probinf.ppi.estimate import find_root
+from probinf.ppi.losses import (
+    Binomial,
+    Expectile,
+    Gamma,
+    Gaussian,
+    Huber,
+    Linear,
+    NegativeBinomial,
+    Poisson,
+    family_of,
+)
+from probinf.ppi.moments import Tune
+from probinf.ppi.result import Result
+from probinf.ppi.rows import make_data
+
+Family = str | Callable[[Any, Any], Any]
+
+
+def _check_outcome(family: Any, name: str, y: np.ndarray) -> None:
+    if isinstance(family, Binomial) and ((y < 0).any() or (y > 1).any()):
+        raise ArrayError(
+            f"{name} must lie in [0, 1] for logistic regression; it ranges from {y.min():g} to "
+            f"{y.max():g}."
+        )
+    if isinstance(family, Poisson | NegativeBinomial) and (y < 0).any():
+        raise ArrayError(f"{name} must not be negative for counts; its minimum is {y.min():g}.")
+    if isinstance(family, Gamma) and (y <= 0).any():
+        raise ArrayError(f"{name} must be positive for gamma; its minimum is {y.min():g}.")
+
+
+def _start(family: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Least squares where the linear predictor is on the outcome's scale, or on its logarithm."""
+    if isinstance(family, Gaussian | Huber | Expectile):
+        return np.linalg.lstsq(x, y, rcond=None)[0]
+    if isinstance(family, Poisson | Gamma | NegativeBinomial):
+        level = np.log(y + 0.5 * max(float(y.mean()), 1e-8))
+        return np.linalg.lstsq(x, level, rcond=None)[0]
+    return np.zeros(x.shape[1])
+
+
+def glm(
+    x: Any,
+    y: Any,
+    f: Any,
+    x_unlabeled: Any,
+    f_unlabeled: Any,
+    *,
+    family: Family,
+    offset: Any = None,
+    method: str = "ppi++",
+    tune: Tune = "trace",
+    clip: bool = True,
+    form: str = "loss",
+    alpha: float = 0.1,
+    alternative: str = "two-sided",
+    small_sample: bool = True,
+    weights: Any = None,
+    propensity: Any = None,
+    groups: Any = None,
+    strata: Any = None,
+    finite_population: bool = False,
+    compat: str | None = None,
+) -> Result:
+    """Coefficients of a regression whose outcome is labelled on few rows and predicted on all.
+
+    Args:
+        x: (n, d) regressors; add a column of ones for an intercept.
+        y: (n,) labels.
+        f: (n,) predictions of y; (n, K) for K predictors.
+        x_unlabeled: (N, d) regressors.
+        f_unlabeled: (N,) predictions.
+        family: ``"gaussian"``, ``"binomial"``, ``"poisson"``, ``"gamma"``,
+            ``"negative_binomial"``, ``"huber"``, ``"expectile"``, an instance with its parameter
+            (``losses.Huber(2.0)``), or any ``loss(eta, y)`` in `jax.numpy`.
+        offset: pair of known terms of the linear predictor (labelled, unlabelled).
+        compat: ``"ppi_py"`` follows that package: additive least squares, two rounds of tuning,
+            pooled Hessian, normal quantile.
+
+    All other arguments and errors are those of `estimate`.
+
+    Source: PPI++ (arXiv 2311.01453), section 4.
+    """
+    loss = family_of(family)
+    same_index(x=x, y=y, f=f)
+    same_index(x_unlabeled=x_unlabeled, f_unlabeled=f_unlabeled)
+    check_choice("form", form, ("loss", "onestep"))
+    X = column("x", x, ndim=(2,))
+    Y, F = numeric("y", y), numeric("f", f, ndim=(1, 2))
+    Xu, Fu = (
+        numeric("x_unlabeled", x_unlabeled, ndim=(2,)),
+        numeric("f_unlabeled", f_unlabeled, ndim=(1, 2)),
+    )
+    n, N = same_rows(x=X.values, y=Y, f=F), same_rows(x_unlabeled=Xu, f_unlabeled=Fu)
+    d = X.values.shape[1]
+    if Xu.shape[1] != d:
+        raise ArrayError(f"x has {d} columns, x_unlabeled {Xu.shape[1]}.")
+    if F.shape[1:] != Fu.shape[1:]:
+        raise ArrayError(f"f has shape {F.shape}, f_unlabeled {Fu.shape}: predictors differ.")
+    check_counts(n, N, d + 1, f"{d} coefficients")
+    _check_outcome(loss, "y", Y)
+    if isinstance(loss, Binomial):
+        _check_outcome(loss, "f", F)
+        _check_outcome(loss, "f_unlabeled", Fu)
+    guesses = F.reshape(n, -1).T
+    unseen = Fu.reshape(N, -1).T
+    several = len(guesses)
+    options = make_options(method, tune, clip, alpha, alternative, small_sample, d)
+    if several > 1 and options.tune is not None:
+        options = make_options("ppi++", "matrix", clip, alpha, alternative, small_sample, d)
+    design = make_design(
+        n,
+        N,
+        weights=weights,
+        propensity=propensity,
+        groups=groups,
+        strata=strata,
+        finite_population=finite_population,
+    )
+    notes = []
+    if options.method != "classical":
+        notes = proxy_notes(guesses[0], Y, unseen[0])
+    known: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = ({}, {})
+    if offset is not None:
+        for side, rows, values in zip(known, (n, N), offset, strict=True):
+            side["offset"] = numeric("offset", values)
+            same_rows(offset=side["offset"], x=np.empty(rows))
+    mine = {"x": X.values, "y": Y, **known[0]}
+    data = make_data(
+        mine,
+        tuple({**mine, "y": g} for g in guesses),
+        tuple({"x": Xu, "y": g, **known[1]} for g in unseen),
+        design,
+    )
+    what = family if isinstance(family, str) else type(loss).__name__.lower()
+    what = f"{what} regression"
+    model = Linear(loss)
+    start = _start(loss, X.values, Y)
+    if compat is not None:
+        check_choice("compat", compat, ("ppi_py",))
+        if not design.simple or design.joint or weights is not None or several > 1:
+            raise MethodError("compat='ppi_py' has no weights, designs or several predictors here.")
+        from probinf.ppi.compat import compat_glm
+
+        return compat_glm(model, data, start, design, options, what, X.names, notes, X.pandas)
+    root = find_root(model, data, start, design, options, form=form, what=what)
+    return conclude(
+        root,
+        design,
+        options,
+        estimand=what,
+        names=X.names,
+        notes=notes,
+        pandas=X.pandas,
+        spent=d + (d * several if options.tune == "matrix" else options.tuned),
+        method=f"{options.method}, {several} predictors" if several > 1 else None,
+    )
+
+
+def ols(x: Any, y: Any, f: Any, x_unlabeled: Any, f_unlabeled: Any, **options: Any) -> Result:
+    """Least-squares coefficients; arguments as in `glm`."""
+    return glm(x, y, f, x_unlabeled, f_unlabeled, family="gaussian", **options)
+
+
+def logistic(x: Any, y: Any, f: Any, x_unlabeled: Any, f_unlabeled: Any, **options: Any) -> Result:
+    """Logistic-regression coefficients (log odds ratios); f may be a probability. See `glm`."""
+    return glm(x, y, f, x_unlabeled, f_unlabeled, family="binomial", **options)
+
+
+def poisson(x: Any, y: Any, f: Any, x_unlabeled: Any, f_unlabeled: Any, **options: Any) -> Result:
+    """Poisson-regression coefficients (log rate ratios); arguments as in `glm`."""
+    return glm(x, y, f, x_unlabeled, f_unlabeled, family="poisson", **options)

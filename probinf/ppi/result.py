@@ -1,0 +1,336 @@
+"""Result: estimates, standard errors, intervals and tests, in the words of statsmodels."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from probinf.errors import ArrayError, MethodError
+from probinf.posterior import as_key
+from probinf.ppi.arrays import check_choice, check_level
+from probinf.ppi.design import Design
+from probinf.ppi.student import critical, p_value
+
+ALTERNATIVES = ("two-sided", "larger", "smaller")
+
+
+class Influence(NamedTuple):
+    """What each row contributes to the estimation error, in units of the estimate.
+
+    Attributes:
+        labeled: (n, d); the error is about the sum over all rows.
+        unlabeled: (N, d).
+    """
+
+    labeled: np.ndarray
+    unlabeled: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Result:
+    """Estimates with a confidence statement.
+
+    Attributes:
+        estimand: what was estimated.
+        method: how.
+        names: name of every parameter.
+        theta: (d,) estimates.
+        cov: (d, d) their covariance.
+        df: (d,) degrees of freedom of the t distribution; infinite for the normal.
+        lam: trust in the predictions: a number, one per parameter, or a (d, q) matrix.
+        n, N: labelled and unlabelled rows.
+        cov_labeled: (d, d) covariance that the labelled rows alone would give.
+        rho: (d,) correlation of true and predicted influences.
+        cov_type: rule of the covariance.
+        alpha: error rate of `conf_int` by default.
+        alternative: side of `conf_int` by default.
+        notes: warnings that concern this result.
+        pandas: give Series and DataFrames.
+        contributions: computes `influence`.
+        clusters: cluster numbers of labelled and unlabelled rows, or None.
+    """
+
+    estimand: str
+    method: str
+    names: tuple[str, ...]
+    theta: np.ndarray
+    cov: np.ndarray
+    df: np.ndarray
+    lam: float | np.ndarray
+    n: int
+    N: int
+    cov_labeled: np.ndarray
+    rho: np.ndarray
+    cov_type: str = "robust"
+    alpha: float = 0.1
+    alternative: str = "two-sided"
+    notes: tuple[str, ...] = ()
+    pandas: bool = False
+    contributions: Callable[[], Influence] | None = None
+    clusters: tuple[np.ndarray, np.ndarray] | None = None
+
+    def _series(self, values: np.ndarray) -> Any:
+        if not self.pandas:
+            return values
+        import pandas as pd
+
+        return pd.Series(values, index=list(self.names))
+
+    @property
+    def params(self) -> Any:
+        """Estimates (d,)."""
+        return self._series(self.theta)
+
+    @property
+    def bse(self) -> Any:
+        """Standard errors (d,)."""
+        return self._series(self._se)
+
+    @property
+    def _se(self) -> np.ndarray:
+        return np.sqrt(np.diag(self.cov))
+
+    @property
+    def tvalues(self) -> Any:
+        """Estimates over standard errors (d,)."""
+        return self._series(self._statistic(0.0))
+
+    @property
+    def pvalues(self) -> Any:
+        """P-values (d,) of the hypothesis that a parameter is zero."""
+        return self.test()
+
+    @property
+    def n_eff(self) -> np.ndarray:
+        """(d,) labels that a labelled-only analysis would need for the same variance."""
+        variance = np.diag(self.cov)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self.n * np.diag(self.cov_labeled) / variance
+
+    def cov_params(self) -> Any:
+        """Covariance (d, d) of the estimates."""
+        if not self.pandas:
+            return self.cov
+        import pandas as pd
+
+        return pd.DataFrame(self.cov, index=list(self.names), columns=list(self.names))
+
+    def _statistic(self, null: Any) -> np.ndarray:
+        difference, se = self.theta - np.asarray(null, float), self._se
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(difference == 0, 0.0, difference / se)
+
+    def _settings(self, alpha: float | None, alternative: str | None) -> tuple[float, str]:
+        side = self.alternative if alternative is None else alternative
+        check_choice("alternative", side, ALTERNATIVES)
+        return check_level(self.alpha if alpha is None else alpha), side
+
+    def test(self, null: Any = 0.0, alternative: str | None = None) -> Any:
+        """P-values (d,) of ``parameter = null``; below alpha exactly if `conf_int` excludes it.
+
+        Args:
+            null: a number, or one per parameter.
+            alternative: ``"two-sided"``, ``"larger"`` or ``"smaller"`` than null.
+        """
+        _, side = self._settings(None, alternative)
+        t = self._statistic(null)
+        return self._series(p_value(t, self.df, side))
+
+    def conf_int(self, alpha: float | None = None, alternative: str | None = None) -> Any:
+        """Confidence limits (d, 2).
+
+        Args:
+            alpha: error rate; that of the result by default.
+            alternative: ``"two-sided"``; ``"larger"`` gives (lower, inf), ``"smaller"``
+                (-inf, upper).
+        """
+        level, side = self._settings(alpha, alternative)
+        return self._limits(critical(level, self.df, side) * self._se, side)
+
+    def _limits(self, half: np.ndarray, side: str = "two-sided") -> Any:
+        low = self.theta - half if side != "smaller" else np.full_like(self.theta, -np.inf)
+        high = self.theta + half if side != "larger" else np.full_like(self.theta, np.inf)
+        return self._intervals(np.stack([low, high], axis=1))
+
+    def _intervals(self, limits: np.ndarray) -> Any:
+        if not self.pandas:
+            return limits
+        import pandas as pd
+
+        return pd.DataFrame(limits, index=list(self.names), columns=["lower", "upper"])
+
+    @cached_property
+    def influence(self) -> Influence:
+        """Contribution of every row to the error; their outer products sum to the covariance."""
+        if self.contributions is None:
+            raise MethodError(f"{self.method} does not give influence values.")
+        return self.contributions()
+
+    def contrast(self, R: Any, names: tuple[str, ...] | list[str] | None = None) -> Result:
+        """Linear combinations ``R @ params`` as a result of their own.
+
+        Args:
+            R: (k, d) or (d,) coefficients.
+            names: (k,) names.
+        """
+        matrix = np.atleast_2d(np.asarray(R, float))
+        if matrix.shape[1] != len(self.theta):
+            raise ArrayError(
+                f"R has {matrix.shape[1]} columns for {len(self.theta)} parameters "
+                f"({', '.join(self.names)})."
+            )
+        return self._transformed(matrix @ self.theta, matrix, names, "contrast")
+
+    def delta(
+        self, function: Callable[[Any], Any], names: tuple[str, ...] | list[str] | None = None
+    ) -> Result:
+        """Any differentiable function of the parameters, by the delta method.
+
+        Args:
+            function: (d,) parameters to a scalar or vector, in `jax.numpy`.
+            names: names of what it returns.
+        """
+        with jax.enable_x64(True):
+            at = jnp.asarray(self.theta)
+            value = np.atleast_1d(np.asarray(function(at), float))
+            slope = np.asarray(jax.jacrev(lambda t: jnp.atleast_1d(function(t)))(at), float)
+        return self._transformed(value, slope, names, "delta")
+
+    def _transformed(self, value: np.ndarray, slope: np.ndarray, names: Any, what: str) -> Result:
+        count = len(value)
+        labels = tuple(f"{what}{j}" for j in range(count)) if names is None else tuple(names)
+        if len(labels) != count:
+            raise ArrayError(f"{len(labels)} names for {count} values.")
+        several = len(self.theta) > 1
+        rows = self.contributions
+
+        def moved() -> Influence:
+            assert rows is not None
+            mine, theirs = rows()
+            return Influence(mine @ slope.T, theirs @ slope.T)
+
+        return dataclasses.replace(
+            self,
+            estimand=f"{what} of {self.estimand}",
+            names=labels,
+            theta=value,
+            cov=slope @ self.cov @ slope.T,
+            cov_labeled=slope @ self.cov_labeled @ slope.T,
+            df=np.full(count, self.df.min()),
+            rho=np.full(count, np.nan) if several else self.rho,
+            contributions=None if rows is None else moved,
+        )
+
+    def simultaneous(self, alpha: float | None = None, *, key: Any = 0, draws: int = 20_000) -> Any:
+        """Limits (d, 2) that cover all parameters together: max-t.
+
+        Args:
+            alpha: probability that any parameter is missed.
+            key: seed or key of the draws.
+            draws: simulated maxima.
+
+        Source: Montiel Olea & Plagborg-Moller (2019), the plug-in sup-t band.
+        """
+        level, _ = self._settings(alpha, None)
+        rng = _generator(key)
+        se = self._se
+        safe = np.where(se > 0, se, 1.0)
+        values, vectors = np.linalg.eigh(self.cov / np.outer(safe, safe))
+        root = vectors * np.sqrt(np.clip(values, 0, None))
+        noise = rng.normal(size=(draws, len(se))) @ root.T
+        df = self.df.min()
+        if np.isfinite(df):
+            noise /= np.sqrt(rng.chisquare(df, size=draws) / df)[:, None]
+        return self._limits(np.quantile(np.abs(noise).max(axis=1), 1 - level) * se)
+
+    def bootstrap(self, *, key: Any = 0, draws: int = 2000, kind: str = "multiplier") -> np.ndarray:
+        """Draws (draws, d) around the estimate from re-weighted influence values.
+
+        Args:
+            key: seed or key.
+            draws: how many.
+            kind: ``"multiplier"`` (exponential weights minus one, which keep skewness) or
+                ``"rademacher"`` (signs). Rows of one cluster share their weight. Beyond 100,000
+                unlabelled rows their part is drawn from its normal limit.
+
+        Source: Chernozhukov, Chetverikov & Kato (2013) for multipliers.
+        """
+        check_choice("kind", kind, ("multiplier", "rademacher"))
+        rng = _generator(key)
+        mine, theirs = self.influence
+        blocks: list[np.ndarray] = [mine, theirs]
+        if self.clusters is not None:
+            ids = np.unique(np.concatenate(self.clusters), return_inverse=True)[1]
+            stacked = np.vstack(blocks)
+            blocks = [np.stack([np.bincount(ids, c) for c in stacked.T], axis=1)]
+        total: np.ndarray = np.zeros((draws, len(self.theta)))
+        for block in blocks:
+            if len(block) > 100_000:
+                total += rng.multivariate_normal(np.zeros(block.shape[1]), block.T @ block, draws)
+                continue
+            for start in range(0, draws, 256):
+                size = (min(256, draws - start), len(block))
+                weight: np.ndarray
+                if kind == "multiplier":
+                    weight = rng.standard_exponential(size) - 1
+                else:
+                    weight = rng.integers(0, 2, size) * 2.0 - 1
+                total[start : start + size[0]] += weight @ block
+        return self.theta + total
+
+    def summary(self) -> Any:
+        """A table to read: header, one row per parameter, notes."""
+        from probinf.ppi.summary import Table
+
+        return Table(self)
+
+    def summary_frame(self, alpha: float | None = None) -> Any:
+        """A DataFrame with one row per parameter, for reports."""
+        import pandas as pd
+
+        limits = np.asarray(self.conf_int(alpha))
+        return pd.DataFrame(
+            {
+                "coef": self.theta,
+                "std err": self._se,
+                "pvalue": np.asarray(self.pvalues),
+                "lower": limits[:, 0],
+                "upper": limits[:, 1],
+                "df": self.df,
+                "n_eff": self.n_eff,
+            },
+            index=list(self.names),
+        )
+
+    def plot(self, axis: Any = None) -> Any:
+        """Estimates and intervals, beside those of the labelled rows alone; returns the axis."""
+        from probinf.ppi.plots import interval_plot
+
+        return interval_plot(self, axis)
+
+    def __repr__(self) -> str:
+        return str(self.summary())
+
+
+def _generator(key: Any) -> np.random.Generator:
+    """A NumPy generator from an integer seed or a JAX key."""
+    data = np.asarray(jax.random.key_data(as_key(key)))
+    return np.random.default_rng(data.astype(np.uint64).ravel().tolist())
+
+
+def result_influence(
+    design: Design, g: np.ndarray, h: np.ndarray, u: np.ndarray, J: np.ndarray, M: np.ndarray
+) -> Influence:
+    """Influence values of the root with derivative ``J`` and tuning ``M``."""
+    mine, theirs = design.contributions(g, h, u)
+    d = g.shape[1]
+    back = -np.linalg.inv(J).T
+    return Influence(
+        (mine[:, :d] + mine[:, d:] @ M.T) @ back, (theirs[:, :d] + theirs[:, d:] @ M.T) @ back
+    )

@@ -1,0 +1,133 @@
+"""Rows of any structure: checked, joined with their predictions, padded for compiled code."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from probinf.errors import ArrayError
+from probinf.ppi.arrays import same_rows
+from probinf.ppi.core import Data
+from probinf.ppi.design import Design
+
+_PADDED = 65_536  # beyond this many rows compiling is cheap against running
+
+
+@dataclasses.dataclass(frozen=True)
+class Unravel:
+    """A flat vector as a pytree; equal for equal structures, so that nothing is compiled twice."""
+
+    treedef: Any
+    shapes: tuple[tuple[int, ...], ...]
+
+    def __call__(self, flat: Any) -> Any:
+        """The pytree of ``flat``."""
+        leaves, start = [], 0
+        for shape in self.shapes:
+            size = int(np.prod(shape))
+            leaves.append(flat[start : start + size].reshape(shape))
+            start += size
+        return jax.tree.unflatten(self.treedef, leaves)
+
+
+def flatten_parameters(init: Any) -> tuple[np.ndarray, Unravel, tuple[str, ...]]:
+    """Flat start, its inverse, and a name per scalar."""
+    paths, treedef = jax.tree_util.tree_flatten_with_path(init)
+    if not paths:
+        raise ArrayError("init holds no parameters.")
+    leaves = [np.asarray(leaf, dtype=np.float64) for _, leaf in paths]
+    if any(not np.isfinite(leaf).all() for leaf in leaves):
+        raise ArrayError("init holds NaN or infinite values.")
+    names: list[str] = []
+    for (path, _), leaf in zip(paths, leaves, strict=True):
+        stem = ".".join(str(getattr(k, "key", getattr(k, "idx", k))) for k in path) or "theta"
+        index = np.ndindex(*leaf.shape)
+        names += [f"{stem}[{','.join(map(str, i))}]" if i else stem for i in index]
+    flat = np.concatenate([leaf.ravel() for leaf in leaves])
+    return flat, Unravel(treedef, tuple(leaf.shape for leaf in leaves)), tuple(names)
+
+
+def leaf(name: str, a: Any) -> np.ndarray:
+    """One array of rows: integers stay integers, all else becomes float64."""
+    if isinstance(a, jax.core.Tracer):
+        raise ArrayError(f"{name} is traced by JAX; inside jit or vmap use probinf.ppi.core.")
+    values = np.asarray(a)
+    if values.dtype.kind in "biu":
+        values = values.astype(np.int64)
+    else:
+        try:
+            values = values.astype(np.float64)
+        except (TypeError, ValueError) as cause:
+            raise ArrayError(f"{name} does not hold numbers: {cause}.") from None
+        if not np.isfinite(values).all():
+            count = int((~np.isfinite(values)).sum())
+            raise ArrayError(f"{name} holds {count} NaN or infinite value(s); drop those rows.")
+    if values.ndim == 0:
+        raise ArrayError(f"{name} is a scalar; give one value per row.")
+    return values
+
+
+def check_rows(what: str, rows: Any) -> dict[str, np.ndarray]:
+    """A dictionary of arrays with equal numbers of rows."""
+    if not isinstance(rows, dict) or not rows:
+        raise ArrayError(f"{what} must be a dictionary of arrays, for example dict(x=X, y=y).")
+    found = {str(k): leaf(f"{what}[{k!r}]", a) for k, a in rows.items()}
+    same_rows(**{f"{what}[{k!r}]": a for k, a in found.items()})
+    return found
+
+
+def with_proxies(labeled: dict[str, np.ndarray], proxies: dict[str, np.ndarray]) -> Any:
+    """Labelled rows with predicted columns put in."""
+    unknown = set(proxies) - set(labeled)
+    if unknown:
+        raise ArrayError(
+            f"proxies name {', '.join(sorted(unknown))}, which labeled does not hold; its columns "
+            f"are {', '.join(labeled)}."
+        )
+    for name, a in proxies.items():
+        if a.shape[0] != labeled[name].shape[0]:
+            raise ArrayError(
+                f"proxies[{name!r}] has {a.shape[0]} rows, labeled {labeled[name].shape[0]}."
+            )
+    return {**labeled, **proxies}
+
+
+def _size(rows: int) -> int:
+    """``rows``, or for small data the next size of a coarse grid, so that few are compiled."""
+    if rows >= _PADDED:
+        return rows
+    power = 1 << max(int(rows - 1).bit_length(), 4)
+    return power * 3 // 4 if rows <= power * 3 // 4 else power
+
+
+def _padded(a: np.ndarray, size: int, fill: bool) -> np.ndarray:
+    missing = size - len(a)
+    if missing == 0:
+        return a
+    tail = np.broadcast_to(a[:1] if fill else np.zeros_like(a[:1]), (missing, *a.shape[1:]))
+    return np.concatenate([a, tail])
+
+
+def make_data(
+    labeled: dict[str, np.ndarray],
+    proxied: tuple[dict[str, np.ndarray], ...],
+    unlabeled: tuple[dict[str, np.ndarray], ...],
+    design: Design,
+) -> Data:
+    """`Data` for the compiled core: rows beyond the real ones have weight zero."""
+    n, N = _size(design.n), _size(design.N)
+
+    def rows(source: dict[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
+        return {k: _padded(a, size, True) for k, a in source.items()}
+
+    return Data(
+        rows(labeled, n),
+        tuple(rows(p, n) for p in proxied),
+        tuple(rows(u, N) for u in unlabeled),
+        _padded(design.alpha, n, False),
+        _padded(design.gamma, n, False),
+        _padded(design.beta, N, False),
+    )
