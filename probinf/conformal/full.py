@@ -1,0 +1,204 @@
+"""Full conformal prediction: every point trains and calibrates."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from probinf.conformal.arrays import Array, ArrayLike, Level, Number, as_float, as_levels, is_single
+from probinf.conformal.leave_one_out import Smoother, kernel_smoother, ridge_smoother
+from probinf.conformal.ranks import lower_rank, order_stat
+from probinf.conformal.sets import Interval, make_interval, static_alpha, too_few, warn_infinite
+
+FULL = ">= 1-alpha marginal, exchangeable data, symmetric learner; <= 1-alpha+1/(n+1) without ties"
+
+
+def _sweep(points: np.ndarray, count: Callable[[np.ndarray], np.ndarray], need: int) -> Any:
+    """Hull of {z : count(z) >= need}, whose pieces end at ``points``; count is closed-set."""
+    z = np.unique(points)
+    between = np.concatenate([[z[0] - 1], (z[1:] + z[:-1]) / 2, [z[-1] + 1]])
+    tried = np.sort(np.concatenate([z, between]))
+    inside = np.flatnonzero(count(tried) >= need)
+    if not inside.size:
+        return np.inf, -np.inf
+    low = -np.inf if inside[0] == 0 else tried[inside[0]]
+    high = np.inf if inside[-1] == tried.size - 1 else tried[inside[-1]]
+    return low, high
+
+
+def _exact(smoother: Smoother, alpha: Level) -> Interval:
+    """The set {y : p(y) > alpha} of the score |residual| in the fit to n + 1 points.
+
+    With z = y - mu(x), point i is at least as strange as the test point where
+    |own e_i - v_i z| >= |z|: an interval around 0 whenever |v_i| < 1.
+    """
+    e, v = smoother.fitted_residuals[:, None], smoother.cross
+    a = e * smoother.own
+    n = len(v)
+    ranks = np.asarray(lower_rank(n, as_levels(alpha)))
+    regular = abs(v) < 1
+    safe = np.where(regular, v, 0.0)
+    ends = a / (1 + safe), -a / (1 - safe)
+    low, high = np.minimum(*ends).T, np.maximum(*ends).T
+    # f-th smallest lower end, f-th largest upper end; f = 0 excludes nothing
+    lower = np.where(ranks > 0, order_stat(low, np.maximum(ranks, 1)), -np.inf)
+    upper = np.where(ranks > 0, -order_stat(-high, np.maximum(ranks, 1)), np.inf)
+    for j in np.flatnonzero(~regular.all(axis=0)):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            roots = np.concatenate([a[:, j] / (1 + v[:, j]), -a[:, j] / (1 - v[:, j])])
+        roots = roots[np.isfinite(roots)]
+
+        def count(z: np.ndarray, j: Any = j) -> np.ndarray:
+            gap = abs(a[:, j, None] - v[:, j, None] * z) - abs(z)
+            return np.asarray((gap >= -1e-12 * (1 + abs(z))).sum(axis=0))
+
+        for i, f in enumerate(ranks):
+            if f > 0:
+                lower[j, i], upper[j, i] = _sweep(roots, count, int(f))
+    mean = smoother.mean[:, None]
+    far = "these test points lie so far out that the fit would follow any outcome there."
+    warn_infinite(upper, too_few(n, alpha) if (ranks == 0).any() else far)
+    lower, upper = mean + lower, mean + upper
+    return make_interval(lower, upper, alpha, FULL)
+
+
+def full_ridge(
+    X: ArrayLike,
+    y: ArrayLike,
+    X_test: ArrayLike,
+    *,
+    ridge: Number = 1.0,
+    intercept: bool = True,
+    alpha: Level = 0.1,
+) -> Interval:
+    """Exact full conformal intervals of ridge regression, score ``|y - mu|``, no grid, no refits.
+
+    The set is an interval unless a training point has more leverage on the test point than the
+    test point itself; then its convex hull is returned.
+
+    Arguments and errors as in :func:`jackknife_plus_ridge`.
+
+    Source: Nouretdinov, Melluish & Vovk (2001); Burnaev & Vovk (2014).
+    """
+    return _exact(ridge_smoother(X, y, X_test, ridge=ridge, intercept=intercept), alpha)
+
+
+def full_kernel(
+    kernel: ArrayLike,
+    y: ArrayLike,
+    kernel_test: ArrayLike,
+    kernel_diagonal: ArrayLike,
+    *,
+    noise: Number,
+    alpha: Level = 0.1,
+) -> Interval:
+    """Exact full conformal intervals of kernel ridge or a Gaussian process's mean.
+
+    Arguments as in :func:`jackknife_plus_kernel`.
+
+    Source: Burnaev & Nazarov (2016).
+    """
+    return _exact(kernel_smoother(kernel, y, kernel_test, kernel_diagonal, noise=noise), alpha)
+
+
+@dataclasses.dataclass(frozen=True)
+class GridSet:
+    """Sets of grid values, for methods that test one candidate outcome after the other.
+
+    Attributes:
+        grid: (m, g) candidate outcomes, ascending.
+        mask: (m, g) or (m, g, A); True where the candidate belongs to the set.
+        p_values: (m, g).
+        alpha: the miscoverage that was asked for.
+        guarantee: what is promised, and under which assumption.
+    """
+
+    grid: Array
+    mask: Array
+    p_values: Array
+    alpha: Any
+    guarantee: str
+
+    def size(self) -> Array:
+        """Length of the set, as the grid sees it: (m,) or (m, A)."""
+        width = np.gradient(np.asarray(self.grid), axis=1)
+        mask = np.asarray(self.mask)
+        return np.asarray((mask.T * width.T).T.sum(axis=1))
+
+    def contains(self, y: ArrayLike) -> Array:
+        """Whether the candidate nearest to each outcome belongs to the set."""
+        y = np.asarray(as_float("y", y, ndim=1, size=self.grid.shape[0]))
+        nearest = abs(np.asarray(self.grid) - y[:, None]).argmin(axis=1)
+        inside = np.asarray(self.mask)[np.arange(y.size), nearest]
+        off = (y < self.grid[:, 0]) | (y > self.grid[:, -1])
+        return np.where(off[(...,) + (None,) * (inside.ndim - 1)], False, inside)
+
+    def hull(self) -> Interval:
+        """Smallest intervals that hold the sets, (m,) or (m, A).
+
+        An end of the grid that belongs to the set becomes infinite: what lies beyond was not tried.
+        """
+        mask = np.asarray(self.mask)
+        grid = np.asarray(self.grid).reshape(self.grid.shape + (1,) * (mask.ndim - 2))
+        lower = np.where(mask, grid, np.inf).min(axis=1)
+        upper = np.where(mask, grid, -np.inf).max(axis=1)
+        lower = np.where(mask[:, 0], -np.inf, lower)
+        upper = np.where(mask[:, -1], np.inf, upper)
+        return Interval(lower, upper, self.alpha, self.guarantee)
+
+
+@partial(jax.jit, static_argnames="scores")
+def _grid_pvalues(scores: Any, X: Any, y: Any, X_test: Any, grid: Any) -> jax.Array:
+    def one(x: Any, candidate: Any) -> jax.Array:
+        s = scores(jnp.concatenate([X, x[None]]), jnp.append(y, candidate))
+        return (s >= s[-1]).mean()
+
+    def row(pair: Any) -> jax.Array:
+        return jax.vmap(one, (None, 0))(*pair)
+
+    return jax.lax.map(row, (X_test, grid))
+
+
+def full_grid(
+    scores: Callable[[Any, Any], Any],
+    X: ArrayLike,
+    y: ArrayLike,
+    X_test: ArrayLike,
+    *,
+    grid: ArrayLike,
+    alpha: Level = 0.1,
+) -> GridSet:
+    """Full conformal prediction of any learner by refitting at every candidate outcome.
+
+    Args:
+        scores: JAX function (X (n+1, d), y (n+1,)) -> (n+1,) scores; must treat the n + 1 points
+            alike. A module-level function compiles once.
+        X: (n, d) covariates.
+        y: (n,) outcomes.
+        X_test: (m, d).
+        grid: (g,) or (m, g) candidate outcomes.
+        alpha: miscoverage, scalar or (A,).
+
+    Source: Vovk, Gammerman & Shafer (2005), section 2.2.
+    """
+    x, t = jnp.asarray(as_float("X", X)), jnp.asarray(as_float("X_test", X_test))
+    target = jnp.asarray(as_float("y", y, ndim=1, size=x.shape[0]))
+    g = np.asarray(as_float("grid", grid))
+    g = np.sort(np.broadcast_to(g, (t.shape[0], g.shape[-1])), axis=1)
+    p = np.asarray(_grid_pvalues(scores, x, target, t, jnp.asarray(g)), float)
+    return grid_set(g, p, alpha, FULL, len(target))
+
+
+def grid_set(grid: np.ndarray, p: np.ndarray, alpha: Level, promise: str, n: int) -> GridSet:
+    """Candidates whose p-value (a count over n + 1) exceeds alpha, compared as integers."""
+    need = np.asarray(lower_rank(n, as_levels(alpha)))
+    mask = np.round(p * (n + 1))[:, :, None] > need
+    return GridSet(
+        grid, mask[:, :, 0] if is_single(alpha) else mask, p, static_alpha(alpha), promise
+    )

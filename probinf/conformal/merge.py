@@ -1,0 +1,82 @@
+"""An order statistic of a union of shifted sorted lists, without forming the union."""
+
+from __future__ import annotations
+
+import numpy as np
+
+_STEPS = 16
+
+
+def merged_order_stat(shifts: np.ndarray, parts: list[np.ndarray], k: int) -> np.ndarray:
+    """The k-th smallest of the union over j of ``shifts[:, j] + parts[j]``, per row.
+
+    Bisection by counting with binary searches brackets the answer, then the attained values
+    inside the bracket are walked. Values that differ by rounding alone count as ties.
+
+    Args:
+        shifts: (m, K).
+        parts: K ascending arrays, of n numbers together.
+        k: rank; above n gives +inf.
+    """
+    n = sum(p.size for p in parts)
+    if k > n or not len(shifts):
+        return np.full(len(shifts), np.inf if k > n else 0.0)
+    used = [j for j, p in enumerate(parts) if p.size]
+    parts = [parts[j] for j in used]
+    # rows in order: neighbouring searches then touch the same memory
+    order = np.argsort(shifts[:, used[0]], kind="stable")
+    shifts = np.ascontiguousarray(shifts[order][:, used].T)
+    largest = max(np.abs(p[np.isfinite(p)]).max(initial=0.0) for p in parts)
+    slack = 8 * np.finfo(float).eps * (np.abs(shifts).max(axis=0) + largest)
+    lo, hi = _bracket(shifts, parts, k, n)
+    lo = lo - 2 * slack
+    for _ in range(_STEPS):
+        mid = 0.5 * (lo + hi)
+        enough = _count(mid + slack, shifts, parts) >= k
+        lo, hi = np.where(enough, lo, mid), np.where(enough, mid, hi)
+    found = np.empty(shifts.shape[1])
+    found[order] = _walk(lo, slack, shifts, parts, k)
+    return found
+
+
+def _count(t: np.ndarray, shifts: np.ndarray, parts: list[np.ndarray]) -> np.ndarray:
+    found = np.zeros(t.size, np.int64)
+    for mu, part in zip(shifts, parts, strict=True):
+        found += np.searchsorted(part, t - mu, "right")
+    return found
+
+
+def _bracket(
+    shifts: np.ndarray, parts: list[np.ndarray], k: int, n: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """If every list gives its k/n share, the smallest and largest of these ends enclose rank k."""
+    low, high = [], []
+    for mu, part in zip(shifts, parts, strict=True):
+        share = k * part.size / n
+        low.append(mu + part[max(int(np.floor(share)) - 1, 0)])
+        high.append(mu + part[min(int(np.ceil(share)), part.size) - 1])
+    smallest = np.min([mu + p[0] for mu, p in zip(shifts, parts, strict=True)], axis=0)
+    lo = np.min(low, axis=0)
+    lo = np.where(np.isfinite(lo), lo, smallest)
+    return np.nextafter(lo, -np.inf), np.max(high, axis=0)
+
+
+def _walk(
+    lo: np.ndarray, slack: np.ndarray, shifts: np.ndarray, parts: list[np.ndarray], k: int
+) -> np.ndarray:
+    """From a point below the answer, step through attained values until the count reaches k."""
+    answer = np.full(lo.size, np.inf)
+    active = np.arange(lo.size)
+    at = lo.copy()
+    while active.size:
+        following = np.full(active.size, np.inf)
+        for mu, part in zip(shifts[:, active], parts, strict=True):
+            place = np.searchsorted(part, at[active] + slack[active] - mu, "right")
+            value = mu + part[np.minimum(place, part.size - 1)]
+            following = np.minimum(following, np.where(place < part.size, value, np.inf))
+        counts = _count(following + slack[active], shifts[:, active], parts)
+        done = (counts >= k) | np.isinf(following)
+        answer[active[done]] = following[done]
+        at[active] = following
+        active = active[~done]
+    return answer

@@ -1,0 +1,134 @@
+"""Conformal predictive systems: a calibrated distribution per test point, and its score."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from probinf.conformal.arrays import ArrayLike, Level, as_float, as_levels
+from probinf.conformal.calibration import Calibration, calibrate, uniforms
+from probinf.conformal.ranks import lower_rank, upper_rank
+from probinf.conformal.sets import Interval, check_test, make_interval, too_few, warn_infinite
+from probinf.errors import ArrayError
+from probinf.program import Key
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictiveSystem:
+    """Predictive distributions ``mu(x) + sigma(x) * residuals``, one per test point.
+
+    Attributes:
+        residuals: (n,) ascending, standardised by sigma when there is one.
+        mean: (m,).
+        scale: (m,), ones without sigma.
+    """
+
+    residuals: np.ndarray
+    mean: np.ndarray
+    scale: np.ndarray
+
+    def cdf(self, y: ArrayLike, *, tau: ArrayLike = 0.5) -> np.ndarray:
+        """Q(y, tau): (m,) for y (m,), or (m, g) for a grid y (g,) given as (1, g).
+
+        With tau uniform on [0, 1] and y the outcome, the value is exactly uniform.
+
+        Args:
+            y: values at which to evaluate.
+            tau: between 0 and 1, scalar or (m,).
+        """
+        value = np.asarray(as_float("y", y), float)
+        if value.ndim == 2:
+            z = (value - self.mean[:, None]) / self.scale[:, None]
+            tau = np.asarray(tau, float)
+            tau = tau[:, None] if tau.ndim else tau
+        else:
+            z = (value - self.mean) / self.scale
+        below = np.searchsorted(self.residuals, z, "left")
+        tied = np.searchsorted(self.residuals, z, "right") - below
+        return np.asarray((below + np.asarray(tau) * (1 + tied)) / (self.residuals.size + 1))
+
+    def pit(self, y: ArrayLike, *, key: int | Key) -> np.ndarray:
+        """(m,) exact probability integral transforms of the outcomes, uniform one by one."""
+        return self.cdf(y, tau=uniforms(key, self.mean.size))
+
+    def quantile(self, level: ArrayLike) -> np.ndarray:
+        """Quantiles (m,) or (m, L): the least y with ``P(Y <= y) >= level``, +inf past the data."""
+        levels = np.atleast_1d(np.asarray(as_float("level", level), float))
+        ranks = upper_rank(self.residuals.size, 1 - levels)
+        found = np.concatenate([[-np.inf], self.residuals, [np.inf]])[ranks]
+        values = self.mean[:, None] + self.scale[:, None] * found
+        return values if np.ndim(level) else values[:, 0]
+
+    def interval(self, alpha: Level) -> Interval:
+        """Central intervals, (m,) or (m, A), with alpha / 2 on either side."""
+        shares = [a / 2 for a in as_levels(alpha)]
+        n = self.residuals.size
+        padded = np.concatenate([[-np.inf], self.residuals, [np.inf]])
+        low = self.mean[:, None] + self.scale[:, None] * padded[lower_rank(n, shares)]
+        high = self.mean[:, None] + self.scale[:, None] * padded[upper_rank(n, shares)]
+        warn_infinite(high, too_few(n, shares))
+        promise = ">= 1-alpha marginal, exchangeable data (central interval of a predictive system)"
+        return make_interval(low, high, alpha, promise)
+
+    def crps(self, y: ArrayLike) -> np.ndarray:
+        """(m,) continuous ranked probability scores, closed form, O((n + m) log n).
+
+        Of the distribution that puts 1/n on every calibrated value. Lower is better; the units
+        are those of y.
+
+        Source: Gneiting & Raftery (2007), equation 20.
+        """
+        a, n = self.residuals, self.residuals.size
+        value = np.asarray(as_float("y", y, ndim=1, size=self.mean.size), float)
+        z = (value - self.mean) / self.scale
+        prefix = np.concatenate([[0.0], np.cumsum(a)])
+        k = np.searchsorted(a, z, "right")
+        distance = (2 * k - n) * z - 2 * prefix[k] + prefix[-1]
+        spread = np.sum((2 * np.arange(1, n + 1) - n - 1) * a)
+        return np.asarray(self.scale * (distance / n - spread / n**2))
+
+    def sample(self, key: int | Key, draws: int) -> np.ndarray:
+        """(m, draws) draws from the calibrated values."""
+        u = uniforms(key, self.mean.size * draws).reshape(self.mean.size, draws)
+        pick = self.residuals[(u * self.residuals.size).astype(int)]
+        return np.asarray(self.mean[:, None] + self.scale[:, None] * pick)
+
+
+def predictive_system(
+    pred_cal: Any,
+    y_cal: ArrayLike,
+    pred_test: Any,
+) -> PredictiveSystem:
+    """Turn point predictions into calibrated predictive distributions.
+
+    Args:
+        pred_cal: mu (n,), or (mu, sigma), at points that the model was not fitted to.
+        y_cal: (n,) outcomes.
+        pred_test: the same form at m test points.
+
+    Raises:
+        ArrayError: NaN, shapes that differ, sigma that is not positive, no calibration points.
+
+    Source: Vovk, Shen, Manokhin & Xie (2019); Vovk et al. (2020), split version.
+    """
+    mean_cal, scale_cal = _mean_scale("pred_cal", pred_cal)
+    mean, scale = _mean_scale("pred_test", pred_test)
+    y = np.asarray(as_float("y_cal", y_cal, ndim=1, size=mean_cal.size), float)
+    if y.size == 0:
+        raise ArrayError("y_cal is empty: a predictive system needs calibration points.")
+    cal: Calibration = calibrate((y - mean_cal) / scale_cal)
+    return PredictiveSystem(cal.scores, mean, scale)
+
+
+def _mean_scale(name: str, pred: Any) -> tuple[np.ndarray, np.ndarray]:
+    if not isinstance(pred, tuple | list) or np.ndim(pred[0]) == 0:
+        mean = np.asarray(as_float(name, pred, ndim=1), float)
+        return mean, np.ones(mean.size)
+    mean = np.asarray(as_float(f"{name}: mu", pred[0], ndim=1), float)
+    scale = np.asarray(as_float(f"{name}: sigma", pred[1], ndim=1), float)
+    check_test(f"{name}: sigma", scale.size, mean.size)
+    if (scale <= 0).any():
+        raise ArrayError(f"{name}: sigma must be positive, got {scale.min():.3g}.")
+    return mean, scale

@@ -1,0 +1,1 @@
+"""Nonconformity scores: how strange an outcome is, given a prediction."""

@@ -1,0 +1,115 @@
+"""Full conformal prediction against refitting at every candidate."""
+
+from __future__ import annotations
+
+import warnings
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import probinf.conformal as pc
+from probinf.errors import ArrayError, InfiniteSetWarning
+from tests.conformal.laws import coverage
+
+
+def refit_pvalue(smooth, y):
+    """p(v): share of |residuals| at least the test point's, after a refit with outcome v."""
+    rest = np.eye(len(smooth)) - smooth
+
+    def p(v):
+        s = abs(rest @ np.append(y, v))
+        return (s >= s[-1] - 1e-11).mean()
+
+    return p
+
+
+def check_ends(low, high, p, alpha, span):
+    wrong = 0
+    for end, inward in ((low, 1.0), (high, -1.0)):
+        if np.isfinite(end):
+            step = 1e-6 * (1 + abs(end))
+            wrong += p(end + inward * step) <= alpha + 1e-9
+            wrong += p(end - inward * step) > alpha + 1e-9
+    for v in np.linspace(-span, span, 60):
+        wrong += p(v) > alpha + 1e-9 and not low - 1e-9 <= v <= high + 1e-9
+    return wrong
+
+
+def test_full_ridge_is_refitting_on_200_cases():
+    rng = np.random.default_rng(0)
+    wrong = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InfiniteSetWarning)  # far-out points among the cases
+        for _ in range(200):
+            n, d, lam = int(rng.integers(6, 40)), int(rng.integers(1, 4)), rng.uniform(0.01, 2)
+            X, t = rng.standard_t(2, size=(n, d)), rng.standard_t(2, size=(1, d))
+            y = X.sum(axis=1) + rng.gamma(1, size=n)
+            out = pc.full_ridge(X, y, t, ridge=lam, alpha=0.2)
+            a = np.column_stack([np.vstack([X, t]), np.ones(n + 1)])
+            gram = a.T @ a + np.diag([lam] * d + [0.0])
+            p = refit_pvalue(a @ np.linalg.solve(gram, a.T), y)
+            wrong += check_ends(out.lower[0], out.upper[0], p, 0.2, 3 * abs(y).max())
+    assert wrong == 0
+
+
+def test_full_kernel_is_refitting():
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        X = rng.normal(size=(20, 1))
+        y = np.sin(2 * X[:, 0]) + 0.3 * rng.normal(size=20)
+        x = np.append(X, rng.normal(size=(1, 1)), axis=0)
+        k = np.exp(-0.5 * (x - x.T) ** 2 / 0.5)
+        out = pc.full_kernel(k[:20, :20], y, k[:20, 20:], np.ones(1), noise=0.2, alpha=0.2)
+        p = refit_pvalue(k @ np.linalg.inv(k + 0.2 * np.eye(21)), y)
+        assert check_ends(out.lower[0], out.upper[0], p, 0.2, 5.0) == 0
+
+
+def least_squares_scores(X, y):
+    a = jnp.column_stack([X, jnp.ones(len(X))])
+    gram = a.T @ a + jnp.diag(jnp.append(jnp.full(X.shape[1], 0.5), 0.0))
+    return abs(y - a @ jnp.linalg.solve(gram, a.T @ y))
+
+
+def test_grid_agrees_with_exact_ridge():
+    rng = np.random.default_rng(2)
+    X, T = rng.normal(size=(40, 2)), rng.normal(size=(5, 2))
+    y = X.sum(axis=1) + rng.normal(size=40)
+    grid = np.linspace(-8, 8, 801)
+    found = pc.full_grid(least_squares_scores, X, y, T, grid=grid, alpha=[0.1, 0.3])
+    exact = pc.full_ridge(X, y, T, ridge=0.5, alpha=[0.1, 0.3])
+    hull = found.hull()
+    assert np.allclose(hull.lower, exact.lower, atol=0.03)
+    assert np.allclose(hull.upper, exact.upper, atol=0.03)
+    assert np.allclose(found.size(), exact.size(), atol=0.06)
+    assert found.contains(X[:5].sum(axis=1) * 0).shape == (5, 2)
+
+
+def test_an_end_of_the_grid_inside_the_set_becomes_infinite():
+    rng = np.random.default_rng(3)
+    X, y = rng.normal(size=(40, 1)), rng.normal(size=40)
+    out = pc.full_grid(least_squares_scores, X, y, X[:2], grid=np.linspace(0, 8, 50), alpha=0.2)
+    assert (out.hull().lower == -np.inf).all() and np.isfinite(out.hull().upper).all()
+
+
+@pytest.mark.slow
+def test_full_ridge_coverage_law():
+    def one(rng):
+        X = rng.normal(size=(31, 2))
+        y = X.sum(axis=1) + rng.gamma(0.5, size=31)
+        return pc.full_ridge(X[:30], y[:30], X[30:], ridge=0.5, alpha=0.1).contains(y[30:])
+
+    covered = coverage(one, 4000)
+    print(covered.mean())
+    # 28 of 31 ranks are covered
+    assert pc.check_coverage(covered, alpha=3 / 31)
+
+
+def test_bad_input():
+    X, y = np.ones((5, 1)), np.arange(5.0)
+    with pytest.raises(ArrayError, match="collinear"):
+        pc.full_ridge(X, y, X, ridge=0.0)
+    with pytest.raises(ArrayError, match="noise must be positive"):
+        pc.full_kernel(np.eye(5), y, np.ones((5, 1)), np.ones(1), noise=0)
+    with pytest.raises(ArrayError, match="columns"):
+        pc.jackknife_plus_ridge(np.eye(5), y, np.ones((2, 3)), ridge=1.0)
