@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from probinf.errors import ConvergenceError, MethodError
-from probinf.ppi.arrays import check_choice, check_level
+from probinf.ppi.arrays import check_choice, check_level, warn
 from probinf.ppi.design import Design
 from probinf.ppi.moments import Parts, Tune, correlation, covariance, jacobian, welch
 from probinf.ppi.result import ALTERNATIVES, Influence, Result, result_influence
@@ -79,6 +79,17 @@ class Root(NamedTuple):
     rows: Callable[[], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
+def check_identified(J: np.ndarray, what: str) -> None:
+    """Raise when the derivative of an estimating equation cannot be inverted."""
+    scale = np.sqrt(np.abs(np.diag(J)))  # units of the parameters do not matter
+    scaled = J / np.outer(scale, scale) if np.all(scale > 0) else J
+    if not np.all(np.isfinite(J)) or np.linalg.cond(scaled) > 1e12:
+        raise ConvergenceError(
+            f"{what}: the derivative of the estimating equation is singular; the data do not "
+            "identify all parameters (collinear or constant regressors?)."
+        )
+
+
 def scalar_tuning(M: np.ndarray, J: np.ndarray, tune: Tune) -> float | np.ndarray:
     """The tuning matrix in the shape in which it was asked for."""
     if tune == "matrix":
@@ -110,11 +121,7 @@ def conclude(
     d = len(root.theta)
     spent = d + options.tuned if spent is None else spent
     J = jacobian(p, M)
-    if not np.all(np.isfinite(J)) or np.linalg.cond(J) > 1e14:
-        raise ConvergenceError(
-            f"{estimand}: the derivative of the estimating equation is singular; the data do not "
-            "identify all parameters (collinear or constant regressors?)."
-        )
+    check_identified(J, estimand)
     df_mine, df_theirs = design.degrees(spent if options.small_sample else d)
     one, two = design.factors(spent)
     if not options.small_sample:
@@ -137,6 +144,14 @@ def conclude(
         notes.append(f"n = {design.n} labels without small-sample correction: intervals undercover")
     if np.any(np.diag(mine + theirs) > 1.02 * np.diag(alone)) and not options.tuned:
         notes.append("the interval is wider than that of the labelled rows alone; tune the weight")
+
+    if np.any(np.diag(mine + theirs) <= 1e-24 * np.maximum(1.0, root.theta**2)):
+        notes.append(
+            "a standard error is zero, since the labelled rows show no variation (all labels "
+            "equal, or predicted without error): its interval is not credible; label more rows, "
+            "or use ppi.bayes"
+        )
+        warn(notes[-1])
 
     def influence() -> Influence:
         g, h, u = root.rows()

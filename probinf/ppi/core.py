@@ -164,6 +164,12 @@ def solve(
 
 
 @partial(jax.jit, static_argnames=("model",))
+def labeled_scores(model: Model, data: Data, theta: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Scores (n, d) of labelled rows and the derivative (d, d) of their weighted sum."""
+    return model.scores(theta, data.labeled), model.curvature(theta, data.labeled, data.alpha)
+
+
+@partial(jax.jit, static_argnames=("model",))
 def score_rows(
     model: Model, data: Data, theta: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -12,7 +12,14 @@ import numpy as np
 from probinf.errors import ArrayError, ConvergenceError, MethodError
 from probinf.ppi import core
 from probinf.ppi.arrays import check_choice, check_counts, is_pandas, proxy_notes
-from probinf.ppi.conclude import Options, Root, as_numpy, conclude, make_options
+from probinf.ppi.conclude import (
+    Options,
+    Root,
+    as_numpy,
+    check_identified,
+    conclude,
+    make_options,
+)
 from probinf.ppi.core import Data
 from probinf.ppi.design import Design, make_design
 from probinf.ppi.losses import Autodiff, Model
@@ -74,6 +81,7 @@ def find_root(
     none = np.zeros((d, q))
     theta = checked_solve(model, data, none, init, f"{what} (labelled rows)", controls=False)
     p = design_parts(model, data, theta, design)
+    check_identified(p.jac_g, f"{what} (labelled rows)")
     M = none
     if options.tune is not None:
         M = np.asarray(tuned(p, options.tune if d == q else "matrix", clip=options.clip))
@@ -85,11 +93,24 @@ def find_root(
     return Root(theta, p, M, lambda: score_arrays(model, data, theta, design))
 
 
+def single_fit(
+    model: Model, rows: dict[str, np.ndarray], weights: np.ndarray, init: np.ndarray, what: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fit to one sample: root (d,), scores (rows, d) and derivative (d, d) there."""
+    design = Design(weights, weights, np.zeros(0))
+    data = make_data(rows, (), (), design)
+    theta = checked_solve(model, data, np.zeros((len(init), 0)), init, what, controls=False)
+    with jax.enable_x64(True):
+        scores, J = core.labeled_scores(model, data, jnp.asarray(theta))
+    return theta, np.asarray(scores)[: len(weights)], np.asarray(J)
+
+
 def _as_tuple(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, tuple | list) else (value,)
 
 
-def _start(init: Any, labeled: dict[str, np.ndarray]) -> Any:
+def start_of(init: Any, labeled: dict[str, np.ndarray]) -> Any:
+    """The start that was given, or zeros, one per regressor."""
     if init is not None:
         return init
     x = labeled.get("x")
@@ -189,7 +210,7 @@ def estimate(
                     f"unlabeled[{k!r}] has rows of shape {u[k].shape[1:]}, labeled "
                     f"{mine[k].shape[1:]}."
                 )
-    start, unravel, labels = flatten_parameters(_start(init, mine))
+    start, unravel, labels = flatten_parameters(start_of(init, mine))
     n, N, d = len(next(iter(mine.values()))), len(next(iter(rest[0].values()))), len(start)
     check_counts(n, N, d + 1, f"{d} parameter(s)")
     options = make_options(method, tune, clip, alpha, alternative, small_sample, d)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ class Sorted:
         self._sums = np.concatenate([[0.0], np.cumsum(steps)])
         self._squares = np.concatenate([[0.0], np.cumsum(steps**2)])
 
-    def mass(self, count: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
+    def mass(self, count: Any) -> tuple[Any, Any]:
         """Sums of weights and of squared weights of the ``count`` smallest values."""
         if self.weight is not None:
             return np.asarray(count) * self.weight, np.asarray(count) * self.weight**2

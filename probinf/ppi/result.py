@@ -238,7 +238,7 @@ class Result:
         Source: Montiel Olea & Plagborg-Moller (2019), the plug-in sup-t band.
         """
         level, _ = self._settings(alpha, None)
-        rng = _generator(key)
+        rng = as_generator(key)
         se = self._se
         safe = np.where(se > 0, se, 1.0)
         values, vectors = np.linalg.eigh(self.cov / np.outer(safe, safe))
@@ -262,7 +262,7 @@ class Result:
         Source: Chernozhukov, Chetverikov & Kato (2013) for multipliers.
         """
         check_choice("kind", kind, ("multiplier", "rademacher"))
-        rng = _generator(key)
+        rng = as_generator(key)
         mine, theirs = self.influence
         blocks: list[np.ndarray] = [mine, theirs]
         if self.clusters is not None:
@@ -318,7 +318,7 @@ class Result:
         return str(self.summary())
 
 
-def _generator(key: Any) -> np.random.Generator:
+def as_generator(key: Any) -> np.random.Generator:
     """A NumPy generator from an integer seed or a JAX key."""
     data = np.asarray(jax.random.key_data(as_key(key)))
     return np.random.default_rng(data.astype(np.uint64).ravel().tolist())

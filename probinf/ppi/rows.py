@@ -118,7 +118,7 @@ def make_data(
     design: Design,
 ) -> Data:
     """`Data` for the compiled core: rows beyond the real ones have weight zero."""
-    n, N = _size(design.n), _size(design.N)
+    n, N = _size(design.n), _size(design.N) if unlabeled else 0
 
     def rows(source: dict[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
         return {k: _padded(a, size, True) for k, a in source.items()}

@@ -1,0 +1,215 @@
+"""Confidence sequences: intervals that may be looked at after every label."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from probinf.errors import LevelError, MethodError, TooFewLabelsError
+from probinf.ppi.arrays import check_choice, check_level, numeric, same_rows
+from probinf.ppi.marginals import Prior, check_prior, log_marginal
+
+
+class Stream(NamedTuple):
+    """Running moments of labels and predictions, and those of the unlabelled rows; a pytree.
+
+    Attributes:
+        t: labels so far.
+        mean: (2,) means of (label, prediction).
+        scatter: (2, 2) sums of centred products.
+        mean_u, var_u, N: mean, variance and number of unlabelled predictions.
+    """
+
+    t: jax.Array
+    mean: jax.Array
+    scatter: jax.Array
+    mean_u: jax.Array
+    var_u: jax.Array
+    N: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class AnytimeMean:
+    """Confidence sequence of a mean, from labels that come one by one or in batches.
+
+    With probability 1 - alpha (asymptotically in ``n_min``) the interval covers the mean after
+    every label at once, so that one may stop whenever it is narrow enough. A prior on the
+    standardised bias of the predictions narrows it where the predictions are good, and costs
+    width where they are not; it never costs coverage.
+
+    Attributes:
+        alpha: probability that the sequence ever misses.
+        prior: None, ``("normal", scale)``, ``("laplace", scale)`` or ``("t", df, scale)`` on the
+            mean of (label - prediction) over its standard deviation.
+        t_opt: number of labels at which the sequence without prior is narrowest.
+        n_min: labels before the first interval; until then it is the whole line.
+        lam: weight of the predictions: ``"optimal"``, ``"paper"`` (cov / var) or a number; 0 uses
+            the labels alone.
+        split: with a prior and finitely many unlabelled rows, the share of alpha that pays for
+            the error of their mean.
+
+    Raises:
+        MethodError: an unknown prior or weight.
+
+    Source: Cortinovis & Caron (arXiv 2505.18000); without prior Waudby-Smith et al. (2024).
+    """
+
+    alpha: float = 0.1
+    prior: Prior = ("t", 2.0, 0.1)
+    t_opt: float = 100.0
+    n_min: int = 40
+    lam: str | float = "optimal"
+    split: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_level(self.alpha)
+        check_prior(self.prior)
+        if isinstance(self.lam, str):
+            check_choice("lam", self.lam, ("optimal", "paper"))
+        if not 0 < self.split < 1:
+            raise LevelError(f"split is a share in (0, 1); got {self.split}.")
+        if self.n_min < 2 or self.t_opt <= 0:
+            raise MethodError(
+                f"n_min={self.n_min} and t_opt={self.t_opt}: at least 2 labels, a positive time."
+            )
+
+    def init(
+        self, fu_mean: float | Any = 0.0, fu_var: float | Any = 0.0, N: float | Any = math.inf
+    ) -> Stream:
+        """The state before any label.
+
+        Args:
+            fu_mean: mean prediction over unlabelled rows.
+            fu_var: variance of those predictions.
+            N: how many there are; infinite if the mean is known.
+        """
+        zero = jnp.zeros(())
+        parts = (jnp.asarray(a, zero.dtype) for a in (fu_mean, fu_var, N))
+        return Stream(zero, jnp.zeros(2), jnp.zeros((2, 2)), *parts)
+
+    def update(
+        self,
+        state: Stream,
+        y: Any,
+        f: Any,
+        fu_mean: Any = None,
+        fu_var: Any = None,
+        N: Any = None,
+    ) -> Stream:
+        """The state after a batch of labels.
+
+        Args:
+            state: before.
+            y: label, or (batch,) labels.
+            f: prediction(s) on the same rows.
+            fu_mean, fu_var, N: moments of the unlabelled rows, if these have grown.
+        """
+        rows = jnp.stack([jnp.atleast_1d(y), jnp.atleast_1d(f)], axis=1)
+        count = rows.shape[0]
+        mean = rows.mean(axis=0)
+        centred = rows - mean
+        total = state.t + count
+        gap = mean - state.mean
+        scatter = state.scatter + centred.T @ centred
+        scatter = scatter + jnp.outer(gap, gap) * state.t * count / total
+        dtype = state.mean.dtype
+        return Stream(
+            total,
+            state.mean + gap * count / total,
+            scatter,
+            state.mean_u if fu_mean is None else jnp.asarray(fu_mean, dtype),
+            state.var_u if fu_var is None else jnp.asarray(fu_var, dtype),
+            state.N if N is None else jnp.asarray(N, dtype),
+        )
+
+    def interval(self, state: Stream) -> jax.Array:
+        """Limits (2,) after the labels so far; the whole line before ``n_min``."""
+        t = jnp.maximum(state.t, 2.0)
+        var_y, var_f = state.scatter[0, 0] / (t - 1), state.scatter[1, 1] / (t - 1)
+        cov = state.scatter[0, 1] / (t - 1)
+        ratio = t / state.N
+        if isinstance(self.lam, str):
+            shrink = 1 + ratio if self.lam == "optimal" else 1.0
+            lam = jnp.where(var_f > 0, cov / jnp.where(var_f > 0, var_f, 1.0) / shrink, 0.0)
+        else:
+            lam = jnp.asarray(float(self.lam), state.mean.dtype)
+        centre = state.mean[0] - lam * (state.mean[1] - state.mean_u)
+        mine = jnp.maximum(var_y - 2 * lam * cov + lam**2 * var_f, 0.0)
+        if self.prior is None:
+            sd = jnp.sqrt(mine + ratio * lam**2 * state.var_u)
+            half = self._plain(sd, t, self.alpha)
+        else:
+            # The labels estimate the bias of the predictions; their mean has an error of its own.
+            sd = jnp.sqrt(mine + ratio * (1 - lam) ** 2 * state.var_u)
+            known = jnp.isinf(state.N)
+            rest = jnp.where(known, self.alpha, self.alpha * (1 - self.split))
+            bias = centre - state.mean_u
+            safe = jnp.where(sd > 0, sd, 1.0)
+            evidence = log_marginal(self.prior, bias / safe, t)
+            growth = jnp.log(t / (2 * jnp.pi * rest**2)) - 2 * evidence
+            half = sd / jnp.sqrt(t) * jnp.sqrt(jnp.maximum(growth, 0.0))
+            N = jnp.where(known, 1.0, state.N)
+            other = self._plain(
+                jnp.sqrt(state.var_u), N, self.alpha * self.split, self.t_opt * N / t
+            )
+            half = half + jnp.where(known, 0.0, other)
+        half = jnp.where(state.t >= self.n_min, half, jnp.inf)
+        return jnp.stack([centre - half, centre + half])
+
+    def _plain(self, sd: jax.Array, t: jax.Array, alpha: float, t_opt: Any = None) -> jax.Array:
+        """Half-width of the sequence without prior, narrowest at ``t_opt``."""
+        best = -2 * math.log(alpha) + math.log(-2 * math.log(alpha) + 1)
+        x = t * best / (self.t_opt if t_opt is None else t_opt)
+        return sd / jnp.sqrt(t) * jnp.sqrt((1 + 1 / x) * jnp.log((x + 1) / alpha**2))
+
+    def run(
+        self,
+        y: Any,
+        f: Any,
+        f_unlabeled: Any = None,
+        *,
+        fu_mean: float | None = None,
+        batch: int = 1,
+    ) -> np.ndarray:
+        """Intervals (n / batch, 2) after every batch, by one compiled scan.
+
+        Args:
+            y: (n,) labels in their order.
+            f: (n,) predictions.
+            f_unlabeled: (N,) predictions of unlabelled rows.
+            fu_mean: their mean, if it is known exactly, instead.
+            batch: labels between two looks.
+
+        Raises:
+            TooFewLabelsError: fewer labels than ``n_min``.
+        """
+        Y, F = numeric("y", y), numeric("f", f)
+        n = same_rows(y=Y, f=F)
+        if n < self.n_min:
+            raise TooFewLabelsError(f"{n} labels, but the sequence starts at n_min={self.n_min}.")
+        if n % batch:
+            raise MethodError(f"{n} labels do not divide into batches of {batch}.")
+        if (f_unlabeled is None) == (fu_mean is None):
+            raise MethodError("give either f_unlabeled or fu_mean.")
+        with jax.enable_x64(True):
+            if f_unlabeled is None:
+                state = self.init(fu_mean)
+            else:
+                Fu = numeric("f_unlabeled", f_unlabeled)
+                state = self.init(Fu.mean(), Fu.var(ddof=1), len(Fu))
+            return np.asarray(_run(self, state, Y.reshape(-1, batch), F.reshape(-1, batch)))
+
+
+@partial(jax.jit, static_argnames=("sequence",))
+def _run(sequence: AnytimeMean, state: Stream, y: jax.Array, f: jax.Array) -> jax.Array:
+    def step(state: Stream, rows: tuple[jax.Array, jax.Array]) -> tuple[Stream, jax.Array]:
+        state = sequence.update(state, *rows)
+        return state, sequence.interval(state)
+
+    return jax.lax.scan(step, state, (y, f))[1]

@@ -1,0 +1,101 @@
+"""Predict-then-debias: three ordinary fits, combined; any column may be predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from probinf.errors import MethodError
+from probinf.ppi.arrays import check_counts, is_pandas
+from probinf.ppi.conclude import conclude, make_options
+from probinf.ppi.design import make_design
+from probinf.ppi.estimate import single_fit, start_of
+from probinf.ppi.losses import Autodiff, Linear, Model, family_of
+from probinf.ppi.mean import mean_root
+from probinf.ppi.moments import Tune
+from probinf.ppi.result import Result
+from probinf.ppi.rows import check_rows, flatten_parameters, with_proxies
+
+
+def model_of(
+    loss: str | Callable[[Any, Any], Any], init: Any, labeled: dict[str, Any], is_score: bool
+) -> tuple[Model, np.ndarray, tuple[str, ...]]:
+    """The model of a loss or of a family's name, its start, and names of its parameters."""
+    start, unravel, names = flatten_parameters(start_of(init, labeled))
+    if isinstance(loss, str):
+        return Linear(family_of(loss)), start, names
+    return Autodiff(loss, unravel, is_score), start, names
+
+
+def ptd(
+    loss: str | Callable[[Any, Any], Any],
+    labeled: dict[str, Any],
+    proxies: dict[str, Any],
+    unlabeled: dict[str, Any],
+    *,
+    init: Any = None,
+    is_score: bool = False,
+    tune: Tune = "matrix",
+    alpha: float = 0.1,
+    alternative: str = "two-sided",
+    small_sample: bool = True,
+    weights: Any = None,
+    groups: Any = None,
+    strata: Any = None,
+    names: tuple[str, ...] | list[str] | None = None,
+) -> Result:
+    """Predict, then debias: ``b + M (gamma_u - gamma_l)`` from three separate fits.
+
+    b fits the true labelled rows, gamma_l and gamma_u the rows with predictions put in, labelled
+    and unlabelled. Regressors may be predicted as well as outcomes. The covariances come from
+    influence functions, so nothing is refitted.
+
+    Args:
+        loss: name of a family (rows then hold ``x`` and ``y``), or ``loss(theta, row)``.
+        labeled: dictionary of true columns (n, ...).
+        proxies: dictionary of predicted columns on labelled rows.
+        unlabeled: dictionary of columns (N, ...), predictions put in.
+        tune: ``"matrix"`` is the optimal M, ``"element"`` one number per parameter.
+
+    All other arguments and errors are those of `estimate`.
+
+    Source: predict-then-debias (arXiv 2501.18577), algorithm 3; with the optimal M it equals the
+    estimator of Chen & Chen (2000) asymptotically.
+    """
+    mine = check_rows("labeled", labeled)
+    proxied = with_proxies(mine, check_rows("proxies", proxies))
+    other = check_rows("unlabeled", unlabeled)
+    if set(mine) - set(other):
+        raise MethodError(f"unlabeled lacks {', '.join(sorted(set(mine) - set(other)))}.")
+    model, start, labels = model_of(loss, init, mine, is_score)
+    n, N, d = len(next(iter(mine.values()))), len(next(iter(other.values()))), len(start)
+    check_counts(n, N, d + 1, f"{d} parameter(s)")
+    options = make_options("ppi++", tune, False, alpha, alternative, small_sample, d)
+    design = make_design(n, N, weights=weights, groups=groups, strata=strata)
+    fits = [
+        single_fit(model, mine, design.alpha, start, "ptd (labelled rows)"),
+        single_fit(model, proxied, design.alpha, start, "ptd (predictions, labelled rows)"),
+        single_fit(
+            model, {k: other[k] for k in mine}, design.beta, start, "ptd (predictions, unlabelled)"
+        ),
+    ]
+    # Pseudo-values, whose means are the fits: what remains is the mean of several columns.
+    y, f, fu = (theta - scores @ np.linalg.inv(J).T for theta, scores, J in fits)
+    x = labeled.get("x")
+    if names is not None:
+        labels = tuple(names)
+    elif x is not None and is_pandas(x) and x.ndim == 2 and x.shape[1] == d:
+        labels = tuple(str(c) for c in x.columns)
+    return conclude(
+        mean_root(y, f, fu, design, options),
+        design,
+        options,
+        estimand=f"{loss} regression" if isinstance(loss, str) else "M-estimate",
+        names=labels,
+        notes=[],
+        pandas=x is not None and is_pandas(x),
+        spent=d + (d if tune == "matrix" else options.tuned),
+        method="predict-then-debias",
+    )
