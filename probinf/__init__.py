@@ -1,5 +1,6 @@
 """probinf: one probabilistic program, every inference engine, one result."""
 
+from probinf import conformal as conformal
 from probinf import diagnostics as diagnostics
 from probinf import errors as errors
 from probinf import kernels as kernels
@@ -27,11 +28,13 @@ from probinf.posterior import Posterior as Posterior
 from probinf.program import Program as Program
 from probinf.program import Score as Score
 from probinf.program import condition as condition
+from probinf.run import resume as resume
 from probinf.sample import sample as sample
 from probinf.samplers import MCMC as MCMC
 from probinf.samplers import NUTS as NUTS
 from probinf.samplers import SMC as SMC
 from probinf.samplers import Importance as Importance
+from probinf.samplers import Nested as Nested
 from probinf.sequence import Sequence as Sequence
 from probinf.sequence import marginal as marginal
 from probinf.storage import load as load

@@ -195,7 +195,7 @@ class Posterior:
         return f"Posterior({method}, {chains} x {draws} draws of {sites}{evidence})"
 
 
-def as_key(key: int | Key) -> Key:
+def as_key(key: int | np.integer[Any] | Key) -> Key:
     """A typed JAX key from a seed, a typed key or old-style key data."""
     if isinstance(key, int | np.integer):
         return jax.random.key(int(key))

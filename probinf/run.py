@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import pathlib
 import time
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
+from probinf.checkpoint import Checkpoint, decoded
 from probinf.coordinates import Layout, flatten
-from probinf.errors import MethodError
+from probinf.errors import MethodError, SavedFileError
 from probinf.population import Population
 from probinf.program import Key, Program
 
@@ -168,54 +170,140 @@ def _advance(method: Method, program: Program, lanes: Lane, limit: Int[Array, ""
     return over_lanes(one, lanes, method.lanes)
 
 
-def run(method: Method, program: Program, key: Key, *, progress: bool = True) -> Any:
+def run(
+    method: Method,
+    program: Program,
+    key: Key,
+    *,
+    progress: bool = True,
+    checkpoint: str | pathlib.Path | None = None,
+    max_seconds: float | None = None,
+) -> Any:
     """Drive ``method`` on ``program`` to its end and return the Posterior.
 
     Ctrl-C ends the run after the current chunk and returns what exists.
     """
-    began = time.perf_counter()
     flat, layout = flatten(program)
     method.validate(program, layout)
+    store = None if checkpoint is None else Checkpoint.create(checkpoint, method, program, key)
+    return _drive(method, program, flat, layout, key, store, progress, max_seconds)
+
+
+def resume(
+    path: str | pathlib.Path,
+    program: Program,
+    *,
+    method: Method | None = None,
+    progress: bool = True,
+    max_seconds: float | None = None,
+) -> Any:
+    """Continue the run that ``sample(..., checkpoint=path)`` left unfinished.
+
+    The draws are bit for bit those of the unbroken run. A run that was finished is put
+    together again from its files.
+
+    Args:
+        path: the checkpoint's folder.
+        program: the same program, on the same data.
+        method: needed only where the method or its kernel is not part of probinf.
+        progress: show a progress bar in a terminal.
+        max_seconds: stop after this time, as in ``sample``.
+
+    Raises:
+        SavedFileError: no run is there, a file was truncated or edited, or the data differ.
+    """
+    store = Checkpoint.open(path, program)
+    if method is None:
+        method = decoded(store.header["method"])
+    elif repr(method) != store.header["method_text"]:
+        raise SavedFileError(f"{path} was run with {store.header['method_text']}, not {method!r}.")
+    flat, layout = flatten(program)
+    method.validate(program, layout)
+    return _drive(method, program, flat, layout, store.key, store, progress, max_seconds)
+
+
+def _drive(
+    method: Method,
+    program: Program,
+    flat: Program,
+    layout: Layout,
+    key: Key,
+    store: Checkpoint | None,
+    progress: bool,
+    max_seconds: float | None,
+) -> Any:
+    began = time.perf_counter()
     keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(method.lanes))
     with _Bar(type(method).__name__, progress) as bar:
         bar.show(Status(0.0, "compiling"))
-        lanes = _start(method, flat, keys)
+        if store is not None and store.chunks:
+            lanes, pieces = _stored(method, flat, keys, store)
+        else:
+            lanes, pieces = _start(method, flat, keys), [[] for _ in range(method.lanes)]
         jax.block_until_ready(_advance(method, flat, lanes, jnp.asarray(0)))
         compiled = time.perf_counter()
-        lanes, records, interrupted = _loop(method, flat, lanes, bar)
+        before = 0.0 if store is None else store.seconds
+        lanes, interrupted = _loop(method, flat, lanes, pieces, bar, store, max_seconds)
     ended = time.perf_counter()
     provenance = {
         "method": repr(method),
         "key": np.asarray(jax.random.key_data(key)).tolist(),
         "compile_seconds": round(compiled - began, 3),
-        "run_seconds": round(ended - compiled, 3),
+        "run_seconds": round(before + ended - compiled, 3),
         "interrupted": interrupted,
     }
     states = jax.tree.map(_to_host, lanes.state)
+    records = [
+        jax.tree.map(lambda *parts: np.concatenate(parts), *p) if p else None for p in pieces
+    ]
     return method.finish(Run(program, flat, layout, states, records, provenance))
 
 
-def _loop(method: Method, flat: Program, lanes: Lane, bar: _Bar) -> tuple[Lane, list[Any], bool]:
-    pieces: list[list[Any]] = [[] for _ in range(method.lanes)]
+def _stored(
+    method: Method, flat: Program, keys: Key, store: Checkpoint
+) -> tuple[Lane, list[list[Any]]]:
+    lanes = jax.eval_shape(partial(_start, method), flat, keys)
+    records = jax.eval_shape(partial(_advance, method), flat, lanes, jnp.asarray(0))[1]
+    return store.load(lanes, records, method.lanes)
+
+
+def _loop(
+    method: Method,
+    flat: Program,
+    lanes: Lane,
+    pieces: list[list[Any]],
+    bar: _Bar,
+    store: Checkpoint | None,
+    max_seconds: float | None,
+) -> tuple[Lane, bool]:
+    """Chunk after chunk, each of them added to the ``pieces`` of its lane, and to the store."""
     limit = max(1, method.chunk // 10)
-    interrupted = False
+    start, earlier = time.perf_counter(), 0.0 if store is None else store.seconds
     try:
         while not bool(jnp.all(jax.vmap(method.done)(lanes.state))):
             began = time.perf_counter()
-            lanes, records, taken = jax.block_until_ready(
+            moved, records, taken = jax.block_until_ready(
                 _advance(method, flat, lanes, jnp.asarray(limit))
             )
             seconds = time.perf_counter() - began
             host, counts = jax.tree.map(_to_host, records), np.asarray(taken).tolist()
-            for k, (piece, count) in enumerate(zip(pieces, counts, strict=True)):
-                piece.append(jax.tree.map(partial(_head, lane=k, count=count), host))
+            chunk = [
+                jax.tree.map(partial(_head, lane=k, count=count), host)
+                for k, count in enumerate(counts)
+            ]
+            lanes = moved
+            for piece, part in zip(pieces, chunk, strict=True):
+                piece.append(part)
+            if store is not None:
+                store.append(lanes, chunk, earlier + time.perf_counter() - start)
             bar.show(method.status(jax.tree.map(_to_host, lanes.state)))
             pace = max(counts) / max(seconds, 1e-6)
             limit = int(np.clip(pace * _TARGET_SECONDS, 1, method.chunk))
+            if max_seconds is not None and time.perf_counter() - start > max_seconds:
+                return lanes, not bool(jnp.all(jax.vmap(method.done)(lanes.state)))
     except KeyboardInterrupt:
-        interrupted = True
-    joined = [jax.tree.map(lambda *parts: np.concatenate(parts), *p) if p else None for p in pieces]
-    return lanes, joined, interrupted
+        return lanes, True
+    return lanes, False
 
 
 def _head(records: np.ndarray, lane: int, count: int) -> np.ndarray:

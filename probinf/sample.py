@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pathlib
+
 from probinf.check import check as check_program
 from probinf.errors import MethodError
 from probinf.posterior import Posterior, as_key
@@ -17,6 +19,8 @@ def sample(
     key: int | Key,
     progress: bool = True,
     check: bool = True,
+    checkpoint: str | pathlib.Path | None = None,
+    max_seconds: float | None = None,
 ) -> Posterior:
     """Run an engine on a program.
 
@@ -28,10 +32,15 @@ def sample(
         key: a JAX random key, or an integer seed.
         progress: show a progress bar in a terminal.
         check: look for broken distributions first, at the cost of one small compilation.
+        checkpoint: a new folder into which the run is written chunk by chunk; after a crash,
+            ``pi.resume(checkpoint, program)`` continues it bit for bit.
+        max_seconds: stop after the chunk in which this running time is over (compilation not
+            counted), as Ctrl-C would, and return what exists.
 
     Raises:
         ModelError: the model is wrong; the message names the site and the remedy.
         MethodError: the engine cannot serve this program.
+        SavedFileError: the checkpoint's folder holds something already.
     """
     method = NUTS() if method is None else method
     if not isinstance(program, Program):
@@ -45,4 +54,11 @@ def sample(
         )
     if check and program.sites is not None:
         check_program(program)
-    return run(method, program, as_key(key), progress=progress)
+    return run(
+        method,
+        program,
+        as_key(key),
+        progress=progress,
+        checkpoint=checkpoint,
+        max_seconds=max_seconds,
+    )

@@ -92,19 +92,19 @@ def save(posterior: Posterior, path: str | pathlib.Path) -> None:
         raise FileExistsError(f"{folder} exists and holds something else; choose another folder.")
     folder.mkdir(parents=True, exist_ok=True)
     arrays = _flat_arrays(posterior)
-    _atomically(folder / "posterior.nc", lambda f: to_datatree(posterior).to_netcdf(f))
-    _atomically(folder / "arrays.safetensors", lambda f: _write_arrays(arrays, f))
+    atomically(folder / "posterior.nc", lambda f: to_datatree(posterior).to_netcdf(f))
+    atomically(folder / "arrays.safetensors", lambda f: write_arrays(arrays, f))
     manifest: dict[str, Any] = {
         "schema": _SCHEMA,
         "probinf": importlib.metadata.version("probinf"),
-        "sha256": _digest(folder / "arrays.safetensors"),
+        "sha256": digest(folder / "arrays.safetensors"),
         "sites": list(posterior.draws),
         "evidence": None if posterior.evidence is None else list(posterior.evidence),
         "no_evidence": posterior.no_evidence,
         "provenance": posterior.provenance,
     }
-    manifest["manifest_sha256"] = _own_digest(manifest)
-    _atomically(folder / "manifest.json", lambda f: f.write_text(json.dumps(manifest, indent=1)))
+    manifest["manifest_sha256"] = own_digest(manifest)
+    atomically(folder / "manifest.json", lambda f: f.write_text(json.dumps(manifest, indent=1)))
 
 
 def _flat_arrays(posterior: Posterior) -> dict[str, np.ndarray]:
@@ -114,26 +114,29 @@ def _flat_arrays(posterior: Posterior) -> dict[str, np.ndarray]:
     arrays |= {f"keys:{k}": v for k, v in enumerate(posterior.keys)}
     if posterior.clusters is not None:
         arrays["clusters"] = posterior.clusters
-    return {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+    return arrays
 
 
-def _write_arrays(arrays: dict[str, np.ndarray], path: pathlib.Path) -> None:
+def write_arrays(arrays: dict[str, np.ndarray], path: pathlib.Path) -> None:
+    """Write named arrays as safetensors."""
     from safetensors.numpy import save_file
 
-    save_file(arrays, path)
+    save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, path)
 
 
-def _atomically(path: pathlib.Path, write: Any) -> None:
+def atomically(path: pathlib.Path, write: Any) -> None:
+    """Write a file under another name, then rename it into place."""
     partial = path.with_name(path.name + ".partial")
     write(partial)
     os.replace(partial, path)
 
 
-def _digest(path: pathlib.Path) -> str:
+def digest(path: pathlib.Path) -> str:
+    """SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _own_digest(manifest: dict[str, Any]) -> str:
+def own_digest(manifest: dict[str, Any]) -> str:
     """Checksum of all other entries, as they read after a round trip through JSON."""
     content = {name: value for name, value in manifest.items() if name != "manifest_sha256"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -170,10 +173,10 @@ def load(path: str | pathlib.Path, program: Program | None = None) -> Posterior:
             f"{folder} has schema {manifest.get('schema')}, this version of probinf reads "
             f"{_SCHEMA}; it was written by probinf {manifest.get('probinf')}."
         )
-    if manifest.get("manifest_sha256") != _own_digest(manifest):
+    if manifest.get("manifest_sha256") != own_digest(manifest):
         raise SavedFileError(f"{folder / 'manifest.json'} was edited; its checksum differs.")
     file = folder / "arrays.safetensors"
-    if not file.exists() or _digest(file) != manifest["sha256"]:
+    if not file.exists() or digest(file) != manifest["sha256"]:
         raise SavedFileError(f"{file} is missing, truncated or edited; its checksum differs.")
     arrays = load_file(file)
 

@@ -1,0 +1,141 @@
+"""Slice moves inside a likelihood contour: many walkers in lockstep, one evaluation each a turn."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from probinf.program import Key, Program
+
+_WIDTH = 5.0  # of the first bracket, in standard deviations along the direction
+
+
+class Walkers(NamedTuple):
+    """Points inside the contour, with both parts of their score."""
+
+    x: Float[Array, "k d"]
+    log_base: Float[Array, " k"]
+    log_likelihood: Float[Array, " k"]
+
+
+class Report(NamedTuple):
+    """What the moves cost and lost."""
+
+    evaluations: Int[Array, ""]
+    nan_count: Int[Array, ""]
+    stuck: Int[Array, ""]
+
+
+class _Turn(NamedTuple):
+    walkers: Walkers
+    moved: Int[Array, " k"]
+    fresh: Bool[Array, " k"]
+    direction: Float[Array, "k d"]
+    height: Float[Array, " k"]
+    left: Float[Array, " k"]
+    right: Float[Array, " k"]
+    shrinks: Int[Array, " k"]
+    turns: Int[Array, ""]
+    report: Report
+
+
+def slice_above(
+    key: Key,
+    program: Program,
+    walkers: Walkers,
+    level: Float[Array, ""],
+    scales: Float[Array, "g ..."],
+    group: Int[Array, " k"],
+    *,
+    moves: int,
+    max_shrinkage: int,
+) -> tuple[Walkers, Report]:
+    """``moves`` hit-and-run slices of each walker under ``above(program, level)``.
+
+    A slice needs a bracket, placed at random over the walker, and shrinks it until a point
+    inside is found. Whichever slice a walker is at, it takes one evaluation of the score per
+    turn: nobody waits for the longest slice of the others, only for the longest total.
+
+    Args:
+        key: random key.
+        program: on flat positions.
+        walkers: k starting points with likelihood strictly above ``level``.
+        level: the contour.
+        scales: (g, d) standard deviations or (g, d, d) Cholesky factors of g groups.
+        group: (k,) which of them shapes a walker's directions.
+        moves: slices per walker.
+        max_shrinkage: after so many evaluations a slice is given up, the walker stays and is
+            counted as stuck.
+
+    Source: Neal (2003), bracket without stepping out; Skilling (2004) for the contour.
+    """
+    k, d = walkers.x.shape
+
+    def new_directions(key: Key) -> Float[Array, "k d"]:
+        z = jax.random.normal(key, (k, d), walkers.x.dtype)
+        z = z / jnp.linalg.norm(z, axis=1, keepdims=True)
+        if scales.ndim == 2:
+            return z * scales[group]
+        return jnp.einsum("gij,kj->gki", scales, z)[group, jnp.arange(k)]
+
+    def running(turn: _Turn) -> Bool[Array, ""]:
+        return jnp.any(turn.moved < moves)
+
+    def turn_once(turn: _Turn) -> _Turn:
+        now = turn.walkers
+        keys = jax.random.split(jax.random.fold_in(key, turn.turns), 2)
+        u = jax.random.uniform(keys[0], (3, k), now.x.dtype)
+        fresh = turn.fresh
+        direction = jnp.where(fresh[:, None], new_directions(keys[1]), turn.direction)
+        height = jnp.where(fresh, now.log_base + jnp.log1p(-u[0]), turn.height)
+        left = jnp.where(fresh, -_WIDTH * u[1], turn.left)
+        right = jnp.where(fresh, left + _WIDTH, turn.right)
+        t = left + (right - left) * u[2]
+        x = now.x + t[:, None] * direction
+        score = jax.vmap(program.score, (0, None))(x, program.data)
+        active = turn.moved < moves
+        inside = (score.log_base >= height) & (score.log_weight > level) & active
+        lost = jnp.isnan(score.log_weight) & active
+        shrinks = jnp.where(fresh, 0, turn.shrinks) + 1
+        given_up = active & ~inside & (shrinks >= max_shrinkage)
+        ended = inside | given_up
+        report = Report(
+            turn.report.evaluations + active.sum(),
+            turn.report.nan_count + lost.sum(),
+            turn.report.stuck + given_up.sum(),
+        )
+        return _Turn(
+            Walkers(
+                jnp.where(inside[:, None], x, now.x),
+                jnp.where(inside, score.log_base, now.log_base),
+                jnp.where(inside, score.log_weight, now.log_likelihood),
+            ),
+            turn.moved + ended,
+            ended,
+            direction,
+            height,
+            jnp.where(t < 0, t, left),
+            jnp.where(t < 0, right, t),
+            shrinks,
+            turn.turns + 1,
+            report,
+        )
+
+    nothing, zero = jnp.zeros((k,), walkers.x.dtype), jnp.zeros((), int)
+    first: Any = _Turn(
+        walkers,
+        jnp.zeros((k,), int),
+        jnp.ones((k,), bool),
+        jnp.zeros_like(walkers.x),
+        nothing,
+        nothing,
+        nothing,
+        jnp.zeros((k,), int),
+        zero,
+        Report(zero, zero, zero),
+    )
+    last: _Turn = jax.lax.while_loop(running, turn_once, first)
+    return last.walkers, last.report

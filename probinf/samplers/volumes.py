@@ -1,0 +1,117 @@
+"""Prior volumes of a nested-sampling run: evidence, its error, weights, and the insertion test."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.special
+import scipy.stats
+
+from probinf.estimate import Estimate
+
+_SIMULATIONS = 1000
+_BLOCK = 20_000_000  # numbers simulated at once
+
+
+class Points(NamedTuple):
+    """Dead points, in any order.
+
+    Attributes:
+        log_likelihood: (n,).
+        birth: (n,) contour above which each was drawn; NaN for a draw from the whole prior.
+    """
+
+    log_likelihood: np.ndarray
+    birth: np.ndarray
+
+
+class Volumes(NamedTuple):
+    """Points in the order of their removal.
+
+    Attributes:
+        order: (n,) index of the points, by likelihood, ties at random.
+        live: (n,) how many points were alive when each was removed, itself included.
+        log_shell: (n,) log of the expected prior volume that each stands for.
+    """
+
+    order: np.ndarray
+    live: np.ndarray
+    log_shell: np.ndarray
+
+
+def volumes(points: Points, rng: np.random.Generator) -> Volumes:
+    """Expected volumes ``X_{i-1} / n_i`` with ``X_i = prod (1 - 1 / n_j)``.
+
+    The number alive is counted from births, ``n_i = #{born below L_i} - #{removed before}``,
+    so runs merge by concatenation, and points of equal likelihood, among them those of
+    likelihood zero, are removed without replacement, one by one.
+
+    Source: Skilling (2006); plateaus: Fowlie, Handley & Su (2021).
+    """
+    log_l = np.asarray(points.log_likelihood, float)
+    birth = np.asarray(points.birth, float)
+    order = np.lexsort((rng.permutation(log_l.size), log_l))
+    sorted_l = log_l[order]
+    first = int(np.isnan(birth).sum())
+    later = np.sort(birth[~np.isnan(birth)])
+    live = first + np.searchsorted(later, sorted_l, side="left") - np.arange(log_l.size)
+    with np.errstate(divide="ignore"):
+        shrink = np.log1p(-1.0 / live)
+    log_x = np.concatenate([[0.0], np.cumsum(shrink)[:-1]])
+    return Volumes(order, live, log_x - np.log(live))
+
+
+def evidence(
+    log_likelihood: np.ndarray, found: Volumes, rng: np.random.Generator
+) -> tuple[Estimate, float]:
+    """Log evidence with its error, and the information ``H = E[log(L / Z)]`` in nats.
+
+    The value is the logarithm of the unbiased estimate ``sum L_i X_{i-1} / n_i``; the error
+    is the standard deviation of log Z over simulated volumes.
+
+    Args:
+        log_likelihood: (n,), in the order of ``found``.
+        found: from ``volumes``.
+        rng: simulates the volumes.
+    """
+    terms = log_likelihood + found.log_shell
+    value = float(scipy.special.logsumexp(terms))
+    if not np.isfinite(value):
+        return Estimate(value, float("nan")), float("nan")
+    block = max(1, min(_SIMULATIONS, _BLOCK // terms.size))
+    simulated = []
+    for start in range(0, _SIMULATIONS, block):
+        count = min(block, _SIMULATIONS - start)
+        log_t = -rng.exponential(size=(count, terms.size)) / found.live
+        log_x = np.cumsum(log_t, axis=1)
+        before = log_x - log_t
+        # the last points of a run stand for what is left, so shells are anchored before removal
+        log_shell = before + np.log(-np.expm1(log_t))
+        log_shell[:, -1] = before[:, -1]
+        simulated.append(scipy.special.logsumexp(log_likelihood + log_shell, axis=1))
+    with np.errstate(invalid="ignore"):
+        w = np.exp(terms - value)
+        information = float(np.sum(np.where(w > 0, w * (log_likelihood - value), 0.0)))
+    return Estimate(value, float(np.concatenate(simulated).std())), information
+
+
+def insertion_p_value(ranks: np.ndarray, live: int) -> float:
+    """p-value of the hypothesis that new points were drawn from the whole contour.
+
+    The rank of a new point among the live ones is then uniform. Kolmogorov-Smirnov over the
+    run, and over windows of ``live`` insertions with Bonferroni's correction: the smaller of
+    the two, doubled.
+
+    Args:
+        ranks: (n,) insertion ranks, randomised to (0, 1).
+        live: live points of a run.
+
+    Source: Fowlie, Handley & Su (2020).
+    """
+    if ranks.size < live:
+        return 1.0
+    whole = scipy.stats.kstest(ranks, "uniform").pvalue
+    windows = np.array_split(ranks, max(1, ranks.size // live))
+    smallest = min(scipy.stats.kstest(w, "uniform").pvalue for w in windows)
+    return float(min(1.0, 2 * min(whole, len(windows) * smallest)))
