@@ -114,14 +114,14 @@ class GridSet:
     Attributes:
         grid: (m, g) candidate outcomes, ascending.
         mask: (m, g) or (m, g, A); True where the candidate belongs to the set.
-        p_values: (m, g).
+        p_values: (m, g), or None where only the threshold is known.
         alpha: the miscoverage that was asked for.
         guarantee: what is promised, and under which assumption.
     """
 
     grid: Array
     mask: Array
-    p_values: Array
+    p_values: Array | None
     alpha: Any
     guarantee: str
 
@@ -140,16 +140,17 @@ class GridSet:
         return np.where(off[(...,) + (None,) * (inside.ndim - 1)], False, inside)
 
     def hull(self) -> Interval:
-        """Smallest intervals that hold the sets, (m,) or (m, A).
+        """Intervals that hold the sets, (m,) or (m, A): from the last value outside to the next.
 
         An end of the grid that belongs to the set becomes infinite: what lies beyond was not tried.
         """
         mask = np.asarray(self.mask)
         grid = np.asarray(self.grid).reshape(self.grid.shape + (1,) * (mask.ndim - 2))
-        lower = np.where(mask, grid, np.inf).min(axis=1)
-        upper = np.where(mask, grid, -np.inf).max(axis=1)
-        lower = np.where(mask[:, 0], -np.inf, lower)
-        upper = np.where(mask[:, -1], np.inf, upper)
+        edge = np.full_like(grid[:, :1], np.inf)
+        before = np.concatenate([-edge, grid[:, :-1]], axis=1)
+        after = np.concatenate([grid[:, 1:], edge], axis=1)
+        lower = np.where(mask, before, np.inf).min(axis=1)
+        upper = np.where(mask, after, -np.inf).max(axis=1)
         return Interval(lower, upper, self.alpha, self.guarantee)
 
 

@@ -11,17 +11,21 @@ from probinf.conformal.arrays import (
     Level,
     as_levels,
     as_probabilities,
+    is_single,
     is_traced,
     namespace,
 )
 from probinf.conformal.calibration import threshold, uniforms
+from probinf.conformal.full import GridSet
 from probinf.conformal.groups import group_thresholds
 from probinf.conformal.scores.classification import LabelScore
+from probinf.conformal.scores.density import DensityScore
 from probinf.conformal.scores.regression import RegressionScore
 from probinf.conformal.sets import (
     LabelSet,
     make_interval,
     make_labels,
+    static_alpha,
     too_few,
     warn_infinite,
 )
@@ -34,7 +38,7 @@ MONDRIAN = ">= 1-alpha within every group, exchangeable data within groups"
 
 
 def split(
-    score: RegressionScore | LabelScore,
+    score: RegressionScore | LabelScore | DensityScore,
     pred_cal: Any,
     y_cal: ArrayLike,
     pred_test: Any,
@@ -65,7 +69,8 @@ def split(
         allow_empty: False adds the likeliest label to an empty set, which keeps the guarantee.
 
     Returns:
-        An :class:`Interval`, or a :class:`LabelSet` for scores of labels.
+        An :class:`Interval`; a :class:`LabelSet` for scores of labels; a :class:`GridSet` for
+        scores of a predictive density.
 
     Raises:
         ArrayError: NaN, shapes that differ, groups or weights for one side only, no key.
@@ -97,9 +102,14 @@ def split(
     levels = as_levels(alpha)
     promise = MARGINAL if weights_cal is None else SHIFTED
     promise = promise if groups_cal is None else MONDRIAN
-    if isinstance(score, LabelScore):
+    if isinstance(score, DensityScore):
         q = thresholds(scores, levels)
-        out: Any = label_set(score, pred_test, u_test, q, alpha, promise, allow_empty)
+        mask = score.on_grid(pred_test)[:, :, None] <= (q if q.ndim == 3 else q[:, None, :])
+        mask = mask[:, :, 0] if is_single(alpha) else mask
+        out: Any = GridSet(pred_test.grid, mask, None, static_alpha(alpha), promise)
+    elif isinstance(score, LabelScore):
+        q = thresholds(scores, levels)
+        out = label_set(score, pred_test, u_test, q, alpha, promise, allow_empty)
     else:
         qs = [scores] if score.tails == 1 else [scores[:, 0], scores[:, 1]]
         shares = [a / score.tails for a in levels]

@@ -1,0 +1,197 @@
+"""Conformal Bayes: credible sets made exact by adding each candidate to the posterior."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from probinf.conformal.arrays import ArrayLike, Level, as_float
+from probinf.conformal.full import GridSet, grid_set
+from probinf.diagnostics.psis import pareto_k
+from probinf.errors import ArrayError, MethodError, UnreliableWeightsWarning
+from probinf.posterior import Posterior
+
+LogLik = Callable[[dict[str, Any], Any, Any], Any]
+RELIABLE = 0.7
+PROMISE = ">= 1-alpha marginal, exchangeable data, up to Monte Carlo error of the posterior draws"
+
+
+@dataclasses.dataclass(frozen=True)
+class BayesSet(GridSet):
+    """Conformal Bayes sets, with how far the add-one-in weights can be trusted.
+
+    Attributes:
+        ess: (m, g) effective number of draws after adding each candidate.
+        pareto_k: (m,) Pareto shape of the weights at the worst end of each set.
+        replaced: (m,) test points whose set was replaced by the fallback.
+    """
+
+    ess: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0))
+    pareto_k: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0))
+    replaced: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, bool))
+
+
+def bayes_arrays(
+    log_lik_data: ArrayLike,
+    log_lik_grid: ArrayLike,
+    *,
+    grid: ArrayLike,
+    alpha: Level = 0.1,
+    log_weights: ArrayLike | None = None,
+    fallback: str = "infinite",
+) -> BayesSet:
+    """Conformal Bayes from log likelihoods at T posterior draws.
+
+    The posterior of the n data is reweighted by the likelihood of each candidate outcome, as if
+    it had been fitted to n + 1 points; the candidate stays when its predictive density ranks
+    above the lowest fraction alpha of all n + 1.
+
+    Args:
+        log_lik_data: (T, n) log density of each data point under each draw.
+        log_lik_grid: (m, g, T) log density of each candidate at each test point.
+        grid: (g,) or (m, g) the candidates, ascending.
+        alpha: miscoverage, scalar or (A,).
+        log_weights: (T,) log weights of the draws; equal by default.
+        fallback: what to do where the weights' Pareto shape at an end of the set exceeds 0.7:
+            ``"infinite"`` (the set holds everything), ``"raise"``, or ``"keep"``; the first
+            and the last warn.
+
+    Raises:
+        ArrayError: NaN or shapes that differ.
+        MethodError: the weights cannot be trusted and ``fallback="raise"``.
+
+    Source: Fong & Holmes (2021), algorithm 1.
+    """
+    data = np.asarray(as_float("log_lik_data", log_lik_data, ndim=2), float)
+    candidates = np.asarray(as_float("log_lik_grid", log_lik_grid, ndim=3), float)
+    draws, n = data.shape
+    if candidates.shape[2] != draws:
+        raise ArrayError(f"log_lik_grid must end in {draws} draws, got {candidates.shape}.")
+    if fallback not in ("infinite", "raise", "keep"):
+        raise MethodError(f"fallback must be 'infinite', 'raise' or 'keep', got {fallback!r}.")
+    prior = np.zeros(draws) if log_weights is None else np.asarray(log_weights, float).ravel()
+    if prior.shape != (draws,) or np.isnan(prior).any():
+        raise ArrayError(f"log_weights must be {draws} numbers without NaN, got {prior.shape}.")
+    m, g, _ = candidates.shape
+    values = np.broadcast_to(np.asarray(as_float("grid", grid), float), (m, g))
+    top = data.max(axis=0)
+    likelihood = np.exp(data - top)
+    p, ess = np.empty((m, g)), np.empty((m, g))
+    for j in range(m):
+        p[j], ess[j] = _ranks(likelihood, top, candidates[j], prior)
+    out = grid_set(values, p, alpha, PROMISE, n)
+    mask = np.asarray(out.mask)
+    shape = np.array([_end_shape(row, mask[j], prior) for j, row in enumerate(candidates)])
+    bad = shape > RELIABLE
+    if bad.any():
+        said = f"at {int(bad.sum())} of {m} test points the add-one-in weights are unreliable "
+        said += f"(Pareto k up to {shape.max():.2f} > {RELIABLE})"
+        if fallback == "raise":
+            raise MethodError(f"{said}: use split calibration on held-out data, or more draws.")
+        kept = "their sets hold everything" if fallback == "infinite" else "their sets were kept"
+        warnings.warn(f"{said}; {kept}.", UnreliableWeightsWarning, stacklevel=2)
+        if fallback == "infinite":
+            mask = mask | bad.reshape((m,) + (1,) * (mask.ndim - 1))
+    replaced = bad & (fallback == "infinite")
+    return BayesSet(values, mask, p, out.alpha, PROMISE, ess, shape, replaced)
+
+
+def _ranks(
+    likelihood: np.ndarray, top: np.ndarray, rows: np.ndarray, prior: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """p-values and effective sizes of the candidates (g, T) of one test point."""
+    log_w = rows + prior
+    w = np.exp(log_w - log_w.max(axis=1, keepdims=True))
+    w /= w.sum(axis=1, keepdims=True)
+    with np.errstate(divide="ignore"):
+        others = top + np.log(w @ likelihood)
+        highest = rows.max(axis=1, keepdims=True)
+        own = highest[:, 0] + np.log((w * np.exp(rows - highest)).sum(axis=1))
+    p = (1 + (others <= own[:, None]).sum(axis=1)) / (likelihood.shape[1] + 1)
+    return p, 1 / (w**2).sum(axis=1)
+
+
+def _end_shape(rows: np.ndarray, mask: np.ndarray, prior: np.ndarray) -> float:
+    inside = np.flatnonzero(mask if mask.ndim == 1 else mask.any(axis=1))
+    if not inside.size:
+        return -np.inf
+    return max(pareto_k(rows[i] + prior) for i in {inside[0], inside[-1]})
+
+
+def draws_of(posterior: Posterior, limit: int | None = None) -> tuple[dict[str, Any], np.ndarray]:
+    """Draws with one leading axis, evenly thinned to ``limit``, and their log weights."""
+    log_w = posterior.log_weights.ravel()
+    step = 1 if limit is None else max(1, -(-log_w.size // limit))
+    flat = {
+        name: jnp.asarray(value.reshape(log_w.size, *value.shape[2:])[::step])
+        for name, value in posterior.draws.items()
+    }
+    return flat, log_w[::step]
+
+
+@partial(jax.jit, static_argnames="log_lik")
+def _on_data(log_lik: LogLik, draws: Any, X: Any, y: Any) -> jax.Array:
+    over_data = jax.vmap(log_lik, (None, 0, 0))
+    return jax.vmap(over_data, (0, None, None))(draws, X, y)
+
+
+@partial(jax.jit, static_argnames="log_lik")
+def on_grid(log_lik: LogLik, draws: Any, X: Any, grid: Any) -> jax.Array:
+    """(m, g, T) log densities of candidates."""
+    over_draws = jax.vmap(log_lik, (0, None, None))
+    over_grid = jax.vmap(over_draws, (None, None, 0))
+    return jax.lax.map(lambda row: over_grid(draws, row[0], row[1]), (X, grid))
+
+
+def bayes(
+    posterior: Posterior,
+    log_lik: LogLik,
+    X: ArrayLike,
+    y: ArrayLike,
+    X_test: ArrayLike,
+    *,
+    grid: ArrayLike,
+    alpha: Level = 0.1,
+    draws: int | None = 4000,
+    fallback: str = "infinite",
+) -> BayesSet:
+    """Conformal Bayes sets from a posterior of the very data ``(X, y)``: no refit, no split.
+
+    Args:
+        posterior: fitted to all of (X, y); weighted draws keep their weights.
+        log_lik: JAX function (draw, x, y) -> log density of one outcome, where ``draw`` holds the
+            sites of one draw by name. A module-level function compiles once.
+        X: (n, ...) covariates and y: (n,) outcomes that the posterior was fitted to.
+        X_test: (m, ...).
+        grid: (g,) or (m, g) candidate outcomes.
+        alpha: miscoverage, scalar or (A,).
+        draws: thin to at most so many draws; None uses all.
+        fallback: see :func:`bayes_arrays`.
+
+    Raises:
+        ArrayError, MethodError: see :func:`bayes_arrays`.
+
+    Source: Fong & Holmes (2021), section 3.
+    """
+    x, t = as_float("X", X), as_float("X_test", X_test)
+    outcome = as_float("y", y, ndim=1, size=x.shape[0])
+    sites, log_w = draws_of(posterior, draws)
+    values = np.sort(np.asarray(as_float("grid", grid), float), axis=-1)
+    values = np.broadcast_to(values, (t.shape[0], values.shape[-1]))
+    data = _on_data(log_lik, sites, jnp.asarray(x), jnp.asarray(outcome))
+    candidates = on_grid(log_lik, sites, jnp.asarray(t), jnp.asarray(values))
+    return bayes_arrays(
+        np.asarray(data),
+        np.asarray(candidates),
+        grid=values,
+        alpha=alpha,
+        log_weights=log_w,
+        fallback=fallback,
+    )

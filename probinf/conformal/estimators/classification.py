@@ -1,0 +1,168 @@
+"""Classifiers with prediction sets, or with calibrated probabilities."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from probinf.conformal.arrays import Level, Number, is_single
+from probinf.conformal.groups import class_conditional
+from probinf.conformal.scores.classification import APS, LAC, RAPS, SAPS, LabelScore, Margin, TopK
+from probinf.conformal.split import split
+from probinf.conformal.venn_abers import venn_abers_multiclass
+from probinf.errors import ArrayError, MethodError
+
+SCORES: dict[str, type[LabelScore]] = {
+    "lac": LAC, "margin": Margin, "aps": APS, "raps": RAPS, "saps": SAPS, "topk": TopK,
+}  # fmt: skip
+
+
+class _Conformal(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+    """What the classifiers share: fitting, the split, labels as integers."""
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Fit the classifier, and calibrate when ``calibration_size`` is set."""
+        X, y = validate_data(self, X, y)
+        check_classification_targets(y)
+        self.classes_ = np.unique(y)
+        size, seed = self.calibration_size, self.random_state
+        held = None
+        if size is not None:
+            X, *held_x, y, held_y = train_test_split(
+                X, y, test_size=size, random_state=seed, stratify=y
+            )
+            held = held_x[0], held_y
+        given = self.estimator
+        base = LogisticRegression(max_iter=1000) if given is None else given
+        self.estimator_ = clone(base).fit(X, y)
+        if held is not None:
+            self._calibrate(*held)
+        return self
+
+    def _calibrate(self, X: Any, y: Any) -> None:
+        unknown = np.setdiff1d(y, self.classes_)
+        if unknown.size:
+            raise ArrayError(f"calibration labels {unknown[:5]} were not in the training data.")
+        self.labels_ = np.searchsorted(self.classes_, y)
+        self.probabilities_ = np.asarray(self.estimator_.predict_proba(X), float)
+
+    def conformalize(self, X: Any, y: Any) -> Self:
+        """Calibrate on data that ``fit`` has not seen."""
+        check_is_fitted(self)
+        X, y = validate_data(self, X, y, reset=False)
+        self._calibrate(X, y)
+        return self
+
+    def _proba(self, X: Any) -> np.ndarray:
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False)
+        return np.asarray(self.estimator_.predict_proba(X), float)
+
+    def _need(self) -> None:
+        check_is_fitted(self)
+        if not hasattr(self, "labels_"):
+            raise NotFittedError(
+                f"{type(self).__name__} is fitted but not calibrated: call conformalize(X, y) with "
+                "held-out data, or set calibration_size=0.25."
+            )
+
+
+class SplitClassifier(_Conformal):
+    """Prediction sets around any classifier with ``predict_proba``.
+
+    Args:
+        estimator: a classifier; logistic regression by default.
+        conformity_score: ``"lac"``, ``"aps"``, ``"raps"``, ``"saps"``, ``"topk"``, ``"margin"``,
+            or a score object.
+        class_conditional: hold the promise for every true label, not only on average.
+        allow_empty: False adds the likeliest label to empty sets.
+        calibration_size: fraction (or number) of the data set aside by ``fit``.
+        random_state: seed of that split and of randomised scores.
+    """
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        *,
+        conformity_score: str | LabelScore = "lac",
+        class_conditional: bool = False,
+        allow_empty: bool = True,
+        calibration_size: Number | int | None = None,
+        random_state: int = 0,
+    ) -> None:
+        self.estimator = estimator
+        self.conformity_score = conformity_score
+        self.class_conditional = class_conditional
+        self.allow_empty = allow_empty
+        self.calibration_size = calibration_size
+        self.random_state = random_state
+
+    def predict(self, X: Any) -> np.ndarray:
+        """(m,) labels of the classifier itself."""
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False)
+        return np.asarray(self.estimator_.predict(X))
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """(m, K) probabilities of the classifier itself."""
+        return self._proba(X)
+
+    def predict_set(self, X: Any, alpha: Level = 0.1) -> tuple[np.ndarray, np.ndarray]:
+        """Labels (m,) and sets (m, K, A) that hold the label with probability 1 - alpha."""
+        self._need()
+        p = self._proba(X)
+        score: Any = self.conformity_score
+        if isinstance(score, str):
+            if score not in SCORES:
+                known = sorted(SCORES)
+                raise MethodError(f"conformity_score must be one of {known}, got {score!r}.")
+            score = SCORES[score]()
+        levels: Any = [alpha] if is_single(alpha) else alpha
+        cal, key = (self.probabilities_, self.labels_), self.random_state
+        if self.class_conditional:
+            out = class_conditional(score, *cal, p, alpha=levels, key=key)
+        else:
+            out = split(score, *cal, p, alpha=levels, key=key, allow_empty=self.allow_empty)
+        return self.predict(X), np.asarray(out.mask)
+
+
+class VennAbersClassifier(_Conformal):
+    """Calibrated probabilities by Venn-Abers on held-out data.
+
+    Args:
+        estimator: a classifier with ``predict_proba``; logistic regression by default.
+        calibration_size: fraction (or number) of the data set aside by ``fit``.
+        random_state: seed of that split.
+
+    Source: Vovk, Petej & Fedorova (2015).
+    """
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        *,
+        calibration_size: Number | int | None = None,
+        random_state: int = 0,
+    ) -> None:
+        self.estimator = estimator
+        self.calibration_size = calibration_size
+        self.random_state = random_state
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """(m, K) calibrated probabilities; those of the classifier itself before calibration."""
+        p = self._proba(X)
+        if not hasattr(self, "labels_"):
+            return p
+        return venn_abers_multiclass(self.probabilities_, self.labels_, p)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """(m,) likeliest labels."""
+        p = self.predict_proba(X)
+        return np.asarray(self.classes_[p.argmax(axis=1)])

@@ -1,0 +1,72 @@
+"""EnbPI: intervals for time series from a sliding window of out-of-bag residuals."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from probinf.conformal.arrays import ArrayLike, Number, as_float, fraction
+from probinf.conformal.online.window import push
+from probinf.conformal.ranks import upper_rank
+from probinf.conformal.sets import Interval, too_few, warn_infinite
+from probinf.errors import ArrayError
+
+
+@partial(jax.jit, static_argnames="k")
+def _scan(start: jax.Array, residuals: jax.Array, k: int) -> Any:
+    def one(first: jax.Array, series: jax.Array) -> Any:
+        def step(ordered: Any, now: Any) -> Any:
+            residual, oldest = now
+            low, high = ordered[: ordered.shape[0] - k + 1], ordered[k - 1 :]
+            b = jnp.argmin(high - low)
+            return push(ordered, oldest, residual), (low[b], high[b])
+
+        oldest = jnp.concatenate([first, series])[: series.shape[0]]
+        return jax.lax.scan(step, jnp.sort(first), (series, oldest))[1]
+
+    return jax.vmap(one)(start, residuals)
+
+
+def enbpi(
+    residuals: ArrayLike, predictions: ArrayLike, y: ArrayLike, *, alpha: Number = 0.1
+) -> Interval:
+    """Shortest intervals of recent signed residuals around ensemble predictions.
+
+    Args:
+        residuals: (w,) or (S, w) signed out-of-bag residuals of the training period, in order of
+            time; the window keeps this length.
+        predictions: (T,) or (S, T) ensemble predictions, one step ahead or more.
+        y: like ``predictions``; each outcome enters the window after its interval is made.
+        alpha: miscoverage.
+
+    Returns:
+        Intervals (T,) or (S, T).
+
+    Raises:
+        ArrayError: NaN or shapes that differ.
+
+    Source: Xu & Xie (2021), algorithm 1.
+    """
+    r, mu, outcome = (
+        np.asarray(as_float(name, v), float)
+        for name, v in (("residuals", residuals), ("predictions", predictions), ("y", y))
+    )
+    if mu.shape != outcome.shape or r.ndim != mu.ndim or mu.ndim not in (1, 2):
+        raise ArrayError(
+            f"predictions and y must share the shape (T,) or (S, T), and residuals must have as "
+            f"many axes; got {mu.shape}, {outcome.shape} and {r.shape}."
+        )
+    level, n = fraction("alpha", alpha), r.shape[-1]
+    k = int(upper_rank(n, level))
+    promise = "about 1-alpha for long windows and strongly mixing errors (EnbPI)"
+    if k > n:
+        q = np.full(mu.shape, np.inf)
+        warn_infinite(q, too_few(n, level))
+        return Interval(-q, q, level, promise)
+    low, high = _scan(jnp.asarray(np.atleast_2d(r)), jnp.asarray(np.atleast_2d(outcome - mu)), k)
+    lower, upper = (mu + np.asarray(v, float).reshape(mu.shape) for v in (low, high))
+    return Interval(lower, upper, level, promise)

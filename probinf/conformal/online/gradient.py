@@ -1,0 +1,170 @@
+"""Thresholds by online gradient steps: PID control, SF-OGD, and strongly adaptive SAOCP."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from probinf.conformal.arrays import Number
+from probinf.conformal.online.aci import _pinball
+from probinf.conformal.online.track import OnlineMethod
+from probinf.conformal.online.window import Window, largest
+
+
+class _Control(NamedTuple):
+    q: jax.Array
+    total: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class PID(OnlineMethod):
+    """Quantile tracking with an integrator that forces the errors back to alpha.
+
+    A scorecaster (the derivative term) is a forecast of the scores: subtract it from the scores
+    before and add it to the thresholds after.
+
+    Attributes:
+        rate: step size, relative to the largest recent score.
+        integral: strength K_I of the integrator, relative to the largest recent score.
+        saturation: C_sat; small reacts sooner.
+
+    Source: Angelopoulos, Candès & Tibshirani (2023), equations 5 to 7.
+    """
+
+    rate: float = 0.05
+    integral: float = 1.0
+    saturation: float = 5.0
+
+    def start(self, alpha: jax.Array, steps: int) -> Any:
+        return _Control(jnp.zeros(()), jnp.zeros(()))
+
+    def threshold(self, state: Any, window: Window, alpha: jax.Array) -> jax.Array:
+        t = window.seen + 1
+        argument = state.total * jnp.log(t + 1) / ((t + 1) * self.saturation)
+        push_back = jnp.where(
+            argument >= np.pi / 2,
+            jnp.inf,
+            jnp.where(argument <= -np.pi / 2, -jnp.inf, jnp.tan(argument)),
+        )
+        return state.q + self.integral * largest(window) * push_back
+
+    def update(
+        self, state: Any, window: Window, alpha: jax.Array, q: jax.Array, score: jax.Array
+    ) -> Any:
+        error = (score > q) - alpha
+        q_next = state.q + self.rate * largest(window) * error
+        return _Control(q_next, state.total + error)
+
+
+class _Gradient(NamedTuple):
+    q: jax.Array
+    squares: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class SFOGD(OnlineMethod):
+    """Scale-free online gradient descent on the pinball loss of the threshold.
+
+    Attributes:
+        radius: size of the first steps, in the units of the scores.
+
+    Source: Bhatnagar, Wang, Xiong & Bai (2023), algorithm 2.
+    """
+
+    radius: float = 1.0
+
+    def start(self, alpha: jax.Array, steps: int) -> Any:
+        return _Gradient(jnp.zeros(()), jnp.zeros(()))
+
+    def threshold(self, state: Any, window: Window, alpha: jax.Array) -> jax.Array:
+        return state.q
+
+    def update(
+        self, state: Any, window: Window, alpha: jax.Array, q: jax.Array, score: jax.Array
+    ) -> Any:
+        return _descend(state, self.radius, alpha, score)
+
+
+def _descend(state: _Gradient, radius: Number, alpha: jax.Array, score: jax.Array) -> _Gradient:
+    gradient = alpha - (score > state.q)
+    squares = state.squares + gradient**2
+    return _Gradient(state.q - radius / np.sqrt(3) * gradient / jnp.sqrt(squares), squares)
+
+
+class _Adaptive(NamedTuple):
+    experts: _Gradient
+    weight: jax.Array
+    gain: jax.Array
+    bet: jax.Array
+    born: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class SAOCP(OnlineMethod):
+    """SF-OGD experts born at every step, with lifetimes of all scales, combined by coin betting.
+
+    Adapts to changes at any scale: coverage is controlled over every interval of time.
+
+    Attributes:
+        radius: largest score to be expected, in the units of the scores.
+        lifetime: multiplier g of the experts' lifetimes, even.
+
+    Source: Bhatnagar, Wang, Xiong & Bai (2023), algorithm 1.
+    """
+
+    radius: float = 1.0
+    lifetime: int = 8
+
+    def start(self, alpha: jax.Array, steps: int) -> Any:
+        slots = (int(np.log2(max(steps, 1))) + 1, self.lifetime // 2)
+        zero = jnp.zeros(slots)
+        state = _Adaptive(_Gradient(zero, zero), zero, zero, zero, jnp.zeros(slots, jnp.int32))
+        return self._birth(state, jnp.zeros(()), jnp.ones((), jnp.int32))
+
+    def _birth(self, state: _Adaptive, q: jax.Array, time: jax.Array) -> _Adaptive:
+        """A new expert, in the slot of its lifetime; it starts from the current threshold."""
+        scale = jnp.int32(jnp.log2((time & -time).astype(jnp.float32)) + 0.5)
+        row = jnp.arange(state.born.shape[0])[:, None] == scale
+        turn = (time >> (scale + 1)) % (self.lifetime // 2)
+        new = row & (jnp.arange(self.lifetime // 2) == turn)
+        fresh = _Adaptive(_Gradient(q, 0.0), 0.0, 0.0, 0.0, time)  # type: ignore[arg-type]
+        return jax.tree.map(lambda a, b: jnp.where(new, a, b), fresh, state)
+
+    def _active(self, state: _Adaptive, time: jax.Array) -> jax.Array:
+        scale = 2 ** jnp.arange(state.born.shape[0])[:, None]
+        return (state.born > 0) & (time < state.born + self.lifetime * scale)
+
+    def _probabilities(self, state: _Adaptive, time: jax.Array) -> jax.Array:
+        born = jnp.maximum(state.born, 1).astype(jnp.float32)
+        prior = self._active(state, time) / (born**2 * (1 + jnp.floor(jnp.log2(born))))
+        p = prior * jnp.maximum(state.weight, 0.0)
+        total = p.sum()
+        return jnp.where(total > 0, p / jnp.where(total > 0, total, 1.0), prior / prior.sum())
+
+    def threshold(self, state: Any, window: Window, alpha: jax.Array) -> jax.Array:
+        return (self._probabilities(state, window.seen + 1) * state.experts.q).sum()
+
+    def update(
+        self, state: Any, window: Window, alpha: jax.Array, q: jax.Array, score: jax.Array
+    ) -> Any:
+        loss = _pinball(score, q, 1 - alpha)
+        each = _pinball(score, state.experts.q, 1 - alpha)
+        gain = jnp.clip((loss - each) / self.radius, -1.0, 1.0)
+        gain = jnp.where(state.weight > 0, gain, jnp.maximum(gain, 0.0))
+        total, bet = state.gain + gain, state.bet + state.weight * gain
+        time = window.seen + 1
+        age = (time - state.born + 1).astype(jnp.float32)
+        after = state._replace(
+            experts=_descend(state.experts, self.radius, alpha, score),
+            weight=total / age * (1 + bet),
+            gain=total,
+            bet=bet,
+        )
+        return self._birth(after, q, time + 1)
+
+    def promise(self, alpha: Number, steps: int) -> str:
+        return "coverage close to 1-alpha over every interval of time, scores within the radius"

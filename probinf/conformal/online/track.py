@@ -1,0 +1,131 @@
+"""Drive an online method along score series."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import abstractmethod
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from probinf.conformal.arrays import ArrayLike, Number, as_float, fraction
+from probinf.conformal.online.window import Window, leaving, push
+from probinf.errors import ArrayError
+
+
+class OnlineMethod:
+    """Base class: a frozen record of options with pure functions of state and window."""
+
+    @abstractmethod
+    def start(self, alpha: jax.Array, steps: int) -> Any:
+        """The state before the first score."""
+
+    @abstractmethod
+    def threshold(self, state: Any, window: Window, alpha: jax.Array) -> jax.Array:
+        """The next threshold, before the score is seen."""
+
+    @abstractmethod
+    def update(
+        self, state: Any, window: Window, alpha: jax.Array, q: jax.Array, score: jax.Array
+    ) -> Any:
+        """The state after the score."""
+
+    def promise(self, alpha: Number, steps: int) -> str:
+        """What holds after this many steps."""
+        return "long-run coverage 1-alpha on any sequence of scores"
+
+
+@dataclasses.dataclass(frozen=True)
+class OnlineResult:
+    """Thresholds along score series.
+
+    Attributes:
+        thresholds: (T,) or (S, T); the set at time t is {y : score <= thresholds[t]}.
+        errors: like ``thresholds``; True where the score exceeded its threshold.
+        alpha: the miscoverage asked for.
+        guarantee: what is promised.
+    """
+
+    thresholds: np.ndarray
+    errors: np.ndarray
+    alpha: float
+    guarantee: str
+
+    @property
+    def coverage(self) -> np.ndarray:
+        """Fraction covered, per series."""
+        return np.asarray(1 - self.errors.mean(axis=-1))
+
+    @property
+    def infinite_fraction(self) -> float:
+        """Fraction of steps whose set held everything."""
+        return float(np.isposinf(self.thresholds).mean())
+
+    def rolling_coverage(self, width: int = 100) -> np.ndarray:
+        """Coverage over the last ``width`` steps, (..., T - width + 1)."""
+        total = np.cumsum(~self.errors, axis=-1)
+        before = np.concatenate([np.zeros_like(total[..., :1]), total[..., :-width]], axis=-1)
+        return np.asarray((total[..., width - 1 :] - before) / width)
+
+    def summary(self) -> str:
+        """Coverage and infinite sets, for reading."""
+        coverage = np.atleast_1d(self.coverage)
+        return (
+            f"{coverage.size} series of {self.errors.shape[-1]} steps at alpha {self.alpha:g}: "
+            f"coverage {coverage.mean():.4f} ({coverage.min():.4f} to {coverage.max():.4f}), "
+            f"{self.infinite_fraction:.1%} infinite; {self.guarantee}"
+        )
+
+    __str__ = summary
+
+
+@partial(jax.jit, static_argnames=("method", "size"))
+def _scan(method: OnlineMethod, scores: jax.Array, alpha: jax.Array, size: int) -> Any:
+    steps = scores.shape[-1]
+    time = jnp.arange(steps)
+
+    def one(series: jax.Array, oldest: jax.Array) -> Any:
+        def step(carry: Any, now: Any) -> Any:
+            state, ordered = carry
+            score, out, count = now
+            window = Window(ordered, count)
+            q = method.threshold(state, window, alpha)
+            state = method.update(state, window, alpha, q, score)
+            return (state, push(ordered, out, score)), q
+
+        first = method.start(alpha, steps), jnp.full(size, jnp.inf, series.dtype)
+        return jax.lax.scan(step, first, (series, oldest, time))[1]
+
+    return jax.vmap(one)(scores, leaving(scores, size))
+
+
+def track(
+    method: OnlineMethod, scores: ArrayLike, *, alpha: Number = 0.1, window: int = 200
+) -> OnlineResult:
+    """Adapt thresholds along one or many series of scores, each seen after its threshold is set.
+
+    Args:
+        method: ``ACI()``, ``DtACI()``, ``AgACI()``, ``PID()``, ``SFOGD()`` or ``SAOCP()``.
+        scores: (T,) or (S, T) nonconformity scores in order of time.
+        alpha: miscoverage.
+        window: how many recent scores the empirical quantiles look back on.
+
+    Raises:
+        ArrayError: NaN, an infinite score, no steps, a window below 1.
+        LevelError: alpha outside (0, 1).
+    """
+    s = np.asarray(as_float("scores", scores), np.float32)
+    if s.ndim not in (1, 2) or s.shape[-1] == 0:
+        raise ArrayError(f"scores must be (T,) or (S, T) with T > 0, got {s.shape}.")
+    if not np.isfinite(s).all():
+        raise ArrayError("scores must be finite in online calibration.")
+    if window < 1:
+        raise ArrayError(f"window must be at least 1, got {window}.")
+    level = fraction("alpha", alpha)
+    rows = jnp.asarray(s if s.ndim == 2 else s[None])
+    q = np.asarray(_scan(method, rows, jnp.asarray(level, jnp.float32), min(window, s.shape[-1])))
+    q = q if s.ndim == 2 else q[0]
+    return OnlineResult(q, s > q, level, method.promise(level, s.shape[-1]))

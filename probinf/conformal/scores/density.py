@@ -1,0 +1,131 @@
+"""Scores of an outcome against a predictive density on a grid."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from probinf.conformal.arrays import ArrayLike, as_float
+from probinf.errors import ArrayError
+from probinf.posterior import Posterior
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictiveDensity:
+    """Predictive densities of one outcome per point, on grids.
+
+    Attributes:
+        grid: (n, g) ascending values.
+        log_density: (n, g).
+    """
+
+    grid: np.ndarray
+    log_density: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.grid)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> PredictiveDensity:
+        """The densities of some points."""
+        return PredictiveDensity(self.grid[rows], self.log_density[rows])
+
+
+class DensityScore:
+    """Base class: a score of every grid value; outcomes between them are interpolated."""
+
+    @abstractmethod
+    def on_grid(self, pred: PredictiveDensity) -> np.ndarray:
+        """(n, g) scores."""
+
+    def __call__(self, pred: PredictiveDensity, y: ArrayLike) -> np.ndarray:
+        """(n,) scores; outcomes off the grid score +inf."""
+        grid = np.asarray(pred.grid, float)
+        value = np.asarray(as_float("y", y, ndim=1, size=len(grid)), float)
+        scores = self.on_grid(pred)
+        g = grid.shape[1]
+        place = np.clip((grid < value[:, None]).sum(axis=1), 1, g - 1)
+        rows = np.arange(len(grid))
+        low, high = grid[rows, place - 1], grid[rows, place]
+        share = (value - low) / (high - low)
+        found = (1 - share) * scores[rows, place - 1] + share * scores[rows, place]
+        return np.where((share < 0) | (share > 1), np.inf, found)
+
+
+def _masses(pred: PredictiveDensity) -> tuple[np.ndarray, np.ndarray]:
+    log_p = np.asarray(as_float("log_density", pred.log_density, ndim=2), float)
+    grid = np.asarray(as_float("grid", pred.grid, ndim=2), float)
+    if grid.shape != log_p.shape or grid.shape[1] < 3 or (np.diff(grid, axis=1) <= 0).any():
+        raise ArrayError(
+            f"pred needs ascending grids and log densities of one shape (n, g >= 3), got "
+            f"{grid.shape} and {log_p.shape}."
+        )
+    mass = np.exp(log_p - log_p.max(axis=1, keepdims=True)) * np.gradient(grid, axis=1)
+    return log_p, mass / mass.sum(axis=1, keepdims=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class LogPredictive(DensityScore):
+    """``-log p(y | x)``: sets of highest density, one threshold for all x."""
+
+    def on_grid(self, pred: PredictiveDensity) -> np.ndarray:
+        return -_masses(pred)[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class PIT(DensityScore):
+    """``|2 F(y | x) - 1|``: central intervals of recalibrated level."""
+
+    def on_grid(self, pred: PredictiveDensity) -> np.ndarray:
+        _, mass = _masses(pred)
+        return np.asarray(abs(2 * (np.cumsum(mass, axis=1) - 0.5 * mass) - 1))
+
+
+@dataclasses.dataclass(frozen=True)
+class HDRMass(DensityScore):
+    """Mass of all values more probable than y: highest-density sets of recalibrated level.
+
+    Source: Izbicki, Shimizu & Stern (2022), HPD-split.
+    """
+
+    def on_grid(self, pred: PredictiveDensity) -> np.ndarray:
+        log_p, mass = _masses(pred)
+        rows = np.arange(len(log_p))[:, None]
+        order = np.argsort(-log_p, axis=1, kind="stable")
+        ordered = mass[rows, order]
+        found = np.empty_like(mass)
+        found[rows, order] = np.cumsum(ordered, axis=1) - ordered
+        return found
+
+
+def predict_density(
+    posterior: Posterior,
+    log_lik: Callable[[dict[str, Any], Any, Any], Any],
+    X: ArrayLike,
+    *,
+    grid: ArrayLike,
+    draws: int | None = 1000,
+) -> PredictiveDensity:
+    """Posterior predictive densities ``log sum_t w_t f(y | x, theta_t)`` on a grid.
+
+    Args:
+        posterior: any posterior; weights are respected.
+        log_lik: JAX function (draw, x, y) -> log density, as in ``conformal.bayes``.
+        X: (n, ...) covariates.
+        grid: (g,) or (n, g) ascending values.
+        draws: thin to at most so many draws; None uses all.
+    """
+    from scipy.special import logsumexp
+
+    from probinf.conformal.bayes import draws_of, on_grid
+
+    x = as_float("X", X)
+    sites, log_w = draws_of(posterior, draws)
+    values = np.asarray(as_float("grid", grid), float)
+    values = np.broadcast_to(values, (x.shape[0], values.shape[-1]))
+    each = np.asarray(on_grid(log_lik, sites, jnp.asarray(x), jnp.asarray(values)), float)
+    return PredictiveDensity(values, logsumexp(each + log_w - logsumexp(log_w), axis=2))

@@ -1,0 +1,1 @@
+"""Which test points have large outcomes? Selections with a controlled false discovery rate."""
