@@ -49,7 +49,7 @@ def compat_glm(
 
     def weight(theta: np.ndarray) -> float:
         p = _stats(model, data, theta, design, 1.0)
-        return float(tuned(p, options.tune, clip=options.clip, hessian=p.jac_g)[0, 0])
+        return float(tuned(p, options.tune, clip=options.clip, pooled=True, hessian=p.jac_g)[0, 0])
 
     theta, lam = start, 0.0
     if options.tune is not None:

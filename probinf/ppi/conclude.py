@@ -27,6 +27,7 @@ class Options:
     alpha: float = 0.1
     alternative: str = "two-sided"
     small_sample: bool = True
+    pooled: bool = False
 
     @property
     def tuned(self) -> bool:

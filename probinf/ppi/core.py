@@ -50,6 +50,7 @@ class _Search(NamedTuple):
     theta: jax.Array
     move: jax.Array
     scale: jax.Array
+    value: jax.Array
     size: jax.Array
     first: jax.Array
     steps: jax.Array
@@ -112,6 +113,10 @@ def solve(
 ) -> Solution:
     """Damped Newton on ``g + M c``, until it is 1e-10 of the score's standard error.
 
+    Labelled-only fits of a loss descend on the loss along the curvature's absolute value, so that
+    they end in a minimum; equations with controls, which are no gradients of a convex loss,
+    reduce the norm of the equation from a start that is close.
+
     Args:
         model: the scores.
         data: the rows.
@@ -120,35 +125,51 @@ def solve(
         controls: False solves ``g = 0`` without touching the unlabelled rows.
         steps: Newton steps at most.
     """
+    descend = not controls and model.has_loss
 
-    # One evaluation per turn, of the equation and its derivative together: little to compile.
-    def evaluate(theta: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    # One evaluation per turn, of all that is needed: little to compile.
+    def evaluate(theta: jax.Array) -> tuple[jax.Array, ...]:
         F = model.total(theta, data.labeled, data.alpha)
         J = model.curvature(theta, data.labeled, data.alpha)
         noise = jnp.sqrt((data.alpha**2) @ model.scores(theta, data.labeled) ** 2)
         if controls:
             F, J = F + M @ _control(model, theta, data), J + M @ _jac_control(model, theta, data)
-        return F, J, noise
+        value = model.value(theta, data.labeled, data.alpha) if descend else jnp.sum(F * 0)
+        return value, F, J, noise
+
+    def direction(F: jax.Array, J: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Where to move, and whether the curvature is that of a minimum."""
+        if descend:
+            scale = jnp.sqrt(jnp.abs(jnp.diagonal(J)))
+            scale = jnp.where(scale > 0, scale, 1.0)
+            values, vectors = jnp.linalg.eigh(J / jnp.outer(scale, scale))
+            size = jnp.maximum(jnp.abs(values), 1e-12)
+            return -(vectors @ ((vectors.T @ (F / scale)) / size)) / scale, jnp.all(values > 0)
+        move = jnp.linalg.solve(J, -F)
+        slope = -J.T @ F / jnp.maximum(jnp.sum(J**2), 1e-300)
+        return jnp.where(jnp.all(jnp.isfinite(move)), move, slope), jnp.ones((), bool)
 
     def turn(state: _Search) -> _Search:
         trial = state.theta + state.scale * state.move
-        F, J, noise = evaluate(trial)
+        value, F, J, noise = evaluate(trial)
         size = jnp.linalg.norm(F)
         better = size < state.size
-        move = jnp.linalg.solve(J, -F)
-        descent = -J.T @ F / jnp.maximum(jnp.sum(J**2), 1e-300)
-        move = jnp.where(jnp.all(jnp.isfinite(move)), move, descent)
-        smallest = (state.scale < 1e-12) & ~better
+        if descend:  # close to the minimum rounding hides the descent, but not the gradient's
+            level = jnp.abs(value - state.value) <= 1e-11 * (1 + jnp.abs(value))
+            better = jnp.where(level, better, value < state.value)
+        move, minimum = direction(F, J)
         first = jnp.where(jnp.isinf(state.first), size, state.first)
+        smallest = (state.scale < 1e-12) & ~better
         exact = smallest & (state.size <= 1e-12 * state.first)  # rounding is all that is left
         return _Search(
             theta=jnp.where(better, trial, state.theta),
             move=jnp.where(better, move, state.move),
             scale=jnp.where(better, 1.0, state.scale / 2),
+            value=jnp.where(better, value, state.value),
             size=jnp.where(better, size, state.size),
             first=first,
             steps=state.steps + better,
-            found=(better & jnp.all(jnp.abs(F) <= 1e-10 * noise)) | exact,
+            found=(better & minimum & jnp.all(jnp.abs(F) <= 1e-10 * noise)) | exact,
             stuck=smallest | ~jnp.isfinite(first),
         )
 
@@ -158,7 +179,7 @@ def solve(
     start = jnp.asarray(init, data.alpha.dtype)
     no, inf = jnp.zeros((), bool), jnp.full((), jnp.inf, start.dtype)
     one = jnp.ones((), start.dtype)
-    state = _Search(start, jnp.zeros_like(start), one, inf, inf, jnp.zeros((), int), no, no)
+    state = _Search(start, jnp.zeros_like(start), one, inf, inf, inf, jnp.zeros((), int), no, no)
     state = jax.lax.while_loop(unfinished, turn, state)
     return Solution(state.theta, state.found, state.steps)
 

@@ -24,6 +24,15 @@ Rows = Any  # a pytree of arrays (rows, ...)
 class Model(Protocol):
     """Scores of rows, and sums over rows that never store a gradient per row."""
 
+    @property
+    def has_loss(self) -> bool:
+        """Whether the scores are gradients of a loss that `value` gives."""
+        ...
+
+    def value(self, theta: jax.Array, rows: Rows, weights: jax.Array) -> jax.Array:
+        """Weighted sum of losses."""
+        ...
+
     def scores(self, theta: jax.Array, rows: Rows) -> jax.Array:
         """(rows, d) score of every row."""
         ...
@@ -134,6 +143,15 @@ class Linear:
     def _slope(self, eta: jax.Array, y: jax.Array) -> jax.Array:
         return jax.jvp(lambda e: self.family(e, y), (eta,), (jnp.ones_like(eta),))[1]
 
+    @property
+    def has_loss(self) -> bool:
+        """Always."""
+        return True
+
+    def value(self, theta: jax.Array, rows: Rows, weights: jax.Array) -> jax.Array:
+        """Weighted sum of losses."""
+        return weights @ self.family(self._eta(theta, rows), rows["y"])
+
     def scores(self, theta: jax.Array, rows: Rows) -> jax.Array:
         """(rows, d): slope of the loss times the regressors."""
         return self._slope(self._eta(theta, rows), rows["y"])[:, None] * rows["x"]
@@ -163,6 +181,15 @@ class Autodiff:
             return value
         return ravel_pytree(value)[0]
 
+    @property
+    def has_loss(self) -> bool:
+        """Whether the function is a loss."""
+        return not self.is_score
+
+    def value(self, theta: jax.Array, rows: Rows, weights: jax.Array) -> jax.Array:
+        """Weighted sum of losses; only for losses."""
+        return weights @ jax.vmap(self._one, (None, 0))(theta, rows)
+
     def scores(self, theta: jax.Array, rows: Rows) -> jax.Array:
         """(rows, d) gradient of the loss, or the score, of every row."""
         one = self._one if self.is_score else jax.grad(self._one)
@@ -173,10 +200,7 @@ class Autodiff:
         if self.is_score:
             return weights @ self.scores(theta, rows)
 
-        def summed(theta: jax.Array) -> jax.Array:
-            return weights @ jax.vmap(self._one, (None, 0))(theta, rows)
-
-        return jax.grad(summed)(theta)
+        return jax.grad(self.value)(theta, rows, weights)
 
     def curvature(self, theta: jax.Array, rows: Rows, weights: jax.Array) -> jax.Array:
         """(d, d) derivative of the weighted sum."""

@@ -42,7 +42,8 @@ def mean_root(
     start = design.alpha @ y / design.alpha.sum()
     total = eye * design.alpha.sum()
     p = design.parts(*rows(start), total, slope)
-    M = tuned(p, options.tune, clip=options.clip) if q == d else tuned(p, "matrix", clip=False)
+    rule = options.tune if q == d else "matrix"
+    M = tuned(p, rule, clip=options.clip and q == d, pooled=options.pooled)
     theta = start - np.linalg.solve(total + M @ slope, p.score + M @ p.control)
     if design.joint:  # centred on the joint mean, the parts depend on theta
         p = design.parts(*rows(theta), total, slope)
@@ -135,7 +136,7 @@ def mean(
         check_choice("compat", compat, ("ppi_py",))
         if F.shape != Y.shape or not design.simple or design.joint or weights is not None:
             raise MethodError("compat='ppi_py' has no weights, designs or several predictors here.")
-        options = make_options(method, tune, clip, alpha, alternative, False, d)
+        options = dataclasses.replace(options, small_sample=False, pooled=True)
     several = F.shape[1] // d
     if several > 1 and options.tune is not None:
         options = make_options("ppi++", "matrix", clip, alpha, alternative, small_sample, d)

@@ -27,7 +27,7 @@ class Parts(NamedTuple):
         gg, gc, cc: (d, d), (d, q), (q, q): variance of the two means that is due to labelled
             rows, with divisor n squared.
         cu: (q, q) variance of the control that is due to unlabelled rows.
-        pooled: (q, q) variance of the control for tuning.
+        pooled: (q, q) variance of the control if both samples share one law, as ppi_py tunes.
         jac_g, jac_c: (d, d), (q, d) derivatives with respect to the parameters.
     """
 
@@ -83,14 +83,20 @@ def parts(
         gc = a.T @ b - xp.outer(score, control) / rows
         cc = b.T @ b + v.T @ v - xp.outer(control, control) / rows
         return Parts(score, control, gg, gc, cc, xp.zeros_like(cc), cc, jac_g, jac_c)
-    a, b = alpha[:, None] * (g - score), -gamma[:, None] * (h - minus)
-    v = beta[:, None] * (u - plus)
+    a = alpha[:, None] * (g - score)
+    b, v = -gamma[:, None] * _centred(h, minus), beta[:, None] * _centred(u, plus)
     gg, gc, cc, cu = a.T @ a, a.T @ b, b.T @ b, v.T @ v
-    # With a random labelled sample both rows share one variance: pool it, as PPI++ does.
     one, two = 1 / (alpha @ alpha), 1 / (beta @ beta)
     between = one * two / (one + two) * xp.outer(control, control)
     pooled = (one**2 * cc + two**2 * cu + between) / (one + two - 1) * (1 / one + 1 / two)
     return Parts(score, control, gg, gc, cc, cu, pooled, jac_g, jac_c)
+
+
+def _centred(rows: Array, mean: Array) -> Array:
+    """``rows - mean``, where the rounding of constant columns counts as zero."""
+    gap = rows - mean
+    xp = namespace(gap)
+    return xp.where(xp.abs(gap) <= 1e-14 * xp.abs(mean), 0.0, gap)
 
 
 def jacobian(p: Parts, M: Array) -> Array:
@@ -112,7 +118,9 @@ def _ratio(top: Array, bottom: Array) -> Array:
     return xp.where(bottom > 0, top / xp.where(bottom > 0, bottom, 1.0), 0.0)
 
 
-def tuned(p: Parts, tune: Tune, *, clip: bool, hessian: Array | None = None) -> Array:
+def tuned(
+    p: Parts, tune: Tune, *, clip: bool, pooled: bool = False, hessian: Array | None = None
+) -> Array:
     """The (d, q) tuning matrix M that minimises a variance.
 
     Args:
@@ -122,6 +130,8 @@ def tuned(p: Parts, tune: Tune, *, clip: bool, hessian: Array | None = None) -> 
             ``"element"``: every parameter its own. ``"diagonal"``: a diagonal weight per score.
             ``"matrix"``: the best linear one.
         clip: keep multiples within [0, 1].
+        pooled: use the pooled variance of the control, as ppi_py does. The variance that goes with
+            the labelled covariance is better: errors of the two cancel, as in a regression.
         hessian: (d, d) derivative of the scores; that of ``p`` by default.
 
     Source: PPI++ (arXiv 2311.01453), proposition 2; the matrix is the regression of g on -c.
@@ -130,15 +140,16 @@ def tuned(p: Parts, tune: Tune, *, clip: bool, hessian: Array | None = None) -> 
     d, q = p.gc.shape
     if tune is None:
         return xp.zeros((d, q))
+    spread = p.pooled if pooled else p.cc + p.cu
     if tune == "matrix":
-        return -p.gc @ _pinv(p.pooled)
+        return -p.gc @ _pinv(spread)
     eye = xp.eye(d)
     if isinstance(tune, float):
         return tune * eye
     J = jacobian(p, eye) if hessian is None else hessian
     inverse = xp.linalg.inv(J)
     top = -xp.diagonal(inverse @ (p.gc + p.gc.T) @ inverse.T) / 2
-    bottom = xp.diagonal(inverse @ p.pooled @ inverse.T)
+    bottom = xp.diagonal(inverse @ spread @ inverse.T)
     if tune == "trace":
         lam = _ratio(top.sum(), bottom.sum())
     elif tune in ("element", "diagonal"):
