@@ -77,12 +77,12 @@ class _Path:
     variables lie in [-alpha, 1 - alpha]; d points are fitted exactly and carry the free ones.
     """
 
-    def __init__(self, s: np.ndarray, phi: np.ndarray, alpha: Number) -> None:
+    def __init__(self, s: np.ndarray, phi: np.ndarray, alpha: float) -> None:
         self.s, self.phi, self.alpha = s, phi, alpha
         self.basis, self.eta = self._start()
         self.beta = np.linalg.solve(phi[self.basis], s[self.basis])
 
-    def _solve(self, x: np.ndarray, t: Number) -> tuple[np.ndarray, np.ndarray] | None:
+    def _solve(self, x: np.ndarray, t: float) -> tuple[np.ndarray, np.ndarray] | None:
         """Dual variables and coefficients by linear programming; None when unbounded."""
         from scipy.optimize import linprog
 
@@ -102,7 +102,7 @@ class _Path:
         basis = _independent(self.phi, order, d)
         return basis, eta
 
-    def threshold(self, x: np.ndarray, t: Number) -> float:
+    def threshold(self, x: np.ndarray, t: float) -> float:
         """x b at the end of the path."""
         basis, beta = self.basis.copy(), self.beta
         sign = np.where(self.s - self.phi @ beta > 0, 1 - self.alpha, -self.alpha)
@@ -118,7 +118,7 @@ class _Path:
             with np.errstate(divide="ignore", invalid="ignore"):
                 steps = np.where(abs(rate) > 1e-13, np.maximum(room / rate, 0.0), np.inf)
             b = int(np.argmin(steps))
-            if now + steps[b] >= abs(t) - 1e-12:
+            if now + float(steps[b]) >= abs(t) - 1e-12:
                 return float(x @ beta)
             now += float(steps[b])
             eta[basis] += rate * steps[b]

@@ -32,8 +32,8 @@ def _slopes(scores: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     known, index = np.unique(scores, return_inverse=True)
     width = np.bincount(index).astype(float)
-    x = np.concatenate([[0.0], np.cumsum(width)])
-    h = np.concatenate([[0.0], np.cumsum(np.bincount(index, y))])
+    x = [0.0, *np.cumsum(width).tolist()]
+    h = [0.0, *np.cumsum(np.bincount(index, y)).tolist()]
     stack: list[tuple[float, float]] = []  # corners, the leftmost on top
     for point in [*zip(x[::-1], h[::-1], strict=True), (-1.0, -1.0)]:
         while len(stack) > 1 and not _convex(point, stack[-1], stack[-2]):

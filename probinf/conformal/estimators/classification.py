@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
@@ -12,7 +12,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from probinf.conformal.arrays import Level, Number, is_single
+from probinf.conformal.arrays import Level, is_single
 from probinf.conformal.groups import class_conditional
 from probinf.conformal.scores.classification import APS, LAC, RAPS, SAPS, LabelScore, Margin, TopK
 from probinf.conformal.split import split
@@ -27,7 +27,7 @@ SCORES: dict[str, type[LabelScore]] = {
 class _Conformal(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     """What the classifiers share: fitting, the split, labels as integers."""
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any) -> Any:
         """Fit the classifier, and calibrate when ``calibration_size`` is set."""
         X, y = validate_data(self, X, y)
         check_classification_targets(y)
@@ -53,7 +53,7 @@ class _Conformal(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.labels_ = np.searchsorted(self.classes_, y)
         self.probabilities_ = np.asarray(self.estimator_.predict_proba(X), float)
 
-    def conformalize(self, X: Any, y: Any) -> Self:
+    def conformalize(self, X: Any, y: Any) -> Any:
         """Calibrate on data that ``fit`` has not seen."""
         check_is_fitted(self)
         X, y = validate_data(self, X, y, reset=False)
@@ -91,11 +91,11 @@ class SplitClassifier(_Conformal):
         self,
         estimator: Any = None,
         *,
-        conformity_score: str | LabelScore = "lac",
-        class_conditional: bool = False,
-        allow_empty: bool = True,
-        calibration_size: Number | int | None = None,
-        random_state: int = 0,
+        conformity_score: Any = "lac",
+        class_conditional: Any = False,
+        allow_empty: Any = True,
+        calibration_size: Any = None,
+        random_state: Any = 0,
     ) -> None:
         self.estimator = estimator
         self.conformity_score = conformity_score
@@ -148,8 +148,8 @@ class VennAbersClassifier(_Conformal):
         self,
         estimator: Any = None,
         *,
-        calibration_size: Number | int | None = None,
-        random_state: int = 0,
+        calibration_size: Any = None,
+        random_state: Any = 0,
     ) -> None:
         self.estimator = estimator
         self.calibration_size = calibration_size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin, clone
@@ -12,7 +12,7 @@ from sklearn.linear_model import QuantileRegressor as LinearQuantile
 from sklearn.model_selection import KFold, check_cv, train_test_split
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from probinf.conformal.arrays import Level, Number
+from probinf.conformal.arrays import Level
 from probinf.conformal.calibration import calibrate
 from probinf.conformal.cross import cv_plus, jackknife_minmax
 from probinf.conformal.predictive import PredictiveSystem
@@ -75,15 +75,15 @@ class SplitRegressor(_Conformal):
         estimator: Any = None,
         *,
         difficulty: Any = None,
-        calibration_size: Number | int | None = None,
-        random_state: int | None = 0,
+        calibration_size: Any = None,
+        random_state: Any = 0,
     ) -> None:
         self.estimator = estimator
         self.difficulty = difficulty
         self.calibration_size = calibration_size
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any) -> Any:
         """Fit the regressor, and calibrate when ``calibration_size`` is set."""
         X, y = validate_data(self, X, y, y_numeric=True)
         fit_x, cal_x, fit_y, cal_y = self._divide(X, y)
@@ -108,7 +108,7 @@ class SplitRegressor(_Conformal):
         self.calibration_ = calibrate(abs(errors))
         self.errors_ = np.sort(errors)
 
-    def conformalize(self, X: Any, y: Any) -> Self:
+    def conformalize(self, X: Any, y: Any) -> Any:
         """Calibrate on data that ``fit`` has not seen."""
         check_is_fitted(self)
         X, y = validate_data(self, X, y, reset=False, y_numeric=True)
@@ -150,15 +150,15 @@ class QuantileRegressor(_Conformal):
         lower: Any = None,
         upper: Any = None,
         *,
-        calibration_size: Number | int | None = None,
-        random_state: int | None = 0,
+        calibration_size: Any = None,
+        random_state: Any = 0,
     ) -> None:
         self.lower = lower
         self.upper = upper
         self.calibration_size = calibration_size
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any) -> Any:
         """Fit both quantiles, and calibrate when ``calibration_size`` is set."""
         X, y = validate_data(self, X, y, y_numeric=True)
         fit_x, cal_x, fit_y, cal_y = self._divide(X, y)
@@ -173,7 +173,7 @@ class QuantileRegressor(_Conformal):
         low, high = self.lower_.predict(X), self.upper_.predict(X)
         return np.asarray(low, float), np.asarray(high, float)
 
-    def conformalize(self, X: Any, y: Any) -> Self:
+    def conformalize(self, X: Any, y: Any) -> Any:
         """Calibrate on data that ``fit`` has not seen."""
         check_is_fitted(self)
         X, y = validate_data(self, X, y, reset=False, y_numeric=True)
@@ -208,12 +208,12 @@ class CrossRegressor(_Conformal):
     Source: Barber, Candès, Ramdas & Tibshirani (2021).
     """
 
-    def __init__(self, estimator: Any = None, *, cv: Any = 5, method: str = "plus") -> None:
+    def __init__(self, estimator: Any = None, *, cv: Any = 5, method: Any = "plus") -> None:
         self.estimator = estimator
         self.cv = cv
         self.method = method
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any) -> Any:
         """Fit one model per fold and one to all data."""
         if self.method not in ("plus", "minmax", "base"):
             raise MethodError(f"method must be plus, minmax or base, got {self.method!r}.")

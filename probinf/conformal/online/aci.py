@@ -50,7 +50,9 @@ class ACI(OnlineMethod):
 
     def bound(self, alpha: Number, steps: int) -> float:
         """Largest distance of the mean error from alpha after ``steps`` steps."""
-        return (max(alpha, 1 - alpha) + self.rate) / (self.rate * steps)
+        if self.rate == 0:
+            return float("inf")
+        return float((max(alpha, 1 - alpha) + self.rate) / (self.rate * steps))
 
     def promise(self, alpha: Number, steps: int) -> str:
         return f"|mean error - alpha| <= {self.bound(alpha, steps):.3g} on any sequence"

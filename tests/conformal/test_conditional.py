@@ -1,0 +1,124 @@
+"""Conditional and localized calibration."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy.optimize import linprog
+
+import probinf.conformal as pc
+from probinf.conformal.calibration import uniforms
+from probinf.errors import ArrayError, InfiniteSetWarning
+from tests.conformal.laws import coverage
+
+
+def by_linear_program(s, phi, x, t, alpha):
+    out = linprog(-s, A_eq=phi.T, b_eq=-t * x, bounds=(-alpha, 1 - alpha), method="highs")
+    return np.inf if out.x is None else -x @ out.eqlin.marginals
+
+
+@pytest.mark.parametrize("kind", ["continuous", "groups", "polynomial"])
+@pytest.mark.parametrize("key", [None, 3])
+def test_path_is_the_linear_program(kind, key):
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        n = int(rng.integers(15, 120))
+        if kind == "continuous":
+            phi = np.column_stack([np.ones(n), rng.normal(size=(n, 3))])
+        elif kind == "groups":
+            phi = np.eye(3)[rng.integers(0, 3, n)]
+            phi = np.column_stack([phi, rng.uniform(size=n) > 0.5]).astype(float)
+        else:
+            phi = np.vander(rng.uniform(-1, 1, n), 4)
+        s = rng.exponential(size=n)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", InfiniteSetWarning)
+            found = pc.conditional_thresholds(s, phi, phi[:6], alpha=0.1, key=key)
+        t = np.full(6, 0.9 - 1e-5) if key is None else uniforms(3, 6) - 0.1
+        expected = [by_linear_program(s, phi, phi[j], t[j], 0.1) for j in range(6)]
+        assert np.allclose(found, expected, atol=1e-6)
+
+
+def overlapping(rng, n):
+    x = rng.uniform(size=n)
+    phi = np.column_stack([np.ones(n), x < 0.5, (x > 0.3) & (x < 0.8)]).astype(float)
+    return phi, rng.exponential(size=n) * (0.2 + 3 * x)
+
+
+def group_coverage(thresholds):
+    """Coverage deficits E[f(x) (1{cover} - 0.8)] for each group indicator, with their errors."""
+    rng = np.random.default_rng(1)
+    rows = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InfiniteSetWarning)
+        for r in range(250):
+            phi, s = overlapping(rng, 70)
+            q = thresholds(s[:60], phi[:60], phi[60:], r)
+            rows.append(phi[60:].T @ ((s[60:] <= q) - 0.8) / 10)
+    rows = np.array(rows)
+    return rows.mean(axis=0) / (rows.std(axis=0, ddof=1) / np.sqrt(len(rows)))
+
+
+def test_randomised_coverage_is_exact_in_every_overlapping_group():
+    z = group_coverage(lambda s, a, b, r: pc.conditional_thresholds(s, a, b, alpha=0.2, key=r))
+    assert (abs(z) < 4).all(), z
+    plain = group_coverage(lambda s, a, b, r: pc.conditional_thresholds(s, a, b, alpha=0.2))
+    assert (plain > -4).all(), plain
+    # the broken twin: one threshold for all groups
+    marginal = group_coverage(lambda s, a, b, r: np.full(len(b), pc.calibrate(s).quantile(0.2)))
+    assert abs(marginal).max() > 6
+
+
+def rlcp_covers():
+    def one(rng):
+        x = rng.uniform(-2, 2, size=(61, 1))
+        s = rng.exponential(size=61) * (0.1 + x[:, 0] ** 2)
+        key = int(rng.integers(2**31))
+        q = pc.rlcp_thresholds(s[:60], x[:60], x[60:], bandwidth=0.3, alpha=0.2, key=key)
+        return s[60:] <= q
+
+    return coverage(one, 1500)
+
+
+def test_randomly_localized_coverage():
+    covered = rlcp_covers()
+    assert pc.check_coverage(covered, alpha=0.2, one_sided=True), covered.mean()
+    assert covered.mean() < 0.87
+
+
+def test_local_thresholds_follow_the_spread():
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0, 2, size=(2000, 1))
+    s = rng.exponential(size=2000) * (0.1 + x[:, 0])
+    ends = np.array([[0.1], [1.9]])
+    q = pc.rlcp_thresholds(s, x, np.repeat(ends, 50, 0), bandwidth=0.1, alpha=0.1, key=0)
+    assert q[:50].mean() < 0.2 * q[50:].mean()
+
+
+def test_nexcp_weights_track_drift():
+    rng = np.random.default_rng(0)
+    s = rng.exponential(size=500) * np.repeat([1.0, 5.0], 250)
+    even = pc.weighted_quantile(s, np.ones(500), 0.1)
+    recent = pc.weighted_quantile(s, pc.nexcp_weights(500, decay=0.98), 0.1)
+    assert recent > 1.15 * even and pc.nexcp_weights(3, decay=0.5).tolist() == [0.125, 0.25, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (dict(features=np.ones((30, 2))), "full column rank"),
+        (dict(scores=np.full(30, np.inf)), "finite"),
+        (dict(features_test=np.ones((2, 3))), "2 columns"),
+        (dict(alpha=1.5), "between 0 and 1"),
+        (dict(scores=np.append(np.nan, np.ones(29))), "NaN"),
+    ],
+)
+def test_bad_input(change, match):
+    phi = np.column_stack([np.ones(30), np.arange(30.0)])
+    good = dict(scores=np.arange(30.0), features=phi, features_test=phi[:2])
+    with pytest.raises(ValueError, match=match):
+        pc.conditional_thresholds(**{**good, **change})
+    with pytest.raises(ArrayError, match="bandwidth"):
+        pc.rlcp_thresholds(np.ones(3), np.ones((3, 1)), np.ones((1, 1)), bandwidth=0, key=0)

@@ -1,0 +1,145 @@
+"""scikit-learn's own checks, shapes, coverage, and the order of the verbs."""
+
+from __future__ import annotations
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_diabetes, load_digits, load_wine
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
+
+import probinf.conformal as pc
+from probinf.errors import ArrayError, InfiniteSetWarning, MethodError
+
+E = pc.estimators
+ALL = [
+    E.SplitRegressor(),
+    E.SplitRegressor(calibration_size=0.25),
+    E.QuantileRegressor(),
+    E.CrossRegressor(),
+    E.SplitClassifier(),
+    E.SplitClassifier(calibration_size=0.3),
+    E.VennAbersClassifier(calibration_size=0.3),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("estimator", ALL, ids=str)
+def test_check_estimator(estimator):
+    check_estimator(estimator)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_check_estimator_on_the_plainest():
+    check_estimator(E.SplitRegressor())
+
+
+def diabetes(seed=0):
+    X, y = load_diabetes(return_X_y=True)
+    return train_test_split(X, y, test_size=0.4, random_state=seed)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        E.SplitRegressor(Ridge(0.01), calibration_size=0.4),
+        E.SplitRegressor(
+            Ridge(0.01), difficulty=RandomForestRegressor(20, random_state=0), calibration_size=0.4
+        ),
+        E.QuantileRegressor(calibration_size=0.4),
+        E.CrossRegressor(Ridge(0.01)),
+        E.CrossRegressor(Ridge(0.01), method="minmax"),
+    ],
+    ids=lambda e: type(e).__name__,
+)
+def test_intervals_on_diabetes(estimator):
+    X, Xt, y, yt = diabetes()
+    mu, iv = estimator.fit(X, y).predict_interval(Xt, alpha=[0.1, 0.3])
+    assert mu.shape == yt.shape and iv.shape == (yt.size, 2, 2)
+    covered = ((iv[:, 0] <= yt[:, None]) & (yt[:, None] <= iv[:, 1])).mean(axis=0)
+    # four standard deviations of test and calibration together
+    assert covered[0] > 0.9 - 4 * np.sqrt(0.09 * (1 / 106 + 1 / 177))
+    assert covered[1] < covered[0]
+
+
+def test_conformalize_and_distribution():
+    X, Xt, y, yt = diabetes()
+    model = E.SplitRegressor(Ridge(0.01)).fit(X[:150], y[:150])
+    with pytest.raises(NotFittedError, match="conformalize"):
+        model.predict_interval(Xt)
+    model.conformalize(X[150:], y[150:])
+    distribution = model.predict_distribution(Xt)
+    assert distribution.crps(yt).mean() < np.abs(yt - model.predict(Xt)).mean()
+    inside = distribution.interval(0.2).contains(yt).mean()
+    assert abs(inside - 0.8) < 4 * np.sqrt(0.16 * (1 / 115 + 1 / 177))
+    with pytest.warns(InfiniteSetWarning):
+        model.conformalize(X[:5], y[:5]).predict_interval(Xt, alpha=0.1)
+
+
+@pytest.mark.parametrize("score", ["lac", "aps", "raps", "saps", "topk", "margin"])
+def test_sets_on_digits(score):
+    X, y = load_digits(return_X_y=True)
+    X, Xt, y, yt = train_test_split(X / 16, y, test_size=0.3, random_state=0)
+    model = E.SplitClassifier(
+        LogisticRegression(C=0.01, max_iter=500), conformity_score=score, calibration_size=0.4
+    )
+    labels, sets = model.fit(X, y).predict_set(Xt, alpha=[0.1, 0.2])
+    assert sets.shape == (yt.size, 10, 2) and labels.shape == yt.shape
+    covered = sets[np.arange(yt.size), yt].mean(axis=0)
+    assert abs(covered[0] - 0.9) < 4 * np.sqrt(0.09 * (1 / 503 + 1 / 540)) or score == "topk"
+
+
+def test_class_conditional_and_names_as_labels():
+    data = load_wine()
+    names = data.target_names[data.target]
+    base = make_pipeline(StandardScaler(), LogisticRegression())
+    model = E.SplitClassifier(base, class_conditional=True, calibration_size=0.5)
+    labels, sets = model.fit(data.data, names).predict_set(data.data, alpha=0.1)
+    assert set(labels) <= set(names) and sets.shape == (178, 3, 1)
+    with pytest.raises(ArrayError, match="not in the training data"):
+        model.conformalize(data.data, np.repeat("unheard of", 178))
+    with pytest.raises(MethodError, match="conformity_score"):
+        E.SplitClassifier(base, conformity_score="x", calibration_size=0.5).fit(
+            data.data, names
+        ).predict_set(data.data)
+
+
+def test_venn_abers_probabilities_and_search():
+    X, y = load_digits(n_class=3, return_X_y=True)
+    search = GridSearchCV(
+        E.VennAbersClassifier(LogisticRegression(max_iter=500), calibration_size=0.3),
+        {"estimator__C": [0.01, 0.1]},
+        cv=2,
+    )
+    p = search.fit(X / 16, y).predict_proba(X / 16)
+    assert np.allclose(p.sum(axis=1), 1) and search.best_score_ > 0.9
+
+
+def test_pictures():
+    X, _, y, _ = diabetes()
+    order = X[:, 2]
+    out = pc.jackknife_plus_ridge(X, y, X, ridge=0.1, alpha=[0.1, 0.2])
+    axis = pc.plot_intervals(out, order, y)
+    assert "covered" in axis.get_title()
+    assert pc.plot_sizes(out).get_xlabel() == "width"
+    p = np.random.default_rng(0).dirichlet(np.ones(3), 60)
+    sets = pc.split(pc.LAC(), p[:30], np.zeros(30, int), p[30:])
+    assert "labels" in pc.plot_sizes(sets).get_xlabel()
+    groups = np.where(order > 0, "high", "low")
+    axis = pc.plot_group_coverage(out.contains(y)[:, 0], groups, alpha=0.1)
+    assert [t.get_text() for t in axis.get_xticklabels()] == ["high", "low"]
+    track = pc.track(pc.ACI(), np.random.default_rng(0).exponential(size=(2, 300)))
+    assert len(pc.plot_online(track).lines) == 3
+    import matplotlib.pyplot as plt
+
+    plt.close("all")
