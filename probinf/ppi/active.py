@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from probinf.errors import LevelError
-from probinf.ppi.arrays import numeric
+from probinf.ppi.arrays import Number, numeric
 from probinf.ppi.result import as_generator
 
 
-def active_probs(uncertainty: Any, budget: float, *, mix: float = 0.1) -> np.ndarray:
+def active_probs(uncertainty: Any, budget: Number, *, mix: Number = 0.1) -> np.ndarray:
     """Labelling probabilities (rows,) proportional to uncertainty, which sum to the budget.
 
     For a mean the best uncertainty is the predicted size of the error |Y - F|; for parameter j of

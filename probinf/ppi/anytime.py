@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from probinf.errors import LevelError, MethodError, TooFewLabelsError
-from probinf.ppi.arrays import check_choice, check_level, numeric, same_rows
+from probinf.ppi.arrays import Number, check_choice, check_level, numeric, same_rows
 from probinf.ppi.marginals import Prior, check_prior, log_marginal
 
 
@@ -60,12 +60,12 @@ class AnytimeMean:
     Source: Cortinovis & Caron (arXiv 2505.18000); without prior Waudby-Smith et al. (2024).
     """
 
-    alpha: float = 0.1
+    alpha: Number = 0.1
     prior: Prior = ("t", 2.0, 0.1)
-    t_opt: float = 100.0
+    t_opt: Number = 100.0
     n_min: int = 40
-    lam: str | float = "optimal"
-    split: float = 0.1
+    lam: str | Number = "optimal"
+    split: Number = 0.1
 
     def __post_init__(self) -> None:
         check_level(self.alpha)
@@ -162,7 +162,7 @@ class AnytimeMean:
         half = jnp.where(state.t >= self.n_min, half, jnp.inf)
         return jnp.stack([centre - half, centre + half])
 
-    def _plain(self, sd: jax.Array, t: jax.Array, alpha: float, t_opt: Any = None) -> jax.Array:
+    def _plain(self, sd: jax.Array, t: jax.Array, alpha: Number, t_opt: Any = None) -> jax.Array:
         """Half-width of the sequence without prior, narrowest at ``t_opt``."""
         best = -2 * math.log(alpha) + math.log(-2 * math.log(alpha) + 1)
         x = t * best / (self.t_opt if t_opt is None else t_opt)
@@ -174,7 +174,7 @@ class AnytimeMean:
         f: Any,
         f_unlabeled: Any = None,
         *,
-        fu_mean: float | None = None,
+        fu_mean: Number | None = None,
         batch: int = 1,
     ) -> np.ndarray:
         """Intervals (n / batch, 2) after every batch, by one compiled scan.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
@@ -15,6 +15,8 @@ from probinf.errors import (
     PredictionWarning,
     TooFewLabelsError,
 )
+
+Number: TypeAlias = float | int | np.number  # what users write for a real number
 
 
 class Column(NamedTuple):
@@ -104,7 +106,7 @@ def positive(name: str, a: Any, rows: int) -> np.ndarray:
     return values
 
 
-def check_level(alpha: float) -> float:
+def check_level(alpha: Number) -> float:
     """``alpha`` if it lies strictly between 0 and 1."""
     if not (isinstance(alpha, int | float | np.number) and 0 < alpha < 1):
         raise LevelError(
@@ -136,13 +138,16 @@ def check_counts(n: int, total: int, needed: int, what: str) -> None:
         )
 
 
-def proxy_notes(f: np.ndarray, y: np.ndarray | None, fu: np.ndarray) -> list[str]:
+def proxy_notes(
+    f: np.ndarray, y: np.ndarray | None, fu: np.ndarray, *, random: bool = True
+) -> list[str]:
     """What is suspicious about predictions; each sentence is also a `PredictionWarning`.
 
     Args:
         f: (n,) predictions on labelled rows.
         y: (n,) labels in the same units, or None where they are not comparable.
         fu: (N,) predictions on unlabelled rows.
+        random: labelled rows are meant to be a simple random sample.
     """
     notes = []
     n, total = len(f), len(fu)
@@ -162,7 +167,7 @@ def proxy_notes(f: np.ndarray, y: np.ndarray | None, fu: np.ndarray) -> list[str
             "breaks the guarantee; cross-fit it (ppi.cross_fit)"
         )
     error = np.hypot(spread / np.sqrt(n), spread_u / np.sqrt(total))
-    if n >= 20 and error > 0 and abs(f.mean() - fu.mean()) > 5 * error:
+    if random and n >= 20 and error > 0 and abs(f.mean() - fu.mean()) > 5 * error:
         notes.append(
             "the predictions average differently on labelled and unlabelled rows "
             f"({f.mean():.4g} against {fu.mean():.4g}, more than 5 standard errors apart): the "

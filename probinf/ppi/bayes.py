@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from probinf.errors import ArrayError
-from probinf.ppi.arrays import check_choice, check_counts, check_level, numeric, same_rows
+from probinf.ppi.arrays import Number, check_choice, check_counts, check_level, numeric, same_rows
 from probinf.ppi.result import as_generator
 
 
@@ -37,7 +37,7 @@ class BayesResult:
         """Posterior standard deviation (1,)."""
         return np.array([self.draws.std(ddof=1)])
 
-    def conf_int(self, alpha: float = 0.1) -> np.ndarray:
+    def conf_int(self, alpha: Number = 0.1) -> np.ndarray:
         """Equal-tailed credible limits (1, 2)."""
         check_level(alpha)
         return np.quantile(self.draws, [alpha / 2, 1 - alpha / 2])[None]

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from probinf.errors import LevelError, MethodError
-from probinf.ppi.arrays import check_level, numeric, positive, same_rows
+from probinf.ppi.arrays import Number, check_level, numeric, positive, same_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +31,9 @@ class BettingMean:
     plug-in bets; predictions after Zrnic & Candes (arXiv 2403.03208).
     """
 
-    alpha: float = 0.1
-    low: float = 0.0
-    high: float = 1.0
+    alpha: Number = 0.1
+    low: Number = 0.0
+    high: Number = 1.0
     grid: int = 1001
 
     def __post_init__(self) -> None:
@@ -42,7 +42,7 @@ class BettingMean:
             raise LevelError(f"low={self.low} is not below high={self.high}.")
 
     def run(
-        self, y: Any, f: Any, *, labeled: Any = None, propensity: Any = None, smallest: float = 1.0
+        self, y: Any, f: Any, *, labeled: Any = None, propensity: Any = None, smallest: Number = 1.0
     ) -> np.ndarray:
         """Intervals (rows, 2) after every row.
 
@@ -89,7 +89,7 @@ class BettingMean:
 
 
 @partial(jax.jit, static_argnames=("alpha",))
-def _capital(alpha: float, x: jax.Array, m: jax.Array) -> jax.Array:
+def _capital(alpha: Number, x: jax.Array, m: jax.Array) -> jax.Array:
     """Which candidates (steps, grid) survive after every step, in all looks so far."""
 
     def step(carry: Any, value: jax.Array) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from probinf.errors import ConvergenceError, MethodError
-from probinf.ppi.arrays import check_choice, check_level, warn
+from probinf.ppi.arrays import Number, check_choice, check_level, warn
 from probinf.ppi.design import Design
 from probinf.ppi.moments import Parts, Tune, correlation, covariance, jacobian, welch
 from probinf.ppi.result import ALTERNATIVES, Influence, Result, result_influence
@@ -24,7 +24,7 @@ class Options:
     method: str = "ppi++"
     tune: Tune = "trace"
     clip: bool = True
-    alpha: float = 0.1
+    alpha: Number = 0.1
     alternative: str = "two-sided"
     small_sample: bool = True
     pooled: bool = False
@@ -41,7 +41,7 @@ def make_options(
     method: str,
     tune: Any,
     clip: bool,
-    alpha: float,
+    alpha: Number,
     alternative: str,
     small_sample: bool,
     d: int,

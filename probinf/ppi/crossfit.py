@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from probinf.errors import ArrayError, MethodError, TooFewLabelsError
-from probinf.ppi.arrays import numeric, same_rows
+from probinf.ppi.arrays import Number, numeric, same_rows
 from probinf.ppi.result import as_generator
 
 
@@ -38,7 +38,7 @@ class Ridge:
         squares: whether squares of the features are used, too.
     """
 
-    penalty: float = 1e-2
+    penalty: Number = 1e-2
     squares: bool = True
 
     def _expand(self, x: np.ndarray) -> np.ndarray:

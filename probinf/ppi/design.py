@@ -48,6 +48,12 @@ class Design:
         return self.clusters is None and self.strata is None and self.fraction is None
 
     @property
+    def random(self) -> bool:
+        """Whether labelled rows are a simple random sample of all."""
+        plain = self.clusters is None and self.strata is None and not self.joint
+        return plain and bool(np.ptp(self.alpha) == 0)
+
+    @property
     def cov_type(self) -> str:
         """Name of the variance rule."""
         if self.clusters is not None:

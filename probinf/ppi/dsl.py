@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 
 from probinf.errors import ArrayError, MethodError
-from probinf.ppi.arrays import check_counts, check_level, is_pandas, numeric, positive, same_rows
+from probinf.ppi.arrays import (
+    Number,
+    check_counts,
+    check_level,
+    is_pandas,
+    numeric,
+    positive,
+    same_rows,
+)
 from probinf.ppi.conclude import conclude, make_options
 from probinf.ppi.crossfit import cross_fit
 from probinf.ppi.design import make_design
@@ -34,7 +42,7 @@ def dsl(
     key: Any = 0,
     init: Any = None,
     is_score: bool = False,
-    alpha: float = 0.05,
+    alpha: Number = 0.05,
     alternative: str = "two-sided",
     groups: Any = None,
     finite_population: bool = False,

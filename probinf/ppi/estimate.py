@@ -11,7 +11,7 @@ import numpy as np
 
 from probinf.errors import ArrayError, ConvergenceError, MethodError
 from probinf.ppi import core
-from probinf.ppi.arrays import check_choice, check_counts, is_pandas, proxy_notes
+from probinf.ppi.arrays import Number, check_choice, check_counts, is_pandas, proxy_notes
 from probinf.ppi.conclude import (
     Options,
     Root,
@@ -134,7 +134,7 @@ def estimate(
     tune: Tune = "trace",
     clip: bool = True,
     form: str = "loss",
-    alpha: float = 0.1,
+    alpha: Number = 0.1,
     alternative: str = "two-sided",
     small_sample: bool = True,
     weights: Any = None,
@@ -239,7 +239,7 @@ def estimate(
             a, b, truth = proxied[0][name], rest[0][name], mine[name]
             if a.ndim == 1 and b.ndim == 1:
                 same = truth.astype(float) if truth.ndim == 1 else None
-                notes += proxy_notes(a.astype(float), same, b.astype(float))
+                notes += proxy_notes(a.astype(float), same, b.astype(float), random=design.random)
     model = Autodiff(loss, unravel, is_score)
     data = make_data(mine, proxied, rest, design)
     root = find_root(model, data, start, design, options, form=form, what=estimand)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from probinf.errors import LevelError
-from probinf.ppi.arrays import check_choice, check_level
+from probinf.ppi.arrays import Number, check_choice, check_level
 from probinf.ppi.mean import mean
 from probinf.ppi.pratt import horseshoe_slope, region
 from probinf.ppi.result import Result
@@ -34,7 +34,7 @@ class FabResult:
     ppi: Result
     prior: str | tuple[Any, ...]
     m_error: str
-    alpha: float
+    alpha: Number
     notes: tuple[str, ...]
 
     def conf_int(self) -> np.ndarray:
@@ -69,8 +69,8 @@ def fab(
     prior: str | tuple[Any, ...] = "horseshoe",
     method: str = "ppi++",
     m_error: str = "minkowski",
-    split: float = 0.9,
-    alpha: float = 0.1,
+    split: Number = 0.9,
+    alpha: Number = 0.1,
 ) -> FabResult:
     """Mean of an outcome, assisted by the prior belief that the predictions are hardly biased.
 

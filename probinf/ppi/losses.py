@@ -16,6 +16,7 @@ from jax.flatten_util import ravel_pytree
 from jax.scipy.special import gammaln
 
 from probinf.errors import MethodError
+from probinf.ppi.arrays import Number
 
 Rows = Any  # a pytree of arrays (rows, ...)
 
@@ -86,7 +87,7 @@ class Gamma:
 class NegativeBinomial:
     """Counts with variance mu + dispersion * mu**2 and a logarithmic link."""
 
-    dispersion: float = 1.0
+    dispersion: Number = 1.0
 
     def __call__(self, eta: jax.Array, y: jax.Array) -> jax.Array:
         """Loss at linear predictor ``eta`` and outcome ``y``."""
@@ -99,7 +100,7 @@ class NegativeBinomial:
 class Huber:
     """Squared error up to residuals of size ``knee``, absolute error beyond."""
 
-    knee: float = 1.345
+    knee: Number = 1.345
 
     def __call__(self, eta: jax.Array, y: jax.Array) -> jax.Array:
         """Loss at linear predictor ``eta`` and outcome ``y``."""
@@ -112,7 +113,7 @@ class Huber:
 class Expectile:
     """Asymmetric squared error: the expectile at ``level``."""
 
-    level: float = 0.5
+    level: Number = 0.5
 
     def __call__(self, eta: jax.Array, y: jax.Array) -> jax.Array:
         """Loss at linear predictor ``eta`` and outcome ``y``."""

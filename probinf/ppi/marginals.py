@@ -58,9 +58,9 @@ def log_marginal(prior: tuple[Any, ...], z: jax.Array, t: jax.Array) -> jax.Arra
         right = z / b + norm.logcdf(-z / v - v / b)
         return -math.log(2 * b) + v**2 / (2 * b**2) + jnp.logaddexp(left, right)
     df, scale = parameters
-    zeta = (
-        jnp.asarray(z)[..., None] + jnp.asarray(_NODES, jnp.result_type(z)) / jnp.sqrt(t)[..., None]
-    ) / scale
+    dtype = jnp.result_type(z)
+    nodes, log_weights = jnp.asarray(_NODES, dtype), jnp.asarray(_LOG_WEIGHTS, dtype)
+    zeta = (jnp.asarray(z)[..., None] + nodes / jnp.sqrt(t)[..., None]) / scale
     constant = gammaln((df + 1) / 2) - gammaln(df / 2) - 0.5 * jnp.log(df * jnp.pi * scale**2)
     log_prior = constant - (df + 1) / 2 * jnp.log1p(zeta**2 / df)
-    return logsumexp(log_prior + jnp.asarray(_LOG_WEIGHTS, jnp.result_type(z)), axis=-1)
+    return logsumexp(log_prior + log_weights, axis=-1)

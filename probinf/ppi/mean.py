@@ -9,6 +9,7 @@ import numpy as np
 
 from probinf.errors import ArrayError, MethodError
 from probinf.ppi.arrays import (
+    Number,
     check_choice,
     check_counts,
     column,
@@ -60,7 +61,7 @@ def mean(
     method: str = "ppi++",
     tune: Tune = "trace",
     clip: bool = True,
-    alpha: float = 0.1,
+    alpha: Number = 0.1,
     alternative: str = "two-sided",
     small_sample: bool = True,
     weights: Any = None,
@@ -131,7 +132,7 @@ def mean(
     )
     notes: list[str] = []
     if options.method != "classical":
-        notes = proxy_notes(F[:, 0], Y[:, 0], Fu[:, 0])
+        notes = proxy_notes(F[:, 0], Y[:, 0], Fu[:, 0], random=design.random)
     if compat is not None:
         check_choice("compat", compat, ("ppi_py",))
         if F.shape != Y.shape or not design.simple or design.joint or weights is not None:

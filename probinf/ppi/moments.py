@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 Array: TypeAlias = Any  # a NumPy or JAX array
-Tune: TypeAlias = str | float | int | None
+Tune: TypeAlias = str | float | int | np.number | None
 
 
 class Parts(NamedTuple):

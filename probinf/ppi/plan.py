@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from probinf.errors import LevelError, MethodError
+from probinf.ppi.arrays import Number
 from probinf.ppi.result import Result
 
 
@@ -48,7 +49,7 @@ def _pilot(result: Result, parameter: int) -> tuple[float, float]:
     return float(np.sqrt(result.cov_labeled[parameter, parameter] * result.n)), max(rho, 0.0)
 
 
-def standard_error(result: Result, n: float, N: float, *, parameter: int = 0) -> float:
+def standard_error(result: Result, n: Number, N: Number, *, parameter: int = 0) -> float:
     """Standard error to expect with n labels and N unlabelled rows, from a pilot.
 
     ``se**2 = s**2 (1 - rho**2 N / (n + N)) / n``, with s and rho of the pilot.
@@ -69,8 +70,8 @@ def standard_error(result: Result, n: float, N: float, *, parameter: int = 0) ->
 def plan_labels(
     result: Result,
     *,
-    target_se: float | None = None,
-    budget: float | None = None,
+    target_se: Number | None = None,
+    budget: Number | None = None,
     costs: tuple[float, float, float] = (0.0, 1.0, 0.0),
     max_rows: int | None = None,
     parameter: int = 0,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from probinf.errors import ArrayError, MethodError
-from probinf.ppi.arrays import check_choice, check_counts, check_level
+from probinf.ppi.arrays import Number, check_choice, check_counts, check_level
 from probinf.ppi.result import ALTERNATIVES, as_generator
 from probinf.ppi.rows import check_rows, with_proxies
 
@@ -28,7 +28,7 @@ class BootResult(NamedTuple):
     params: np.ndarray
     limits: np.ndarray
     draws: np.ndarray
-    lam: float
+    lam: Number
 
 
 def ppboot(
@@ -37,10 +37,10 @@ def ppboot(
     proxies: dict[str, Any],
     unlabeled: dict[str, Any],
     *,
-    lam: float | None = None,
+    lam: Number | None = None,
     draws: int = 1000,
     kind: str = "percentile",
-    alpha: float = 0.1,
+    alpha: Number = 0.1,
     alternative: str = "two-sided",
     key: Any = 0,
 ) -> BootResult:

@@ -14,7 +14,7 @@ from probinf.errors import MethodError
 _FAR = 10.0  # beyond this many standard errors the horseshoe leaves the observation alone
 
 
-def horseshoe_log_density(y: Any) -> np.ndarray:
+def horseshoe_log_density(y: Any) -> Any:
     """Log marginal density of y = b + N(0, 1) noise, b horseshoe with unit scale.
 
     Source: Cortinovis & Caron (arXiv 2502.02363), section 4.
@@ -26,7 +26,7 @@ def horseshoe_log_density(y: Any) -> np.ndarray:
     )
 
 
-def horseshoe_slope(y: Any) -> np.ndarray:
+def horseshoe_slope(y: Any) -> Any:
     """Derivative of `horseshoe_log_density`; the posterior mean of b is y plus it."""
     y = np.asarray(y, float)
     x = np.where(np.abs(y) > 1e-4, y, 1e-4)
@@ -34,14 +34,14 @@ def horseshoe_slope(y: Any) -> np.ndarray:
     return np.where(np.abs(y) > 1e-4, exact - 1 / x, -2 * y / 3)
 
 
-def normal_log_density(y: Any, tau: float) -> np.ndarray:
+def normal_log_density(y: Any, tau: float) -> Any:
     """Log marginal density of y = b + N(0, 1) noise, b normal with standard deviation tau."""
     variance = 1 + tau**2
     return -0.5 * (np.log(2 * np.pi * variance) + np.asarray(y, float) ** 2 / variance)
 
 
 def acceptance(
-    b: np.ndarray, log_density: Callable[[Any], np.ndarray], alpha: float
+    b: np.ndarray, log_density: Callable[[Any], Any], alpha: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Per mean b the interval of observations, of probability 1 - alpha, that a prior finds likely.
 
@@ -66,7 +66,7 @@ def acceptance(
     return ends((left + right) / 2)
 
 
-def _prior(prior: str | tuple[Any, ...]) -> Callable[[Any], np.ndarray]:
+def _prior(prior: str | tuple[Any, ...]) -> Callable[[Any], Any]:
     if prior == "horseshoe":
         return horseshoe_log_density
     if isinstance(prior, tuple) and prior[0] == "normal" and len(prior) == 2 and prior[1] > 0:
@@ -81,7 +81,7 @@ def _table(prior: str | tuple[Any, ...], alpha: float, reach: float) -> tuple[np
     return (b, *acceptance(b, _prior(prior), alpha))
 
 
-def region(y: float, prior: str | tuple[Any, ...], alpha: float) -> np.ndarray:
+def region(y: Any, prior: str | tuple[Any, ...], alpha: Any) -> np.ndarray:
     """Pieces (k, 2) of the confidence region of b, given y = b + N(0, 1) noise.
 
     Args:

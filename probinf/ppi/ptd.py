@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from probinf.errors import MethodError
-from probinf.ppi.arrays import check_counts, is_pandas
+from probinf.ppi.arrays import Number, check_counts, is_pandas
 from probinf.ppi.conclude import conclude, make_options
 from probinf.ppi.design import make_design
 from probinf.ppi.estimate import single_fit, start_of
@@ -38,7 +38,7 @@ def ptd(
     init: Any = None,
     is_score: bool = False,
     tune: Tune = "matrix",
-    alpha: float = 0.1,
+    alpha: Number = 0.1,
     alternative: str = "two-sided",
     small_sample: bool = True,
     weights: Any = None,

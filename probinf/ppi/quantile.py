@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 
 from probinf.errors import LevelError, MethodError
-from probinf.ppi.arrays import check_choice, check_counts, column, numeric, proxy_notes, same_rows
+from probinf.ppi.arrays import (
+    Number,
+    check_choice,
+    check_counts,
+    column,
+    numeric,
+    proxy_notes,
+    same_rows,
+)
 from probinf.ppi.conclude import Root, conclude, make_options
 from probinf.ppi.design import Design, make_design
 from probinf.ppi.moments import Tune, covariance, tuned
@@ -45,7 +53,7 @@ class QuantileResult(Result):
         t = -np.array([p.statistic(x) for p, x in zip(self.processes, points, strict=True)])
         return self._series(p_value(t, self.df, side))
 
-    def conf_int(self, alpha: float | None = None, alternative: str | None = None) -> Any:
+    def conf_int(self, alpha: Number | None = None, alternative: str | None = None) -> Any:
         """Confidence limits (d, 2): the hull of the values that the test accepts."""
         if not self._invertible():
             return super().conf_int(alpha, alternative)
@@ -91,12 +99,12 @@ def quantile(
     y: Any,
     f: Any,
     f_unlabeled: Any,
-    q: float | Any,
+    q: Any,
     *,
     method: str = "ppi++",
     tune: Tune = "trace",
     clip: bool = True,
-    alpha: float = 0.1,
+    alpha: Number = 0.1,
     alternative: str = "two-sided",
     small_sample: bool = True,
     weights: Any = None,
@@ -153,7 +161,9 @@ def quantile(
         if not design.simple or design.joint or weights is not None:
             raise MethodError("compat='ppi_py' has no weights or designs here.")
         options = make_options("ppi", 1.0, clip, alpha, alternative, False, 1)
-    notes = [] if options.method == "classical" else proxy_notes(guess, truth.values, unseen)
+    notes = []
+    if options.method != "classical":
+        notes = proxy_notes(guess, truth.values, unseen, random=design.random)
     lams, points, processes, densities = [], [], [], []
     spent = 1 + options.tuned
     one, two = design.factors(spent) if options.small_sample else (1.0, 1.0)

@@ -9,6 +9,7 @@ import numpy as np
 
 from probinf.errors import ArrayError, MethodError
 from probinf.ppi.arrays import (
+    Number,
     check_choice,
     check_counts,
     column,
@@ -73,7 +74,7 @@ def glm(
     tune: Tune = "trace",
     clip: bool = True,
     form: str = "loss",
-    alpha: float = 0.1,
+    alpha: Number = 0.1,
     alternative: str = "two-sided",
     small_sample: bool = True,
     weights: Any = None,
@@ -140,7 +141,7 @@ def glm(
     )
     notes = []
     if options.method != "classical":
-        notes = proxy_notes(guesses[0], Y, unseen[0])
+        notes = proxy_notes(guesses[0], Y, unseen[0], random=design.random)
     known: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = ({}, {})
     if offset is not None:
         for side, rows, values in zip(known, (n, N), offset, strict=True):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from probinf.ppi.arrays import check_counts, is_pandas, numeric, same_rows
+from probinf.ppi.arrays import Number, check_counts, is_pandas, numeric, same_rows
 from probinf.ppi.conclude import Root, conclude, make_options
 from probinf.ppi.crossfit import cross_fit
 from probinf.ppi.design import make_design
@@ -29,7 +29,7 @@ def reppi(
     key: Any = 0,
     init: Any = None,
     is_score: bool = False,
-    alpha: float = 0.1,
+    alpha: Number = 0.1,
     alternative: str = "two-sided",
     small_sample: bool = True,
     weights: Any = None,

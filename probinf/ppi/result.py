@@ -13,7 +13,7 @@ import numpy as np
 
 from probinf.errors import ArrayError, MethodError
 from probinf.posterior import as_key
-from probinf.ppi.arrays import check_choice, check_level
+from probinf.ppi.arrays import Number, check_choice, check_level
 from probinf.ppi.design import Design
 from probinf.ppi.student import critical, p_value
 
@@ -68,7 +68,7 @@ class Result:
     cov_labeled: np.ndarray
     rho: np.ndarray
     cov_type: str = "robust"
-    alpha: float = 0.1
+    alpha: Number = 0.1
     alternative: str = "two-sided"
     notes: tuple[str, ...] = ()
     pandas: bool = False
@@ -126,7 +126,7 @@ class Result:
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(difference == 0, 0.0, difference / se)
 
-    def _settings(self, alpha: float | None, alternative: str | None) -> tuple[float, str]:
+    def _settings(self, alpha: Number | None, alternative: str | None) -> tuple[float, str]:
         side = self.alternative if alternative is None else alternative
         check_choice("alternative", side, ALTERNATIVES)
         return check_level(self.alpha if alpha is None else alpha), side
@@ -142,7 +142,7 @@ class Result:
         t = self._statistic(null)
         return self._series(p_value(t, self.df, side))
 
-    def conf_int(self, alpha: float | None = None, alternative: str | None = None) -> Any:
+    def conf_int(self, alpha: Number | None = None, alternative: str | None = None) -> Any:
         """Confidence limits (d, 2).
 
         Args:
@@ -227,7 +227,9 @@ class Result:
             contributions=None if rows is None else moved,
         )
 
-    def simultaneous(self, alpha: float | None = None, *, key: Any = 0, draws: int = 20_000) -> Any:
+    def simultaneous(
+        self, alpha: Number | None = None, *, key: Any = 0, draws: int = 20_000
+    ) -> Any:
         """Limits (d, 2) that cover all parameters together: max-t.
 
         Args:
@@ -290,7 +292,7 @@ class Result:
 
         return Table(self)
 
-    def summary_frame(self, alpha: float | None = None) -> Any:
+    def summary_frame(self, alpha: Number | None = None) -> Any:
         """A DataFrame with one row per parameter, for reports."""
         import pandas as pd
 

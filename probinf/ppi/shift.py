@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from probinf.errors import ArrayError, ConvergenceError, TooFewLabelsError
-from probinf.ppi.arrays import check_level, numeric, same_rows
+from probinf.ppi.arrays import Number, check_level, numeric, same_rows
 from probinf.ppi.result import Influence, Result
 
 
@@ -17,7 +17,7 @@ def label_shift(
     f_unlabeled: Any,
     *,
     classes: int | None = None,
-    alpha: float = 0.1,
+    alpha: Number = 0.1,
     alternative: str = "two-sided",
 ) -> Result:
     """Class probabilities (classes,) of the unlabelled population under label shift.

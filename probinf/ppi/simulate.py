@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from probinf.errors import LevelError
+from probinf.ppi.arrays import Number
 from probinf.ppi.result import as_generator
 
 
@@ -26,7 +27,7 @@ class Labels(NamedTuple):
     features: np.ndarray
 
 
-def dsl_sim(rows: int = 10_000, accuracy: float = 0.9, *, key: Any = 0) -> Labels:
+def dsl_sim(rows: int = 10_000, accuracy: Number = 0.9, *, key: Any = 0) -> Labels:
     """Binary labels from a misspecified logistic regression, and surrogates that are often right.
 
     Args:

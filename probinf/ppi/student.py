@@ -8,14 +8,14 @@ import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 
-def tail(t: Any, df: Any) -> np.ndarray:
+def tail(t: Any, df: Any) -> Any:
     """Probability of exceeding ``t``."""
     t, df = np.asarray(t, float), np.asarray(df, float)
     finite = np.where(np.isfinite(df), df, 1.0)
     return np.where(np.isfinite(df), stdtr(finite, -t), ndtr(-t))
 
 
-def critical(alpha: float, df: Any, side: str = "two-sided") -> np.ndarray:
+def critical(alpha: Any, df: Any, side: str = "two-sided") -> Any:
     """The value that the statistic exceeds with probability ``alpha``, on one side or on both."""
     df = np.asarray(df, float)
     p = alpha / 2 if side == "two-sided" else alpha
@@ -23,7 +23,7 @@ def critical(alpha: float, df: Any, side: str = "two-sided") -> np.ndarray:
     return np.where(np.isfinite(df), -stdtrit(finite, p), -ndtri(p))
 
 
-def p_value(t: Any, df: Any, side: str) -> np.ndarray:
+def p_value(t: Any, df: Any, side: str) -> Any:
     """P-value of the statistic ``t`` against an alternative."""
     if side == "two-sided":
         return 2 * tail(np.abs(t), df)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from probinf.errors import ConvergenceError, PredictionWarning
-from probinf.ppi.arrays import check_choice, check_counts, numeric, positive, same_rows
+from probinf.ppi.arrays import Number, check_choice, check_counts, numeric, positive, same_rows
 from probinf.ppi.result import Result, as_generator
 
 
@@ -97,7 +97,7 @@ class Unshrink:
         weights: tuple[Any, Any] | None = None,
         draws: int = 200,
         key: Any = 0,
-        alpha: float = 0.1,
+        alpha: Number = 0.1,
     ) -> Result:
         """Average treatment effect in a trial whose outcomes are predicted.
 

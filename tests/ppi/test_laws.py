@@ -53,7 +53,7 @@ def test_merged_and_two_sample_forms_are_one_estimator(kind):
     ("loss", "family", "is_score"),
     [(logistic_loss, "binomial", False), (huber, "huber", False), (square_score, "gaussian", True)],
 )
-@pytest.mark.parametrize("tune", ["trace", "element", "matrix"])
+@pytest.mark.parametrize("tune", ["trace", pytest.param("matrix", marks=pytest.mark.slow)])
 def test_user_written_losses_equal_the_built_in_ones(loss, family, is_score, tune):
     arrays = regression("binomial" if family == "binomial" else "gaussian")
     theirs = ppi.estimate(loss, *as_rows(arrays), is_score=is_score, tune=tune)
@@ -118,6 +118,7 @@ def test_influence_predicts_what_dropping_a_row_does():
     np.testing.assert_allclose(change, found.influence.labeled[7], rtol=0.05, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_tuning_never_loses_against_its_special_cases():
     """The variance estimate at the tuned weight is at most that at 0 and 1, and matrix is least."""
     for kind in KINDS:
