@@ -82,7 +82,7 @@ def bayes_arrays(
     m, g, _ = candidates.shape
     values = np.broadcast_to(np.asarray(as_float("grid", grid), float), (m, g))
     top = data.max(axis=0)
-    likelihood = np.exp(data - top)
+    likelihood = np.exp(data - top, dtype=np.float32)  # relative to each column: in [0, 1]
     p, ess = np.empty((m, g)), np.empty((m, g))
     for j in range(m):
         p[j], ess[j] = _ranks(likelihood, top, candidates[j], prior)
@@ -111,7 +111,7 @@ def _ranks(
     w = np.exp(log_w - log_w.max(axis=1, keepdims=True))
     w /= w.sum(axis=1, keepdims=True)
     with np.errstate(divide="ignore"):
-        others = top + np.log(w @ likelihood)
+        others = top + np.log(w.astype(np.float32) @ likelihood, dtype=float)
         highest = rows.max(axis=1, keepdims=True)
         own = highest[:, 0] + np.log((w * np.exp(rows - highest)).sum(axis=1))
     p = (1 + (others <= own[:, None]).sum(axis=1)) / (likelihood.shape[1] + 1)

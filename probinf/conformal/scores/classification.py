@@ -38,6 +38,7 @@ def _ranked(p: Array) -> tuple[Array, Array]:
     """Mass of the labels that are strictly more probable, and how many they are."""
     if namespace(p) is jnp:
         return _ranked_without_sort(p)
+    p = _summable(p)
     rows = np.arange(p.shape[0])[:, None]
     order = np.argsort(-p, axis=1)
     ordered = p[rows, order]
@@ -52,6 +53,21 @@ def _ranked(p: Array) -> tuple[Array, Array]:
     mass[rows, order] = before
     number[rows, order] = count
     return mass, number
+
+
+def _summable(p: Any) -> Any:
+    """Probabilities as multiples of 2^-40, whose float64 sums are exact in any order.
+
+    The score of a label is then one number, however it was summed, and ties stay ties.
+    """
+    return np.round(np.asarray(p, float) * 2.0**40) * 2.0**-40
+
+
+def _ranked_true(p: Array, y: Array) -> tuple[Array, Array]:
+    """As ``_ranked``, for one label per row, without a sort."""
+    exact = _summable(p)
+    more = exact > exact[np.arange(len(exact)), y][:, None]
+    return np.where(more, exact, 0.0).sum(axis=1, keepdims=True), more.sum(axis=1, keepdims=True)
 
 
 def _ranked_without_sort(p: Array) -> tuple[Array, Array]:
@@ -73,6 +89,30 @@ def _uniform(u: Any, p: Any) -> Any:
             f"u must hold one uniform number per point, ({p.shape[0]},), got {u.shape}."
         )
     return u[:, None]
+
+
+class RankedScore(LabelScore):
+    """Base class of scores made of a label's probability, and of the labels that are likelier."""
+
+    @abstractmethod
+    def combine(self, p: Any, mass: Any, ahead: Any, best: Any, u: Any) -> Any:
+        """Scores from the probability, the mass and number of likelier labels, and the largest."""
+
+    def labels(self, probabilities: Any, u: Any = None) -> Any:
+        p = as_probabilities("pred", probabilities)
+        mass, ahead = _ranked(p)
+        p = p if namespace(p) is jnp else _summable(p)
+        return self.combine(p, mass, ahead, p.max(axis=1, keepdims=True), _uniform(u, p))
+
+    def __call__(self, probabilities: ArrayLike, y: ArrayLike, u: Any = None) -> Any:
+        p = as_probabilities("pred", probabilities)
+        if namespace(p, y) is jnp:
+            return super().__call__(p, y, u)
+        y = as_labels("y", y, p.shape[1], size=p.shape[0])
+        mass, ahead = _ranked_true(p, y)
+        exact = _summable(p)
+        own, best = exact[np.arange(len(exact)), y][:, None], exact.max(axis=1, keepdims=True)
+        return self.combine(own, mass, ahead, best, _uniform(u, p))[:, 0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +143,7 @@ class Margin(LabelScore):
 
 
 @dataclasses.dataclass(frozen=True)
-class APS(LabelScore):
+class APS(RankedScore):
     """Adaptive sets: probability of all likelier labels plus ``u`` of the label's own.
 
     Attributes:
@@ -114,14 +154,12 @@ class APS(LabelScore):
 
     randomised: bool = True  # type: ignore[misc]
 
-    def labels(self, probabilities: Any, u: Any = None) -> Any:
-        p = as_probabilities("pred", probabilities)
-        mass, _ = _ranked(p)
-        return mass + _uniform(u, p) * p
+    def combine(self, p: Any, mass: Any, ahead: Any, best: Any, u: Any) -> Any:
+        return mass + u * p
 
 
 @dataclasses.dataclass(frozen=True)
-class RAPS(LabelScore):
+class RAPS(RankedScore):
     """Regularised APS: every label after the ``free``-th likeliest costs ``penalty`` more.
 
     Attributes:
@@ -136,16 +174,13 @@ class RAPS(LabelScore):
     free: int = 1
     randomised: bool = True  # type: ignore[misc]
 
-    def labels(self, probabilities: Any, u: Any = None) -> Any:
-        p = as_probabilities("pred", probabilities)
-        mass, ahead = _ranked(p)
-        u = _uniform(u, p)
+    def combine(self, p: Any, mass: Any, ahead: Any, best: Any, u: Any) -> Any:
         earlier = self.penalty * namespace(p).maximum(ahead - self.free, 0)
         return mass + earlier + u * (p + self.penalty * (ahead >= self.free))
 
 
 @dataclasses.dataclass(frozen=True)
-class SAPS(LabelScore):
+class SAPS(RankedScore):
     """Sorted adaptive sets: the largest probability, then a constant cost per rank.
 
     Attributes:
@@ -158,16 +193,12 @@ class SAPS(LabelScore):
     penalty: float = 0.1
     randomised: bool = True  # type: ignore[misc]
 
-    def labels(self, probabilities: Any, u: Any = None) -> Any:
-        p = as_probabilities("pred", probabilities)
-        _, ahead = _ranked(p)
-        u = _uniform(u, p)
-        best = p.max(axis=1, keepdims=True)
+    def combine(self, p: Any, mass: Any, ahead: Any, best: Any, u: Any) -> Any:
         return namespace(p).where(ahead == 0, u * best, best + (ahead - 1 + u) * self.penalty)
 
 
 @dataclasses.dataclass(frozen=True)
-class TopK(LabelScore):
+class TopK(RankedScore):
     """The rank of the label: sets of (almost) one size.
 
     Attributes:
@@ -178,7 +209,5 @@ class TopK(LabelScore):
 
     randomised: bool = True  # type: ignore[misc]
 
-    def labels(self, probabilities: Any, u: Any = None) -> Any:
-        p = as_probabilities("pred", probabilities)
-        _, ahead = _ranked(p)
-        return ahead + _uniform(u, p)
+    def combine(self, p: Any, mass: Any, ahead: Any, best: Any, u: Any) -> Any:
+        return ahead + u
