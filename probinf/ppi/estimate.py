@@ -79,16 +79,19 @@ def find_root(
     """Labelled fit, tuning there, root of the tuned equation, moments there."""
     d, q = len(init), len(init) * len(data.proxied)
     none = np.zeros((d, q))
-    theta = checked_solve(model, data, none, init, f"{what} (labelled rows)", controls=False)
+    alone = data._replace(proxied=(), unlabeled=(), beta=np.zeros(0))
+    theta = checked_solve(
+        model, alone, np.zeros((d, 0)), init, f"{what} (labelled rows)", controls=False
+    )
+    with jax.enable_x64(True):
+        data = jax.device_put(data)  # once, not with every call
     p = design_parts(model, data, theta, design)
     check_identified(p.jac_g, f"{what} (labelled rows)")
     M = none
     if options.tune is not None:
         M = np.asarray(tuned(p, options.tune if d == q else "matrix", clip=options.clip))
-        if form == "onestep":
-            theta = theta - np.linalg.solve(jacobian(p, M), p.score + M @ p.control)
-        else:
-            theta = checked_solve(model, data, M, theta, what)
+        step = theta - np.linalg.solve(jacobian(p, M), p.score + M @ p.control)
+        theta = step if form == "onestep" else checked_solve(model, data, M, step, what)
         p = design_parts(model, data, theta, design)
     return Root(theta, p, M, lambda: score_arrays(model, data, theta, design))
 

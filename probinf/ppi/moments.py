@@ -18,6 +18,9 @@ Array: TypeAlias = Any  # a NumPy or JAX array
 Tune: TypeAlias = str | float | int | np.number | None
 
 
+_BLOCK = 8192
+
+
 class Parts(NamedTuple):
     """Means, variances and derivatives of the score g (d,) and the control c (q,).
 
@@ -85,11 +88,27 @@ def parts(
         return Parts(score, control, gg, gc, cc, xp.zeros_like(cc), cc, jac_g, jac_c)
     a = alpha[:, None] * (g - score)
     b, v = -gamma[:, None] * _centred(h, minus), beta[:, None] * _centred(u, plus)
-    gg, gc, cc, cu = a.T @ a, a.T @ b, b.T @ b, v.T @ v
+    gg, gc, cc, cu = a.T @ a, a.T @ b, b.T @ b, gram(v)
     one, two = 1 / (alpha @ alpha), 1 / (beta @ beta)
     between = one * two / (one + two) * xp.outer(control, control)
     pooled = (one**2 * cc + two**2 * cu + between) / (one + two - 1) * (1 / one + 1 / two)
     return Parts(score, control, gg, gc, cc, cu, pooled, jac_g, jac_c)
+
+
+def gram(rows: Array, weights: Array | None = None) -> Array:
+    """``rows.T @ diag(weights) @ rows``, in blocks that fit the cache when compiled."""
+    if namespace(rows) is np or rows.shape[0] < 8 * _BLOCK:
+        return (rows if weights is None else rows * weights[:, None]).T @ rows
+    count = rows.shape[0] // _BLOCK
+    scale = jnp.ones(rows.shape[0], rows.dtype) if weights is None else weights
+
+    def add(i: jax.Array, total: jax.Array) -> jax.Array:
+        block = jax.lax.dynamic_slice_in_dim(rows, i * _BLOCK, _BLOCK)
+        weight = jax.lax.dynamic_slice_in_dim(scale, i * _BLOCK, _BLOCK)
+        return total + (block * weight[:, None]).T @ block
+
+    tail = gram(rows[count * _BLOCK :], scale[count * _BLOCK :])
+    return jax.lax.fori_loop(0, count, add, tail)
 
 
 def _centred(rows: Array, mean: Array) -> Array:
