@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy.stats
 
 from probinf.diagnostics import kish_ess, pareto_k
 from probinf.summary import MIN_DRAWS
@@ -135,6 +136,35 @@ def _of_chains(posterior: Posterior) -> list[Finding]:
     return found
 
 
+def _of_contours(posterior: Posterior) -> list[Finding]:
+    """Findings about nested sampling; none for other engines."""
+    found = []
+    p = posterior.provenance.get("insertion_p_value", 1.0)
+    if p < 1e-3:
+        found.append(
+            Finding(
+                "insertion",
+                f"new live points were not drawn from the whole contour (insertion-rank test, "
+                f"p = {p:.1e}): the evidence is biased. Use more moves, and more live points if "
+                "there may be several modes.",
+            )
+        )
+    single = posterior.history.get("log_evidence", np.zeros((1, 1)))[:, 0]
+    error = posterior.history.get("log_evidence_error", np.ones((1, 1)))[:, 0]
+    if len(single) > 1:
+        spread = float(np.sum(((single - np.average(single, weights=error**-2)) / error) ** 2))
+        if scipy.stats.chi2.sf(spread, len(single) - 1) < 1e-3:
+            found.append(
+                Finding(
+                    "runs_disagree",
+                    f"the runs' log evidences range from {single.min():.2f} to {single.max():.2f}, "
+                    f"more than their errors of {error.mean():.2f} allow: some lost a mode. Use "
+                    "more live points.",
+                )
+            )
+    return found
+
+
 def _of_weights(posterior: Posterior) -> list[Finding]:
     found = []
     method = posterior.provenance.get("method", "")
@@ -154,10 +184,11 @@ def _of_weights(posterior: Posterior) -> list[Finding]:
         found.append(
             Finding(
                 "low_ess",
-                f"the weights are worth {kish:.0f} of {n} draws. Use more particles, or SMC "
-                "instead of Importance.",
+                f"the weights are worth {kish:.0f} of {n} draws. Use more particles or live "
+                "points, or SMC instead of Importance.",
             )
         )
+    found += _of_contours(posterior)
     clusters = np.zeros(1) if posterior.clusters is None else posterior.clusters
     ancestors = len(np.unique(clusters))
     if method.startswith("SMC") and ancestors < 50:

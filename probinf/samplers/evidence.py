@@ -16,7 +16,9 @@ def pooled_evidence(
         log_z: (islands,) log evidence of each; -inf for an island that died.
         weights: (islands, n) weights of the final particles, summing to one in each.
         eves: (islands, n) index of each particle's first ancestor.
-        resamplings: (islands,) how often each was resampled.
+        resamplings: (islands,) how often each was resampled with multinomial noise. Low-noise
+            schemes (systematic, stratified, residual) count as 0: the variance that the
+            estimator takes off for the noise of resampling is not there.
 
     Source of the genealogical variance: Lee & Whiteley (2018), eq. 10.
     """

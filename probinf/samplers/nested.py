@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from probinf.coordinates import Layout, vector_of
 from probinf.errors import MethodError
+from probinf.estimate import Estimate
 from probinf.kernel import Params
 from probinf.population import no_nan
 from probinf.posterior import Posterior, assemble
@@ -28,13 +29,17 @@ _MAX_SHRINKAGE = 100
 
 
 class NestedState(NamedTuple):
-    """Live points of one run; ``birth`` is NaN for draws from the whole base."""
+    """Live points of one run.
+
+    ``birth`` is NaN for draws from the whole base; ``dead`` are the next to be removed.
+    """
 
     live: Walkers
     birth: Float[Array, " n"]
     params: Params
     log_x: Float[Array, ""]
     log_z: Float[Array, ""]
+    dead: Int[Array, " k"]
     gap: Float[Array, ""]
     exhausted: Bool[Array, ""]
     stage: Int[Array, ""]
@@ -139,6 +144,7 @@ class Nested(Method):
             jax.tree.map(lambda a: jnp.stack([a, a]).astype(vector.dtype), params),
             zero,
             zero - jnp.inf,
+            jnp.zeros((self._batch,), int),
             zero + jnp.inf,
             jnp.asarray(False),
             jnp.zeros((), int),
@@ -150,21 +156,21 @@ class Nested(Method):
     def _looked_ahead(self, state: NestedState) -> NestedState:
         """Whether any live point lies strictly above the next contour, and what is left."""
         log_l = state.live.log_likelihood
-        level = jnp.sort(log_l)[self._batch - 1]
+        lowest, dead = jax.lax.top_k(-log_l, self._batch)
         rest = state.log_x + jax.scipy.special.logsumexp(log_l) - jnp.log(self.live)
         gap = jnp.where(jnp.isneginf(state.log_z), jnp.inf, rest - state.log_z)
-        return state._replace(gap=gap, exhausted=~jnp.any(log_l > level))
+        exhausted = ~jnp.any(log_l > -lowest[-1])
+        return state._replace(dead=dead, gap=gap, exhausted=exhausted)
 
     def step(
         self, key: Key, program: Program, state: NestedState
     ) -> tuple[NestedState, DeathRecord]:
         """Remove the lowest batch, and replace it from above its highest likelihood."""
         n, k = self.live, self._batch
-        label_key, start_key, move_key, rank_key = jax.random.split(key, 4)
+        start_key, move_key, rank_key = jax.random.split(key, 3)
         live = state.live
         log_l = live.log_likelihood
-        order = jnp.lexsort((jax.random.uniform(label_key, (n,)), log_l))
-        dead = order[:k]
+        dead = state.dead
         level = log_l[dead[-1]]
         above = log_l > level
         # directions are shaped by the points above the contour, unless these are too few
@@ -252,6 +258,7 @@ class Nested(Method):
             if self.runs == 1
             else evidence(sorted_l, found, rng)
         )
+        total = total._replace(error=max(total.error, _spread(single)))
         log_w = sorted_l + found.log_shell
         history = {
             "log_evidence": np.array([[e.value] for e in single]),
@@ -279,6 +286,13 @@ class Nested(Method):
                 "exhausted": bool(states.exhausted.any()),
             },
         )
+
+
+def _spread(single: list[Estimate]) -> float:
+    """Standard error of the mean of four or more runs: it also sees modes that some runs lost."""
+    if len(single) < 4:
+        return 0.0
+    return float(np.std([e.value for e in single], ddof=1) / np.sqrt(len(single)))
 
 
 def _survivors(key: Key, above: Bool[Array, " n"], group: Int[Array, " k"]) -> Int[Array, " k"]:

@@ -25,7 +25,7 @@ from probinf.population import (
 )
 from probinf.posterior import Posterior, assemble
 from probinf.program import Key, Program
-from probinf.resampling import Resampler, systematic
+from probinf.resampling import Resampler, multinomial, systematic
 from probinf.run import Method, Run, Status, advance_lane, start_lane
 from probinf.samplers import kernels
 from probinf.samplers.evidence import pooled_evidence
@@ -334,7 +334,8 @@ class SMC(Method):
         within = np.exp(log_w)
         log_w = log_w + log_z[:, None]
         eves = np.asarray(states.particles.eve)
-        resamplings = np.asarray(states.resamplings)
+        noisy = self.resampler is multinomial
+        resamplings = np.asarray(states.resamplings) if noisy else np.zeros(self.islands, int)
         history = {
             name: _padded([getattr(r, name) for r in run.records]) for name in StageRecord._fields
         }

@@ -10,7 +10,7 @@ import scipy.stats
 
 from probinf.estimate import Estimate
 
-_SIMULATIONS = 1000
+_SIMULATIONS = 400
 _BLOCK = 20_000_000  # numbers simulated at once
 
 
@@ -79,21 +79,23 @@ def evidence(
     value = float(scipy.special.logsumexp(terms))
     if not np.isfinite(value):
         return Estimate(value, float("nan")), float("nan")
+    w = np.exp(terms - value)
+    # Z / E[Z] = sum_i w_i exp(log X_{i-1} - E) n_i (1 - t_i), with E the expectation in w_i
+    expected = found.log_shell + np.log(found.live)
+    scale = (w * found.live).astype(np.float32)
     block = max(1, min(_SIMULATIONS, _BLOCK // terms.size))
     simulated = []
     for start in range(0, _SIMULATIONS, block):
-        count = min(block, _SIMULATIONS - start)
-        log_t = -rng.exponential(size=(count, terms.size)) / found.live
-        log_x = np.cumsum(log_t, axis=1)
-        before = log_x - log_t
-        # the last points of a run stand for what is left, so shells are anchored before removal
-        log_shell = before + np.log(-np.expm1(log_t))
-        log_shell[:, -1] = before[:, -1]
-        simulated.append(scipy.special.logsumexp(log_likelihood + log_shell, axis=1))
+        size = (min(block, _SIMULATIONS - start), terms.size)
+        log_t = rng.standard_exponential(size, dtype=np.float32) / -found.live.astype(np.float32)
+        before = np.cumsum(log_t, axis=1, dtype=float) - log_t - expected
+        removed = -np.expm1(log_t)
+        removed[:, -1] = 1.0  # the last point stands for all that is left
+        simulated.append((np.exp(before.astype(np.float32)) * removed) @ scale)
+    error = float(np.log(np.concatenate(simulated)).std())
     with np.errstate(invalid="ignore"):
-        w = np.exp(terms - value)
         information = float(np.sum(np.where(w > 0, w * (log_likelihood - value), 0.0)))
-    return Estimate(value, float(np.concatenate(simulated).std())), information
+    return Estimate(value, error), information
 
 
 def insertion_p_value(ranks: np.ndarray, live: int) -> float:

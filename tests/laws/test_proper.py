@@ -107,6 +107,23 @@ def test_adaptive_smc_is_right_within_its_error(offset: float) -> None:
     assert found.error < 0.1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "resampler", [resampling.systematic, resampling.multinomial, resampling.residual]
+)
+def test_one_island_knows_its_error(resampler) -> None:
+    """The genealogical error of single islands equals the spread of many."""
+    method = pi.SMC(particles=200, islands=1, moves=3, resampler=resampler)
+    program = targets.correlated().program
+    found = [
+        pi.sample(program, method, key=key, progress=False, check=False).log_evidence
+        for key in range(150)
+    ]
+    spread = np.std([e.value for e in found], ddof=1)
+    stated = np.sqrt(np.mean([e.error**2 for e in found]))
+    assert 0.75 < spread / stated < 1.25  # 150 islands know their spread to 6 %
+
+
 @pytest.mark.parametrize(
     "make", [targets.half_space, targets.nan_sprinkled, targets.plateau], ids=lambda m: m.__name__
 )
