@@ -38,6 +38,8 @@ def as_float(name: str, values: Any, *, ndim: int | None = None, size: int | Non
     xp = namespace(values)
     try:
         array = xp.asarray(values)
+        if array.dtype.kind in "USO" and any(isinstance(v, str) for v in array.ravel()):
+            raise TypeError("it holds text")
         if not xp.issubdtype(array.dtype, np.floating):
             array = array.astype(float)
     except (TypeError, ValueError) as error:
@@ -77,6 +79,7 @@ def as_labels(name: str, values: Any, classes: int, *, size: int | None = None) 
     """
     xp = namespace(values)
     labels = xp.asarray(values)
+    labels = labels.astype(int) if labels.dtype == bool else labels
     if labels.ndim != 1 or not xp.issubdtype(labels.dtype, np.integer):
         raise ArrayError(
             f"{name} must be a vector of integer labels 0..{classes - 1}, got {labels.dtype} of "

@@ -19,8 +19,11 @@ def _groups(name: str, values: Any, size: int | None = None) -> np.ndarray:
     groups = np.asarray(values)
     if groups.ndim != 1:
         raise ArrayError(f"{name} must be a vector of group names, got shape {groups.shape}.")
-    if groups.dtype.kind == "f" and np.isnan(groups).any():
-        raise ArrayError(f"{name} has NaN; give points of unknown group a name of their own.")
+    unknown = groups.dtype.kind == "O" and any(g is None for g in groups)
+    if unknown or (groups.dtype.kind == "f" and np.isnan(groups).any()):
+        raise ArrayError(
+            f"{name} has NaN or None; give points of unknown group a name of their own."
+        )
     if size is not None and groups.size != size:
         raise ArrayError(f"{name} must have {size} entries, got {groups.size}.")
     return groups

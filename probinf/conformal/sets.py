@@ -134,6 +134,8 @@ jax.tree_util.register_dataclass(LabelSet, ["mask"], ["alpha", "guarantee"])
 def _summary(sets: Any, unit: str) -> str:
     sizes = np.asarray(sets.size(), float)
     columns = sizes[:, None] if sizes.ndim == 1 else sizes
+    if not len(columns):
+        return f"no test points: {sets.guarantee}"
     lines = [f"{columns.shape[0]} prediction sets: {sets.guarantee}"]
     for a, column in zip(np.atleast_1d(np.asarray(sets.alpha, float)), columns.T, strict=True):
         low, mid, high = np.quantile(column, [0.1, 0.5, 0.9], method="lower")

@@ -29,7 +29,7 @@ from probinf.conformal.sets import (
     too_few,
     warn_infinite,
 )
-from probinf.errors import ArrayError
+from probinf.errors import ArrayError, MethodError
 from probinf.program import Key
 
 MARGINAL = ">= 1-alpha marginal, exchangeable data; <= 1-alpha+1/(n+1) without ties"
@@ -75,9 +75,12 @@ def split(
     Raises:
         ArrayError: NaN, shapes that differ, groups or weights for one side only, no key.
         LevelError: alpha outside (0, 1).
+        MethodError: ``score`` is not a score.
 
     Source: Vovk, Gammerman & Shafer (2005), sections 4.2 and 4.5; Tibshirani et al. (2019).
     """
+    if not isinstance(score, RegressionScore | LabelScore | DensityScore):
+        raise MethodError(f"score must be an object such as Absolute() or APS(), got {score!r}.")
     if (groups_cal is None) != (groups_test is None):
         raise ArrayError("groups_cal and groups_test go together: give both or neither.")
     if (weights_cal is None) != (weights_test is None):

@@ -117,6 +117,8 @@ BAD = [
     (dict(pred_cal=["a", "b", "c"]), "numeric"),
     (dict(alpha=90), "strictly between 0 and 1"),
     (dict(groups_cal=np.zeros(3)), "both or neither"),
+    (dict(groups_cal=["a", None, "b"], groups_test=["a", "b"]), "None"),
+    (dict(y_cal=["1", "2", "3"]), "text"),
     (dict(weights_cal=np.ones(3)), "both or neither"),
     (dict(weights_cal=-np.ones(3), weights_test=np.ones(2)), "nonnegative"),
     (dict(score=pc.Normalised(), pred_cal=(np.zeros(3), np.zeros(3))), "must be positive"),
@@ -139,4 +141,6 @@ def test_summary_says_level_guarantee_and_sizes():
     out = pc.split(pc.Absolute(), np.zeros(99), np.arange(99.0), np.zeros(4), alpha=[0.1, 0.2])
     assert ">= 1-alpha" in out.summary() and "alpha 0.2: width 158" in out.summary()
     assert out.lower.shape == (4, 2) and "Interval" in repr(out)
+    empty = pc.split(pc.Absolute(), np.zeros(99), np.arange(99.0), np.empty(0))
+    assert "no test points" in empty.summary()
     assert out.clip(low=0.0).lower.min() == 0
