@@ -16,6 +16,7 @@ from probinf.ppi.dsl import dsl as dsl
 from probinf.ppi.estimate import estimate as estimate
 from probinf.ppi.fab import FabResult as FabResult
 from probinf.ppi.fab import fab as fab
+from probinf.ppi.influence import Influence as Influence
 from probinf.ppi.mean import distribution as distribution
 from probinf.ppi.mean import mean as mean
 from probinf.ppi.plan import Plan as Plan
@@ -38,7 +39,6 @@ from probinf.ppi.regression import logistic as logistic
 from probinf.ppi.regression import ols as ols
 from probinf.ppi.regression import poisson as poisson
 from probinf.ppi.reppi import reppi as reppi
-from probinf.ppi.result import Influence as Influence
 from probinf.ppi.result import Result as Result
 from probinf.ppi.shift import label_shift as label_shift
 from probinf.ppi.simulate import Labels as Labels

@@ -8,7 +8,7 @@ import numpy as np
 
 from probinf.errors import LevelError
 from probinf.ppi.arrays import Number, numeric
-from probinf.ppi.result import as_generator
+from probinf.ppi.randomness import as_generator
 
 
 def active_probs(uncertainty: Any, budget: Number, *, mix: Number = 0.1) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from probinf.errors import ArrayError
 from probinf.ppi.arrays import Number, check_choice, check_counts, check_level, numeric, same_rows
-from probinf.ppi.result import as_generator
+from probinf.ppi.randomness import as_generator
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,8 +11,9 @@ import numpy as np
 from probinf.errors import ConvergenceError, MethodError
 from probinf.ppi.arrays import Number, check_choice, check_level, warn
 from probinf.ppi.design import Design
+from probinf.ppi.influence import Influence, result_influence
 from probinf.ppi.moments import Parts, Tune, correlation, covariance, jacobian, welch
-from probinf.ppi.result import ALTERNATIVES, Influence, Result, result_influence
+from probinf.ppi.result import ALTERNATIVES, Result
 
 METHODS = ("classical", "ppi", "ppi++")
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from probinf.errors import ArrayError, MethodError, TooFewLabelsError
 from probinf.ppi.arrays import Number, numeric, same_rows
-from probinf.ppi.result import as_generator
+from probinf.ppi.randomness import as_generator
 
 
 class CrossFit(NamedTuple):

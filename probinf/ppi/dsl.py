@@ -23,7 +23,8 @@ from probinf.ppi.crossfit import cross_fit
 from probinf.ppi.design import make_design
 from probinf.ppi.estimate import find_root
 from probinf.ppi.ptd import model_of
-from probinf.ppi.result import Result, as_generator
+from probinf.ppi.randomness import as_generator
+from probinf.ppi.result import Result
 from probinf.ppi.rows import check_rows, make_data
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from probinf.errors import ArrayError, MethodError
 from probinf.ppi.arrays import Number, check_choice, check_counts, check_level
-from probinf.ppi.result import ALTERNATIVES, as_generator
+from probinf.ppi.randomness import as_generator
+from probinf.ppi.result import ALTERNATIVES
 from probinf.ppi.rows import check_rows, with_proxies
 
 Rows = dict[str, np.ndarray]

@@ -11,7 +11,8 @@ from probinf.errors import ArrayError, LevelError, MethodError
 from probinf.ppi.arrays import check_choice, numeric, same_rows
 from probinf.ppi.crossfit import folds_of
 from probinf.ppi.mean import mean
-from probinf.ppi.result import Result, as_generator
+from probinf.ppi.randomness import as_generator
+from probinf.ppi.result import Result
 
 METRICS = ("precision", "success", "mrr", "dcg", "ap", "ndcg")
 _LARGEST = 14

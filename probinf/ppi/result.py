@@ -5,31 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from probinf.errors import ArrayError, MethodError
-from probinf.posterior import as_key
 from probinf.ppi.arrays import Number, check_choice, check_level
-from probinf.ppi.design import Design
+from probinf.ppi.influence import Influence
+from probinf.ppi.randomness import as_generator
 from probinf.ppi.student import critical, p_value
 
 ALTERNATIVES = ("two-sided", "larger", "smaller")
-
-
-class Influence(NamedTuple):
-    """What each row contributes to the estimation error, in units of the estimate.
-
-    Attributes:
-        labeled: (n, d); the error is about the sum over all rows.
-        unlabeled: (N, d).
-    """
-
-    labeled: np.ndarray
-    unlabeled: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -318,21 +306,3 @@ class Result:
 
     def __repr__(self) -> str:
         return str(self.summary())
-
-
-def as_generator(key: Any) -> np.random.Generator:
-    """A NumPy generator from an integer seed or a JAX key."""
-    data = np.asarray(jax.random.key_data(as_key(key)))
-    return np.random.default_rng(data.astype(np.uint64).ravel().tolist())
-
-
-def result_influence(
-    design: Design, g: np.ndarray, h: np.ndarray, u: np.ndarray, J: np.ndarray, M: np.ndarray
-) -> Influence:
-    """Influence values of the root with derivative ``J`` and tuning ``M``."""
-    mine, theirs = design.contributions(g, h, u)
-    d = g.shape[1]
-    back = -np.linalg.inv(J).T
-    return Influence(
-        (mine[:, :d] + mine[:, d:] @ M.T) @ back, (theirs[:, :d] + theirs[:, d:] @ M.T) @ back
-    )

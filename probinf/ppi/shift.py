@@ -8,7 +8,8 @@ import numpy as np
 
 from probinf.errors import ArrayError, ConvergenceError, TooFewLabelsError
 from probinf.ppi.arrays import Number, check_level, numeric, same_rows
-from probinf.ppi.result import Influence, Result
+from probinf.ppi.influence import Influence
+from probinf.ppi.result import Result
 
 
 def label_shift(

@@ -10,7 +10,8 @@ import numpy as np
 
 from probinf.errors import ConvergenceError, PredictionWarning
 from probinf.ppi.arrays import Number, check_choice, check_counts, numeric, positive, same_rows
-from probinf.ppi.result import Result, as_generator
+from probinf.ppi.randomness import as_generator
+from probinf.ppi.result import Result
 
 
 @dataclasses.dataclass(frozen=True)
