@@ -22,7 +22,7 @@ from probinf.errors import ArrayError
 
 PLUS = ">= 1-2alpha, about 1-alpha for stable learners (jackknife+), exchangeable data"
 MINMAX = ">= 1-alpha (minmax), exchangeable data"
-BLOCK = 4_000_000  # numbers held at once when n x m does not fit
+BLOCK = 400_000  # numbers held at once: n x m need not fit into memory, a block into the cache
 
 
 def cv_promise(n: int, folds: int) -> str:
@@ -46,9 +46,18 @@ def plus_intervals(
     for start in range(0, tests, rows):
         block = slice(start, min(start + rows, tests))
         mu = predictions(block)
-        upper[block] = order_stat(mu + residuals, ranks)
-        lower[block] = -order_stat(residuals - mu, ranks)
+        upper[block] = _ranked(mu + residuals, ranks)
+        lower[block] = -_ranked(residuals - mu, ranks)
     return lower, upper
+
+
+def _ranked(values: np.ndarray, ranks: np.ndarray) -> np.ndarray:
+    """Order statistics (rows, A) of the rows of an array that may be overwritten."""
+    n = values.shape[1]
+    inside = np.unique(ranks[ranks <= n])
+    if inside.size:
+        values.partition(inside - 1, axis=1)
+    return np.where(ranks <= n, values[:, np.minimum(ranks, n) - 1], np.inf)
 
 
 def _interval(lower: Any, upper: Any, alpha: Level, promise: str, n: int) -> Interval:

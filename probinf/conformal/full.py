@@ -38,7 +38,7 @@ def _exact(smoother: Smoother, alpha: Level) -> Interval:
     With z = y - mu(x), point i is at least as strange as the test point where
     |own e_i - v_i z| >= |z|: an interval around 0 whenever |v_i| < 1.
     """
-    e, v = smoother.fitted_residuals[:, None], smoother.cross
+    e, v = smoother.fitted_residuals[:, None], (smoother.left @ smoother.right).T
     a = e * smoother.own
     n = len(v)
     ranks = np.asarray(lower_rank(n, as_levels(alpha)))

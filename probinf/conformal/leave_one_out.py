@@ -20,16 +20,16 @@ class Smoother:
         fitted_residuals: (n,) y_i - mu(x_i).
         complement: (n,) 1 - h_ii, one minus the leverage.
         mean: (m,) predictions at the test points.
-        influence: (n, m) column j is g(x_j), the weights of y.
-        cross: (n, m) hat-matrix cross terms that adding test point j would create, times ``own``.
+        left, right: (m, r) and (r, n); row j of their product is g(x_j), the weights of y, and
+            also the hat matrix's cross terms that adding test point j would create, times ``own``.
         own: (m,) the factor that adding the test point brings (1 + c, or s / lambda).
     """
 
     fitted_residuals: np.ndarray
     complement: np.ndarray
     mean: np.ndarray
-    influence: np.ndarray
-    cross: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
     own: np.ndarray
 
     @property
@@ -59,10 +59,9 @@ def ridge_smoother(
     inverse = np.linalg.inv(gram)
     beta = inverse @ (x.T @ target)
     half = t @ inverse
-    influence = x @ half.T
     leverage = np.einsum("ij,jk,ik->i", x, inverse, x)
     own = 1 + np.einsum("ij,ij->i", half, t)
-    return _smoother(target - x @ beta, 1 - leverage, t @ beta, influence, influence, own)
+    return _smoother(target - x @ beta, 1 - leverage, t @ beta, half, x.T, own)
 
 
 def kernel_smoother(
@@ -91,23 +90,24 @@ def kernel_smoother(
     own = (diagonal + noise - np.einsum("ij,ij->j", cross, weights)) / noise
     alpha = inverse @ target
     complement = noise * np.diag(inverse)
-    return _smoother(noise * alpha, complement, weights.T @ target, weights, weights, own)
+    return _smoother(noise * alpha, complement, weights.T @ target, cross.T, inverse, own)
 
 
-def _smoother(residuals, complement, mean, influence, cross, own) -> Smoother:  # type: ignore[no-untyped-def]
+def _smoother(residuals, complement, mean, left, right, own) -> Smoother:  # type: ignore[no-untyped-def]
     if (complement < 1e-10).any():
         raise ArrayError(
             f"{int((complement < 1e-10).sum())} points have leverage one: without them the fit is "
             "undefined. Use a larger ridge, or drop columns that single points own."
         )
-    return Smoother(residuals, complement, mean, influence, cross, own)
+    return Smoother(residuals, complement, mean, left, right, own)
 
 
 def _plus(smoother: Smoother, alpha: Level) -> Interval:
     left_out = smoother.left_out
+    scaled = smoother.right * left_out
 
     def predictions(block: slice) -> np.ndarray:
-        return smoother.mean[block, None] - smoother.influence[:, block].T * left_out
+        return smoother.mean[block, None] - smoother.left[block] @ scaled
 
     lower, upper = plus_intervals(predictions, abs(left_out), smoother.mean.size, alpha)
     return _interval(lower, upper, alpha, PLUS, left_out.size)
