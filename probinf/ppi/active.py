@@ -14,8 +14,8 @@ from probinf.ppi.randomness import as_generator
 def active_probs(uncertainty: Any, budget: Number, *, mix: Number = 0.1) -> np.ndarray:
     """Labelling probabilities (rows,) proportional to uncertainty, which sum to the budget.
 
-    For a mean the best uncertainty is the predicted absolute error of the prediction; for parameter j of
-    a regression that times the absolute entry j of the inverse Hessian times x.
+    For a mean the best uncertainty is the expected absolute error of the prediction; for parameter
+    j of a regression that times the absolute entry j of the inverse Hessian times x.
 
     Args:
         uncertainty: (rows,) not negative.
