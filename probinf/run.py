@@ -19,15 +19,10 @@ from probinf.coordinates import Layout, flatten
 from probinf.errors import MethodError, SavedFileError
 from probinf.population import Population
 from probinf.program import Key, Program
+from probinf.progress import Bar
+from probinf.progress import Status as Status
 
 _TARGET_SECONDS = 1.0
-
-
-class Status(NamedTuple):
-    """What the progress bar shows."""
-
-    fraction: float
-    text: str
 
 
 class Run(NamedTuple):
@@ -234,7 +229,7 @@ def _drive(
 ) -> Any:
     began = time.perf_counter()
     keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(method.lanes))
-    with _Bar(type(method).__name__, progress) as bar:
+    with Bar(type(method).__name__, progress) as bar:
         bar.show(Status(0.0, "compiling"))
         if store is not None and store.chunks:
             lanes, pieces = _stored(method, flat, keys, store)
@@ -272,7 +267,7 @@ def _loop(
     flat: Program,
     lanes: Lane,
     pieces: list[list[Any]],
-    bar: _Bar,
+    bar: Bar,
     store: Checkpoint | None,
     max_seconds: float | None,
 ) -> tuple[Lane, bool]:
@@ -314,37 +309,3 @@ def _to_host(leaf: Any) -> np.ndarray:
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return np.asarray(jax.random.key_data(leaf))
     return np.asarray(leaf)
-
-
-class _Bar:
-    """A rich progress bar, gone when the run ends; rich itself stays silent without a terminal."""
-
-    def __init__(self, title: str, enabled: bool) -> None:
-        self.title, self.enabled = title, enabled
-        self.progress: Any = None
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def show(self, status: Status) -> None:
-        if not self.enabled:
-            return
-        if self.progress is None:
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self.progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.percentage:>3.0f}%"),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[text]}"),
-                transient=True,
-            )
-            self.progress.start()
-            self.task = self.progress.add_task(self.title, total=1.0, text="")
-        if self.progress is not None:
-            self.progress.update(self.task, completed=status.fraction, text=status.text)
-
-    def __exit__(self, *exception: Any) -> None:
-        if self.progress is not None:
-            self.progress.stop()

@@ -1,0 +1,160 @@
+"""Evidences against known values: nested sampling and SMC, twenty runs of each problem.
+
+Run from the project's root: ``python -m bench.evidence [problem ...]``. Prints, per problem and
+engine, the bias of log Z with its standard error, the standard deviation of the z-scores (1 when
+the reported errors are right), likelihood evaluations and seconds of one run. dynesty joins when it
+is installed.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+
+import probinf as pi
+
+RUNS = 20
+
+
+class Problem(NamedTuple):
+    """A likelihood on a box with a uniform prior, and its log evidence."""
+
+    log_likelihood: Callable[[Any], Any]
+    low: float
+    high: float
+    size: int
+    log_evidence: float
+
+
+def eggbox(x: Any) -> Any:
+    return (2 + jnp.cos(x[0] / 2) * jnp.cos(x[1] / 2)) ** 5
+
+
+def shells(x: Any) -> Any:
+    centre = jnp.zeros(x.shape[-1]).at[0].set(3.5)
+
+    def one(middle: Any) -> Any:
+        radius = jnp.linalg.norm(x - middle)
+        return -0.5 * ((radius - 2) / 0.1) ** 2 - jnp.log(0.1 * jnp.sqrt(2 * jnp.pi))
+
+    return jnp.logaddexp(one(centre), one(-centre))
+
+
+def correlated(x: Any) -> Any:
+    d = x.shape[-1]
+    sums = jnp.sum(x)
+    # covariance 0.05 I + 0.95: inverse and determinant in closed form
+    square = (jnp.sum(x**2) - 0.95 * sums**2 / (0.05 + 0.95 * d)) / 0.05
+    log_det = (d - 1) * jnp.log(0.05) + jnp.log(0.05 + 0.95 * d)
+    return -0.5 * (square + log_det + d * jnp.log(2 * jnp.pi))
+
+
+def spike_slab(x: Any) -> Any:
+    d = x.shape[-1]
+
+    def one(place: float, variance: float) -> Any:
+        middle = jnp.zeros(d).at[:2].set(place)
+        square = jnp.sum((x - middle) ** 2) / variance
+        return -0.5 * (square + d * jnp.log(2 * jnp.pi * variance))
+
+    return jnp.logaddexp(one(6.0, 0.08), one(2.5, 0.8))
+
+
+PROBLEMS = {
+    "eggbox 2": Problem(eggbox, 0.0, 10 * np.pi, 2, 235.8559),
+    "shells 2": Problem(shells, -6.0, 6.0, 2, -1.7456),
+    "shells 5": Problem(shells, -6.0, 6.0, 5, -5.6736),
+    "shells 10": Problem(shells, -6.0, 6.0, 10, -14.5905),
+    "correlated 5": Problem(correlated, -10.0, 10.0, 5, -5 * np.log(20)),
+    "correlated 10": Problem(correlated, -10.0, 10.0, 10, -10 * np.log(20)),
+    "correlated 20": Problem(correlated, -10.0, 10.0, 20, -20 * np.log(20)),
+    "spike-slab 10": Problem(spike_slab, -4.0, 8.0, 10, -24.1559),
+}
+
+
+def row(name: str, engine: str, errors: np.ndarray, stated: np.ndarray, rest: str) -> None:
+    standard = errors.std(ddof=1) / np.sqrt(errors.size) if errors.size > 1 else stated[0]
+    spread = (errors / stated).std(ddof=1) if errors.size > 1 else float("nan")
+    print(
+        f"{name:14} {engine:8} {errors.mean():8.3f} ± {standard:.3f}  {spread:5.2f} "
+        f"{np.sqrt((errors**2).mean()):7.3f}  {rest}",
+        flush=True,
+    )
+
+
+def with_nested(name: str, problem: Problem, program: pi.Program) -> None:
+    began = time.perf_counter()
+    fit = pi.sample(program, pi.Nested(live=500, runs=RUNS), key=0, progress=False)
+    seconds = time.perf_counter() - began
+    errors = fit.history["log_evidence"][:, 0] - problem.log_evidence
+    evaluations = fit.provenance["likelihood_evaluations"] / RUNS
+    rest = (
+        f"{evaluations:9.0f} {fit.provenance['run_seconds'] / RUNS:7.2f} "
+        f"{seconds - fit.provenance['run_seconds']:7.1f}  "
+        f"insertion p {fit.provenance['insertion_p_value']:.3f} {' '.join(fit.diagnose().codes)}"
+    )
+    row(name, "Nested", errors, fit.history["log_evidence_error"][:, 0], rest)
+
+
+def with_smc(name: str, problem: Problem, program: pi.Program) -> None:
+    method = pi.SMC(particles=1000, islands=4)
+    errors, stated, warm, cold, evaluations = [], [], [], 0.0, []
+    for key in range(RUNS):
+        began = time.perf_counter()
+        fit = pi.sample(program, method, key=key, progress=False)
+        seconds = time.perf_counter() - began
+        errors.append(fit.log_evidence.value - problem.log_evidence)
+        stated.append(fit.log_evidence.error)
+        evaluations.append(np.nansum(fit.history["evaluations"]))
+        warm.append(fit.provenance["run_seconds"])
+        cold = seconds - warm[0] if key == 0 else cold
+    rest = f"{np.mean(evaluations):9.0f} {np.median(warm):7.2f} {cold:7.1f}"
+    row(name, "SMC", np.array(errors), np.array(stated), rest)
+
+
+def with_dynesty(name: str, problem: Problem) -> None:
+    try:
+        import dynesty
+    except ImportError:
+        return
+    compiled = jax.jit(problem.log_likelihood)
+    compiled(jnp.zeros(problem.size)).block_until_ready()
+    width = problem.high - problem.low
+    began = time.perf_counter()
+    sampler = dynesty.NestedSampler(
+        lambda x: float(compiled(x)),
+        lambda u: problem.low + width * u,
+        problem.size,
+        nlive=500,
+        rstate=np.random.default_rng(0),
+    )
+    sampler.run_nested(print_progress=False)
+    seconds, found = time.perf_counter() - began, sampler.results
+    errors = np.array([found["logz"][-1] - problem.log_evidence])
+    rest = f"{np.sum(found['ncall']):9.0f} {seconds:7.2f}"
+    row(name, "dynesty", errors, np.array([found["logzerr"][-1]]), rest)
+
+
+def main(names: list[str]) -> None:
+    """Print the table."""
+    pi.use_cpu_devices()
+    print("problem        engine   bias of log Z     z sd    rmse  evaluations  run s  cold s")
+    for name, problem in PROBLEMS.items():
+        if names and name not in names:
+            continue
+        box = dist.Uniform(problem.low, problem.high).expand([problem.size]).to_event(1)
+        program = pi.from_log_likelihood(problem.log_likelihood, box)
+        with_nested(name, problem, program)
+        with_smc(name, problem, program)
+        with_dynesty(name, problem)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
