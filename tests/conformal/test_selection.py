@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import probinf.conformal as pc
+from probinf.conformal.selection.chiseling import _Scale
 from probinf.errors import ArrayError, CalibrationError, LevelError, MethodError
 
 
@@ -251,6 +252,13 @@ def test_chisel_finds_a_subgroup_that_the_whole_hides():
     assert np.array_equal(out.contains(x), out.member)
 
 
+def test_chisel_keeps_a_skewed_negative_mean():
+    rng = np.random.default_rng(0)
+    for r in range(4):
+        z = rng.exponential(size=400) - 5
+        assert not pc.chisel(rng.normal(size=(400, 2)), z, key=r).rejected
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("noise", ["gaussian", "skewed"])
 def test_chisel_error_rate(noise):
@@ -261,6 +269,15 @@ def test_chisel_error_rate(noise):
         rejected.append(pc.chisel(rng.normal(size=(500, 3)), z, key=r).rejected)
     print(noise, np.mean(rejected))
     assert np.mean(rejected) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)
+
+
+@pytest.mark.parametrize("skewness", [-3.0, 0.0, 3.0])
+def test_chisel_scale_is_increasing_and_inverts(skewness):
+    scale = _Scale(40, skewness)
+    raw = np.linspace(-6, 3, 50)
+    there = np.array([scale.normal(v) for v in raw])
+    assert (np.diff(there) > 0).all()
+    assert np.allclose([scale.raw(v) for v in there], raw, atol=1e-6)
 
 
 def test_bad_input():

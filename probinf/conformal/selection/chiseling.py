@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -97,7 +97,7 @@ def chisel(
     share = 1 - (1 - level) ** (1 / tests)
     masked = np.asarray(uniforms(key, n) > first)
     rules: list[tuple[Any, float]] = []
-    history: list[tuple[float, float, np.ndarray]] = []  # critical value, sd, masked at the time
+    history: list[tuple[float, float, np.ndarray]] = []  # raw critical value, sd, masked then
     region = np.ones(n, bool)
     done = 0
     schedule = np.linspace(1.0, 0.15, tests) * masked.sum()
@@ -119,32 +119,57 @@ def chisel(
         sd = float(sample.std(ddof=1))
         if sd <= 0:
             break
-        statistic = _standardised(sample, sd)
-        truncation = _truncation(history, values, masked, sd)
+        mean = float(sample.mean())
+        scale = _Scale(sample.size, float(np.mean((sample - mean) ** 3) / sd**3))
+        statistic = scale.normal(np.sqrt(sample.size) * mean / sd)
+        truncation = scale.normal(_truncation(history, values, masked, sd))
         critical = max(0.0, float(norm.ppf((1 - share) * norm.cdf(truncation))))
         done += 1
         if statistic > critical:
-            return _result(True, region, rules, float(sample.mean()), done, level)
-        history.append((critical, sd, masked.copy()))
+            return _result(True, region, rules, mean, done, level)
+        history.append((scale.raw(critical), sd, masked.copy()))
     return _result(False, region, rules, float("nan"), done, level)
 
 
-def _standardised(sample: np.ndarray, sd: float) -> float:
-    """A studentised mean on the normal scale: Student's tails, and Hall's term for skewness.
+class _Scale(NamedTuple):
+    """From a studentised mean to the normal scale: Hall's skewness term, then Student's tails.
 
-    Source: Hall (1992), the polynomial transformation of the studentised mean.
+    The cubic makes the transformation increasing; the quadratic alone would turn a very negative
+    mean of skewed values into a large statistic.
+
+    Source: Hall (1992), the monotone transformation of the studentised mean.
     """
-    from scipy.stats import norm, t
 
-    n = sample.size
-    raw = np.sqrt(n) * sample.mean() / sd
-    skewness = float(np.mean((sample - sample.mean()) ** 3) / sd**3)
-    bent = raw + skewness * (2 * raw**2 + 1) / (6 * np.sqrt(n))
-    return float(norm.ppf(t.cdf(bent, n - 1)))
+    n: int
+    skewness: float
+
+    @property
+    def _slope(self) -> float:
+        return self.skewness / (3 * np.sqrt(self.n))
+
+    def normal(self, raw: float) -> float:
+        """The statistic on the normal scale."""
+        from scipy.stats import norm, t
+
+        if np.isinf(raw):
+            return float(raw)
+        slope = self._slope
+        bent = raw + slope * raw**2 + slope**2 * raw**3 / 3 + slope / 2
+        return float(norm.ppf(t.cdf(bent, self.n - 1)))
+
+    def raw(self, normal: float) -> float:
+        """The inverse of :meth:`normal`."""
+        from scipy.stats import norm, t
+
+        slope = self._slope
+        bent = float(t.ppf(norm.cdf(normal), self.n - 1)) - slope / 2
+        if abs(slope) < 1e-8:
+            return bent
+        return float((np.cbrt(1 + 3 * slope * bent) - 1) / slope)
 
 
 def _truncation(history: Any, values: np.ndarray, masked: np.ndarray, sd: Number) -> float:
-    """The largest value that this statistic can have, given that no earlier one rejected."""
+    """The largest studentised mean that is possible, given that no earlier test rejected."""
     least = np.inf
     for critical, sd_then, masked_then in history:
         count_then = masked_then.sum()
