@@ -90,3 +90,9 @@ def test_enbpi_is_the_shortest_window():
 def test_bad_scores(scores, match):
     with pytest.raises(ArrayError, match=match):
         pc.track(pc.ACI(), scores)
+
+
+@pytest.mark.parametrize("method", [pc.ACI(), pc.DtACI(rates=[0.01, 0.1]), pc.AgACI(), pc.PID()])
+def test_negative_scores(method):
+    scores = np.random.default_rng(0).normal(-5, 1, size=3000)  # CQR's, say, of wide quantiles
+    assert abs(pc.track(method, scores).coverage - 0.9) < 0.02

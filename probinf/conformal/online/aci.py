@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +12,8 @@ import numpy as np
 
 from probinf.conformal.arrays import Number
 from probinf.conformal.online.track import OnlineMethod
-from probinf.conformal.online.window import Window, largest, pvalue, quantile
+from probinf.conformal.online.window import Window, largest, magnitude, pvalue, quantile
+from probinf.errors import ArrayError
 
 RATES = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128)
 
@@ -37,6 +39,9 @@ class ACI(OnlineMethod):
 
     rate: float = 0.01
 
+    def __post_init__(self) -> None:
+        _check_rates(self.rate)
+
     def start(self, alpha: jax.Array, steps: int) -> Any:
         return alpha
 
@@ -58,6 +63,11 @@ class ACI(OnlineMethod):
         return f"|mean error - alpha| <= {self.bound(alpha, steps):.3g} on any sequence"
 
 
+def _check_rates(*rates: float) -> None:
+    if not rates or not all(0 <= r < float("inf") for r in rates):
+        raise ArrayError(f"rates must be finite and at least 0, got {rates}.")
+
+
 class _Experts(NamedTuple):
     levels: jax.Array
     log_weights: jax.Array
@@ -75,8 +85,12 @@ class DtACI(OnlineMethod):
     Source: Gibbs & Candès (2024), algorithm 1 (the weighted mean of the experts' levels).
     """
 
-    rates: tuple[float, ...] = RATES
+    rates: Sequence[float] = RATES
     horizon: int = 500
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rates", tuple(self.rates))  # a list cannot be a static argument
+        _check_rates(*self.rates)
 
     def start(self, alpha: jax.Array, steps: int) -> Any:
         zero = jnp.zeros(len(self.rates))
@@ -115,7 +129,11 @@ class AgACI(OnlineMethod):
     Source: Zaffran, Féron, Goude, Josse & Dieuleveut (2022); Wintenberger (2017).
     """
 
-    rates: tuple[float, ...] = RATES
+    rates: Sequence[float] = RATES
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rates", tuple(self.rates))
+        _check_rates(*self.rates)
 
     def start(self, alpha: jax.Array, steps: int) -> Any:
         zero = jnp.zeros(len(self.rates))
@@ -143,7 +161,7 @@ class AgACI(OnlineMethod):
         self, state: Any, window: Window, alpha: jax.Array, q: jax.Array, score: jax.Array
     ) -> Any:
         found = self._thresholds(state, window)
-        losses = _pinball(score, found, 1 - alpha) / jnp.maximum(largest(window), 1e-30)
+        losses = _pinball(score, found, 1 - alpha) / magnitude(window)
         gain = self._weights(state) @ losses - losses
         gain = jnp.where(window.seen == 0, 0.0, gain)
         own = jax.vmap(lambda level: quantile(window, level))(state.levels)

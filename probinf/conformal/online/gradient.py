@@ -12,7 +12,7 @@ import numpy as np
 from probinf.conformal.arrays import Number
 from probinf.conformal.online.aci import _pinball
 from probinf.conformal.online.track import OnlineMethod
-from probinf.conformal.online.window import Window, largest
+from probinf.conformal.online.window import Window, magnitude
 
 
 class _Control(NamedTuple):
@@ -28,8 +28,8 @@ class PID(OnlineMethod):
     before and add it to the thresholds after.
 
     Attributes:
-        rate: step size, relative to the largest recent score.
-        integral: strength K_I of the integrator, relative to the largest recent score.
+        rate: step size, relative to the largest recent |score|.
+        integral: strength K_I of the integrator, in the same unit.
         saturation: C_sat; small reacts sooner.
 
     Source: Angelopoulos, Candès & Tibshirani (2023), equations 5 to 7.
@@ -50,13 +50,13 @@ class PID(OnlineMethod):
             jnp.inf,
             jnp.where(argument <= -np.pi / 2, -jnp.inf, jnp.tan(argument)),
         )
-        return state.q + self.integral * largest(window) * push_back
+        return state.q + self.integral * magnitude(window) * push_back
 
     def update(
         self, state: Any, window: Window, alpha: jax.Array, q: jax.Array, score: jax.Array
     ) -> Any:
         error = (score > q) - alpha
-        q_next = state.q + self.rate * largest(window) * error
+        q_next = state.q + self.rate * magnitude(window) * error
         return _Control(q_next, state.total + error)
 
 

@@ -58,3 +58,9 @@ def largest(window: Window) -> jax.Array:
     """The largest score held; one before there is any."""
     finite = jnp.where(jnp.isfinite(window.ordered), window.ordered, -jnp.inf).max()
     return jnp.where(jnp.isfinite(finite), finite, 1.0)
+
+
+def magnitude(window: Window) -> jax.Array:
+    """The largest absolute score held, positive; one before there is any."""
+    finite = jnp.where(jnp.isfinite(window.ordered), jnp.abs(window.ordered), 0.0).max()
+    return jnp.where(finite > 0, finite, 1.0)
