@@ -20,6 +20,7 @@ from probinf.posterior import Posterior
 
 LogLik = Callable[[dict[str, Any], Any, Any], Any]
 RELIABLE = 0.7
+TIED = 1e-5  # log densities this close, relative to their size, differ by float32 rounding alone
 PROMISE = ">= 1-alpha marginal, exchangeable data, up to Monte Carlo error of the posterior draws"
 
 
@@ -81,7 +82,7 @@ def bayes_arrays(
         raise ArrayError(f"log_weights must be {draws} numbers without NaN, got {prior.shape}.")
     m, g, _ = candidates.shape
     values = np.broadcast_to(np.asarray(as_float("grid", grid), float), (m, g))
-    top = data.max(axis=0)
+    top = np.maximum(data.max(axis=0), np.finfo(float).min)
     likelihood = np.exp(data - top, dtype=np.float32)  # relative to each column: in [0, 1]
     p, ess = np.empty((m, g)), np.empty((m, g))
     for j in range(m):
@@ -108,13 +109,19 @@ def _ranks(
 ) -> tuple[np.ndarray, np.ndarray]:
     """p-values and effective sizes of the candidates (g, T) of one test point."""
     log_w = rows + prior
-    w = np.exp(log_w - log_w.max(axis=1, keepdims=True))
+    largest = log_w.max(axis=1, keepdims=True)
+    # a candidate impossible under every draw leaves the posterior alone, and ranks last
+    dead = np.isneginf(largest)
+    w = np.exp(np.where(dead, prior - prior.max(), log_w - np.where(dead, 0.0, largest)))
     w /= w.sum(axis=1, keepdims=True)
     with np.errstate(divide="ignore"):
         others = top + np.log(w.astype(np.float32) @ likelihood, dtype=float)
         highest = rows.max(axis=1, keepdims=True)
+        highest = np.where(np.isneginf(highest), 0.0, highest)
         own = highest[:, 0] + np.log((w * np.exp(rows - highest)).sum(axis=1))
-    p = (1 + (others <= own[:, None]).sum(axis=1)) / (likelihood.shape[1] + 1)
+        # equal densities (repeated outcomes of a discrete model) must tie despite rounding
+        tied = own + TIED * (1 + np.where(np.isfinite(own), abs(own), 0.0))
+    p = (1 + (others <= tied[:, None]).sum(axis=1)) / (likelihood.shape[1] + 1)
     return p, 1 / (w**2).sum(axis=1)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
-from scipy.stats import norm
+from scipy.stats import norm, poisson
 
 import probinf as pi
 import probinf.conformal as pc
@@ -178,3 +178,26 @@ def test_bad_input():
         pc.bayes_arrays(data, np.zeros((1, 4, 5)), grid=grid, fallback="split")
     with pytest.raises(ArrayError, match="ascending"):
         pc.PIT()(pc.PredictiveDensity(np.ones((2, 4)), np.zeros((2, 4))), np.ones(2))
+
+
+def test_repeated_outcomes_of_a_discrete_model_tie():
+    rng = np.random.default_rng(0)
+    y = rng.poisson(3, 49)
+    rate = rng.gamma(1 + y.sum(), 1 / 50, 2000)
+    grid = np.arange(16.0)
+    data, candidates = (poisson.logpmf(v[:, None], rate) for v in (y, grid))
+    out = pc.bayes_arrays(data.T, candidates[None], grid=grid, alpha=0.2)
+    w = np.exp(candidates - candidates.max(axis=1, keepdims=True))
+    w /= w.sum(axis=1, keepdims=True)
+    own = (w * np.exp(candidates)).sum(axis=1, keepdims=True)
+    exact = (1 + (w @ np.exp(data).T <= own * (1 + 1e-9)).sum(axis=1)) / 50
+    assert np.allclose(out.p_values[0], exact)
+
+
+def test_impossible_candidates_rank_last():
+    rng = np.random.default_rng(0)
+    rate, y = rng.gamma(40, 1 / 40, 1000), rng.exponential(size=39)
+    grid = np.linspace(-1, 8, 46)
+    log_f = np.where(grid[:, None] >= -1e-9, np.log(rate) - rate * grid[:, None], -np.inf)
+    out = pc.bayes_arrays(np.log(rate)[:, None] - rate[:, None] * y, log_f[None], grid=grid)
+    assert np.allclose(out.p_values[0, grid < -1e-9], 1 / 40) and np.isfinite(out.ess).all()
