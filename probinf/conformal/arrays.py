@@ -36,8 +36,12 @@ def as_float(name: str, values: Any, *, ndim: int | None = None, size: int | Non
         ArrayError: NaN, not numeric, wrong number of axes, or wrong size.
     """
     xp = namespace(values)
+    if np.ma.is_masked(values):
+        raise ArrayError(f"{name} has masked entries; drop them first (values.compressed()).")
     try:
         array = xp.asarray(values)
+        if xp.iscomplexobj(array):
+            raise TypeError("it is complex")
         if array.dtype.kind in "USO" and any(isinstance(v, str) for v in array.ravel()):
             raise TypeError("it holds text")
         if not xp.issubdtype(array.dtype, np.floating):

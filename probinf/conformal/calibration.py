@@ -83,8 +83,12 @@ class Calibration:
         above = self._mass_from(test, "right")
         own = 1.0 if self.weights is None else as_weights("test_weights", test_weights)
         own = np.asarray(own, float)
+        if own.ndim and own.shape != test.shape[:1]:
+            raise ArrayError(f"test_weights must be one number or {test.shape[:1]}, one per point.")
         own = own.reshape(own.shape + (1,) * (test.ndim - own.ndim)) if own.ndim else own
         total = (float(self.size) if self.weights is None else self.weights.sum()) + own
+        if (np.asarray(total) <= 0).any():
+            raise ArrayError("test_weights and the calibration weights are all zero at some point.")
         if key is None:
             return np.asarray((own + at_least) / total)
         u = uniforms(key, test.shape[0] if test.ndim else 1)

@@ -67,6 +67,8 @@ def _interval(lower: Any, upper: Any, alpha: Level, promise: str, n: int) -> Int
 
 def _residuals(values: ArrayLike, size: int | None = None) -> np.ndarray:
     r = np.asarray(as_float("residuals", values, ndim=1, size=size), float)
+    if r.size == 0:
+        raise ArrayError("residuals is empty: there are no points to calibrate with.")
     if (r < 0).any():
         raise ArrayError("residuals must be absolute, |y_i - mu_{-i}(x_i)|; some are negative.")
     return r

@@ -10,7 +10,7 @@ from probinf.conformal.arrays import ArrayLike, Level, as_labels, as_levels, as_
 from probinf.conformal.calibration import uniforms
 from probinf.conformal.ranks import order_stat, upper_rank
 from probinf.conformal.scores.classification import LabelScore
-from probinf.conformal.sets import LabelSet, check_test, warn_infinite
+from probinf.conformal.sets import LabelSet, check_columns, warn_infinite
 from probinf.errors import ArrayError
 from probinf.program import Key
 
@@ -39,6 +39,8 @@ def group_thresholds(scores: Any, groups_cal: Any, groups_test: Any, alpha: Leve
     order = np.argsort(index, kind="stable")
     for g, part in enumerate(np.split(values[order], np.cumsum(np.bincount(index))[:-1])):
         table[g] = order_stat(part, upper_rank(part.size, levels))
+    if not known.size:
+        return np.full((test.size, len(levels)), np.inf)
     place = np.searchsorted(known, test)
     place[place == known.size] = 0
     return table[np.where(known[place] == test, place, known.size)]
@@ -53,6 +55,7 @@ def class_conditional(
     alpha: Level = 0.1,
     clusters: ArrayLike | None = None,
     key: int | Key | None = None,
+    allow_empty: bool = True,
 ) -> LabelSet:
     """Label sets that cover with probability at least ``1 - alpha`` whatever the true label is.
 
@@ -68,6 +71,7 @@ def class_conditional(
         clusters: (K,) integer cluster of each label, as :func:`cluster_labels` finds them from
             other data than ``pred_cal``.
         key: random key or seed for randomised scores.
+        allow_empty: False adds the likeliest label to an empty set, which keeps the guarantee.
 
     Raises:
         ArrayError: labels outside 0..K-1, NaN, no key for a randomised score.
@@ -79,7 +83,7 @@ def class_conditional(
     p = as_probabilities("pred_cal", pred_cal)
     classes = p.shape[1]
     y = np.asarray(as_labels("y_cal", y_cal, classes, size=p.shape[0]))
-    check_test("pred_test columns", as_probabilities("pred_test", pred_test).shape[1], classes)
+    check_columns("pred_test", as_probabilities("pred_test", pred_test), classes)
     u_cal, u_test = _tie_breakers(score, p, pred_test, key)
     scores = score(p, y, u_cal)
     which = np.arange(classes) if clusters is None else _groups("clusters", clusters, classes)
@@ -87,7 +91,7 @@ def class_conditional(
     warn_infinite(q, "their labels have too few calibration points for alpha; cluster the labels.")
     unit = "label" if clusters is None else "cluster of labels"
     promise = f">= 1-alpha given the true {unit}, exchangeable data within"
-    return label_set(score, pred_test, u_test, q[None], alpha, promise)
+    return label_set(score, pred_test, u_test, q[None], alpha, promise, allow_empty)
 
 
 def cluster_labels(

@@ -9,7 +9,7 @@ import numpy as np
 
 from probinf.conformal.arrays import ArrayLike, Number, as_float, fraction
 from probinf.conformal.ranks import order_stat, upper_rank
-from probinf.conformal.sets import check_test, too_few, warn_infinite
+from probinf.conformal.sets import check_columns, check_test, too_few, warn_infinite
 from probinf.errors import ArrayError
 
 JOINT = ">= 1-alpha for all outcomes jointly, exchangeable data"
@@ -34,6 +34,7 @@ class Box:
     def contains(self, y: ArrayLike) -> np.ndarray:
         """(m,) whether the whole outcome lies in its box."""
         value = np.asarray(as_float("y", y, ndim=2, size=len(self.lower)), float)
+        check_columns("y", value, self.lower.shape[1])
         return np.asarray(((self.lower <= value) & (value <= self.upper)).all(axis=1))
 
     def volume(self) -> np.ndarray:
@@ -62,6 +63,7 @@ class Ellipsoid:
     def contains(self, y: ArrayLike) -> np.ndarray:
         """(m,) whether each outcome lies in its ellipsoid."""
         value = np.asarray(as_float("y", y, ndim=2, size=len(self.centre)), float)
+        check_columns("y", value, self.centre.shape[1])
         z = np.einsum("ijk,ik->ij", self.whiten, value - self.centre)
         return np.asarray(np.linalg.norm(z, axis=1) <= self.radius)
 
@@ -130,6 +132,8 @@ def box(
     """
     mu, t, y = _matrix("pred_cal", pred_cal), _matrix("pred_test", pred_test), _matrix("y", y_cal)
     check_test("y_cal", len(y), len(mu))
+    check_columns("pred_test", t, mu.shape[1])
+    check_columns("y_cal", y, mu.shape[1])
     fixed = np.ones(mu.shape[1]) if scale is None else np.asarray(as_float("scale", scale), float)
     s_cal = fixed if scale_cal is None else _matrix("scale_cal", scale_cal)
     s_test = fixed if scale_test is None else _matrix("scale_test", scale_test)
@@ -160,6 +164,9 @@ def ellipsoid(
     """
     mu, t, y = _matrix("pred_cal", pred_cal), _matrix("pred_test", pred_test), _matrix("y", y_cal)
     p = mu.shape[1]
+    check_test("y_cal", len(y), len(mu))
+    check_columns("pred_test", t, p)
+    check_columns("y_cal", y, p)
 
     def whiten(name: str, value: Any, rows: int) -> np.ndarray:
         matrix = np.broadcast_to(np.asarray(as_float(name, value), float), (rows, p, p))
@@ -194,6 +201,9 @@ def copula_box(
     """
     r0 = np.sort(abs(_matrix("residuals_fit", residuals_fit)), axis=0)
     mu, t, y = _matrix("pred_cal", pred_cal), _matrix("pred_test", pred_test), _matrix("y", y_cal)
+    check_test("y_cal", len(y), len(mu))
+    for name, value in (("pred_cal", mu), ("y_cal", y), ("pred_test", t)):
+        check_columns(name, value, r0.shape[1])
     columns = range(r0.shape[1])
     levels = np.stack([np.searchsorted(r0[:, j], abs(y - mu)[:, j], "left") for j in columns], 1)
     q, level = _threshold(levels.max(axis=1).astype(float), alpha)
@@ -207,6 +217,7 @@ def sample_distance(draws: ArrayLike, y: ArrayLike) -> np.ndarray:
     """(n,) distance of each outcome (n, p) from the nearest of its draws (n, L, p)."""
     d = np.asarray(as_float("draws", draws, ndim=3), float)
     value = np.asarray(as_float("y", y, ndim=2, size=len(d)), float)
+    check_columns("y", value, d.shape[2])
     return np.asarray(np.linalg.norm(d - value[:, None], axis=2).min(axis=1))
 
 

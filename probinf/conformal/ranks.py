@@ -156,6 +156,7 @@ def weighted_quantile(
     levels = np.array([float(a) for a in as_levels(alpha)])
     if namespace(values, mass, extra) is jnp:
         target: Any = (1 - levels - 1e-7) * (mass.sum() + jnp.asarray(extra)[..., None])
+        target = jnp.where(target > 0, target, jnp.inf)  # no mass, no statement
         found: Any = bisect_bits(jnp.asarray(values), jnp.asarray(mass), target)
     else:
         order = np.argsort(values, kind="stable")

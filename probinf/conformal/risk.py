@@ -75,6 +75,7 @@ def crc(losses: ArrayLike, *, alpha: Number, bound: Number = 1.0) -> RiskControl
             "losses must not increase along the parameters; order them from bold to cautious, or "
             "use ltt, which needs no monotone loss."
         )
+    fraction("alpha / bound", float(alpha) / float(bound))
     n = len(values)
     risk = values.mean(axis=0)
     valid = (n * risk + bound) / (n + 1) <= alpha + 1e-12

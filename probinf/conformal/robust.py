@@ -22,6 +22,8 @@ def clopper_pearson(
     from scipy.stats import beta
 
     k = np.asarray(as_float("successes", successes), float)
+    if trials < 1 or ((k < 0) | (k > trials)).any():
+        raise ArrayError(f"successes must lie in 0..trials = {trials}, with trials at least 1.")
     e = fraction("error", error) / 2
     low = np.where(k > 0, beta.ppf(e, np.maximum(k, 1), trials - k + 1), 0.0)
     high = np.where(k < trials, beta.ppf(1 - e, k + 1, np.maximum(trials - k, 1)), 1.0)

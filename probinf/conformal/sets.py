@@ -186,6 +186,12 @@ def too_few(n: int, alpha: Level) -> str:
     )
 
 
+def check_columns(name: str, values: Any, expected: int) -> None:
+    """Refuse arrays whose last axes differ: broadcasting would hide it."""
+    if np.shape(values)[-1] != expected:
+        raise ArrayError(f"{name} must have {expected} columns, got shape {np.shape(values)}.")
+
+
 def check_test(name: str, rows: int, expected: int) -> None:
     """Refuse test arrays whose sizes differ."""
     if rows != expected:

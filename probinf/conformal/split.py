@@ -23,6 +23,8 @@ from probinf.conformal.scores.density import DensityScore
 from probinf.conformal.scores.regression import RegressionScore
 from probinf.conformal.sets import (
     LabelSet,
+    check_columns,
+    check_test,
     make_interval,
     make_labels,
     static_alpha,
@@ -87,6 +89,13 @@ def split(
         raise ArrayError("weights_cal and weights_test go together: give both or neither.")
     if groups_cal is not None and weights_cal is not None:
         raise ArrayError("groups and weights cannot be combined in one call; weight each group.")
+    m = _rows(score, pred_test)
+    if groups_test is not None:
+        check_test("groups_test", np.size(groups_test), m)
+    if weights_test is not None and np.ndim(weights_test):
+        check_test("weights_test", np.size(weights_test), m)
+    if isinstance(score, LabelScore):
+        check_columns("pred_test", pred_test, np.shape(pred_cal)[-1])
     u_cal, u_test = _tie_breakers(score, pred_cal, pred_test, key)
     scores = score(pred_cal, y_cal) if u_cal is None else score(pred_cal, y_cal, u_cal)  # type: ignore[call-arg]
 
@@ -129,6 +138,12 @@ def split(
             reason = "their groups have too few calibration points for alpha."
         warn_infinite(q, reason)
     return out
+
+
+def _rows(score: Any, pred: Any) -> int:
+    """Number of points that predictions are for."""
+    parts = isinstance(score, RegressionScore) and isinstance(pred, tuple | list)
+    return len(pred[0]) if parts and np.ndim(pred[0]) else len(pred)
 
 
 def _tie_breakers(score: Any, pred_cal: Any, pred_test: Any, key: int | Key | None) -> Any:

@@ -127,7 +127,9 @@ class SplitClassifier(_Conformal):
         levels: Any = [alpha] if is_single(alpha) else alpha
         cal, key = (self.probabilities_, self.labels_), self.random_state
         if self.class_conditional:
-            out = class_conditional(score, *cal, p, alpha=levels, key=key)
+            out = class_conditional(
+                score, *cal, p, alpha=levels, key=key, allow_empty=self.allow_empty
+            )
         else:
             out = split(score, *cal, p, alpha=levels, key=key, allow_empty=self.allow_empty)
         return self.predict(X), np.asarray(out.mask)

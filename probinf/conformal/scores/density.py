@@ -52,7 +52,10 @@ class DensityScore:
         rows = np.arange(len(grid))
         low, high = grid[rows, place - 1], grid[rows, place]
         share = (value - low) / (high - low)
-        found = (1 - share) * scores[rows, place - 1] + share * scores[rows, place]
+        left, right = scores[rows, place - 1], scores[rows, place]
+        with np.errstate(invalid="ignore"):  # infinite scores of values on the grid stay their own
+            found = (1 - share) * left + share * right
+        found = np.where(share == 0, left, np.where(share == 1, right, found))
         return np.where((share < 0) | (share > 1), np.inf, found)
 
 
@@ -64,6 +67,8 @@ def _masses(pred: PredictiveDensity) -> tuple[np.ndarray, np.ndarray]:
             f"pred needs ascending grids and log densities of one shape (n, g >= 3), got "
             f"{grid.shape} and {log_p.shape}."
         )
+    if not (np.isfinite(log_p).any(axis=1) & (log_p < np.inf).all(axis=1)).all():
+        raise ArrayError("log_density must be finite somewhere on every grid, and never +inf.")
     mass = np.exp(log_p - log_p.max(axis=1, keepdims=True)) * np.gradient(grid, axis=1)
     return log_p, mass / mass.sum(axis=1, keepdims=True)
 

@@ -145,7 +145,7 @@ class CQR(RegressionScore):
             below, above = mid - low, high - mid
         else:
             low, high = _parts(pred, ("low", "high"))
-            below = above = high - low if self.scale == "width" else 1 + 0 * low
+            below = above = high - low if self.scale == "width" else namespace(low).ones_like(low)
         if self.scale != "none" and not is_traced(below):
             smallest = min(float(below.min()), float(above.min())) if below.size else 1.0
             if smallest <= 0:

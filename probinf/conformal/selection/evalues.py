@@ -19,7 +19,7 @@ def conformal_evalues(scores_cal: ArrayLike, scores_test: ArrayLike) -> np.ndarr
         (m,) e-values; 1 / e is a p-value, and their average over splits is an e-value again.
 
     Raises:
-        ArrayError: a score is negative or NaN.
+        ArrayError: a score is negative, infinite or NaN.
 
     Source: Bashari, Epstein, Romano & Sesia (2023); Vovk (2025).
     """
@@ -27,6 +27,8 @@ def conformal_evalues(scores_cal: ArrayLike, scores_test: ArrayLike) -> np.ndarr
     t = np.asarray(as_float("scores_test", scores_test, ndim=1), float)
     if min(s.min(initial=0.0), t.min(initial=0.0)) < 0:
         raise ArrayError("scores must be nonnegative for e-values; shift or exponentiate them.")
+    if np.isinf(s).any() or np.isinf(t).any():
+        raise ArrayError("scores must be finite for e-values, which divide by their sum.")
     total = s.sum() + t
     return np.asarray(np.where(total > 0, (s.size + 1) * t / np.where(total > 0, total, 1), 1.0))
 

@@ -86,6 +86,8 @@ def selection_pvalues(
     own = np.ones(t.size) if weights_test is None else as_weights("weights_test", weights_test)
     if w.shape != v.shape or own.shape != t.shape:
         raise ArrayError("weights must have the shapes of their scores.")
+    if w.sum() <= 0 and (own <= 0).any():
+        raise ArrayError("weights_cal are all zero, and so is a test point's: no p-value exists.")
     order = np.argsort(v, kind="stable")
     mass = np.concatenate([[0.0], np.cumsum(np.asarray(w, float)[order])])
     below = mass[np.searchsorted(v[order], t, "left")]

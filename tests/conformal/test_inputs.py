@@ -1,0 +1,118 @@
+"""Bad input is refused by name; nothing is broadcast, dropped, or turned into NaN."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import probinf.conformal as pc
+from probinf.errors import ArrayError, InfiniteSetWarning, LevelError
+
+RNG = np.random.default_rng(0)
+MU = RNG.normal(size=50)
+Y = MU + RNG.normal(size=50)
+HALVES = np.repeat([0, 1], 25)
+P = RNG.dirichlet(np.ones(3), 50)
+LABELS = RNG.integers(0, 3, 50)
+CUBE = RNG.normal(size=(50, 3))
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (
+            lambda: pc.split(
+                pc.Absolute(), MU, Y, MU[:9], groups_cal=HALVES, groups_test=np.zeros(1, int)
+            ),
+            "groups_test must have 9",
+        ),
+        (
+            lambda: pc.split(
+                pc.CQR(), (MU, MU + 1), Y, (MU[:9], MU[:9]), groups_cal=HALVES, groups_test=[0]
+            ),
+            "groups_test must have 9",
+        ),
+        (
+            lambda: pc.split(
+                pc.Absolute(), MU, Y, MU[:9], weights_cal=np.ones(50), weights_test=np.ones(1)
+            ),
+            "weights_test must have 9",
+        ),
+        (lambda: pc.split(pc.LAC(), P, LABELS, np.full((9, 4), 0.25)), "pred_test must have 3"),
+        (lambda: pc.box(CUBE, CUBE[:, :1], CUBE), "y_cal must have 3"),
+        (lambda: pc.ellipsoid(CUBE, CUBE, CUBE[:, :1], np.eye(3), np.eye(3)), "pred_test must"),
+        (lambda: pc.copula_box(CUBE, CUBE, CUBE[:, :1], CUBE), "y_cal must have 3"),
+        (lambda: pc.sample_distance(np.zeros((5, 4, 3)), np.zeros((5, 1))), "y must have 3"),
+        (lambda: pc.box(CUBE, CUBE, CUBE).contains(CUBE[:, :1]), "y must have 3"),
+        (lambda: pc.conformal_evalues([1.0, 2.0], [np.inf]), "finite"),
+        (lambda: pc.clopper_pearson([11], 10, error=0.1), "successes"),
+        (lambda: pc.calibrate(np.ma.masked_array([1.0, 2.0], [0, 1])), "masked"),
+        (lambda: pc.calibrate(np.array([1 + 2j])), "complex"),
+        (lambda: pc.jackknife_plus(np.zeros((2, 0)), []), "residuals is empty"),
+        (lambda: pc.cv_plus(np.zeros((2, 3)), [], np.array([], int)), "residuals is empty"),
+        (lambda: pc.calibrate([1.0], weights=[0.0]).pvalue([2.0], test_weights=0.0), "all zero"),
+        (
+            lambda: pc.calibrate([1.0], weights=[1.0]).pvalue([2.0], test_weights=[1.0, 1.0]),
+            "test_weights",
+        ),
+        (
+            lambda: pc.selection_pvalues([1.0], [2.0], weights_cal=[0.0], weights_test=[0.0]),
+            "all zero",
+        ),
+        (lambda: pc.ACI(rate=-0.1), "rates"),
+        (lambda: pc.DtACI(rates=[]), "rates"),
+    ],
+)
+def test_refused(call, match):
+    with pytest.raises(ArrayError, match=match):
+        call()
+
+
+@pytest.mark.parametrize("alpha", [float("nan"), -1.0, 1.5])
+def test_risk_level(alpha):
+    with pytest.raises(LevelError, match="alpha"):
+        pc.crc(np.zeros((5, 3)), alpha=alpha)
+
+
+def test_no_calibration_points_at_all_give_infinite_sets():
+    with pytest.warns(InfiniteSetWarning):
+        out = pc.split(
+            pc.Absolute(), MU[:0], Y[:0], MU[:9], groups_cal=HALVES[:0], groups_test=HALVES[:9]
+        )
+    assert out.infinite_fraction == 1
+
+
+@pytest.mark.parametrize("xp", [np, jnp])
+def test_no_weight_anywhere_says_nothing(xp):
+    q = pc.weighted_quantile(xp.arange(3.0), xp.zeros(3), 0.1, test_weights=xp.zeros(2))
+    assert np.isposinf(np.asarray(q)).all()
+
+
+def test_infinite_predictions_stay_intervals():
+    with pytest.warns(InfiniteSetWarning):
+        out = pc.split(pc.CQR(), (MU[:5], MU[:5]), Y[:5], (np.array([-np.inf]), np.zeros(1)))
+    assert out.lower[0] == -np.inf and out.upper[0] == np.inf
+
+
+def exponential(n):
+    grid = np.tile(np.linspace(-1, 4, 51), (n, 1))
+    return pc.PredictiveDensity(grid, np.where(grid >= -1e-9, -grid, -np.inf))
+
+
+def test_density_of_bounded_support():
+    y = np.round(np.random.default_rng(1).exponential(size=60), 1).clip(0, 4)
+    pred = exponential(60)
+    assert np.allclose(pc.LogPredictive()(pred, y), y)  # no NaN at the edge of the support
+    assert pc.split(pc.LogPredictive(), pred, y, exponential(2)).size().min() > 1
+    dead = pc.PredictiveDensity(pred.grid[:1], np.full((1, 51), -np.inf))
+    with pytest.raises(ArrayError, match="finite somewhere"):
+        pc.split(pc.PIT(), pred, y, dead)
+
+
+def test_class_conditional_never_empty():
+    sure = np.array([[0.4, 0.3, 0.3]] * 9)
+    p = np.eye(3)[LABELS] * 0.97 + 0.01
+    sets = [pc.class_conditional(pc.LAC(), p, LABELS, sure, allow_empty=e) for e in (True, False)]
+    assert sets[0].empty_fraction == 1 and sets[1].empty_fraction == 0
+    assert (sets[1].size() == 1).all()
