@@ -28,6 +28,7 @@ def _kind(dtype: np.dtype) -> tuple[type, np.integer]:
     return jnp.int32, np.int32(0x7FFFFFFF)
 
 
+@jax.jit  # so that calls outside jit do not compile their loop anew
 def bisect_bits(values: jax.Array, mass: jax.Array | None, target: jax.Array) -> jax.Array:
     """Smallest value t along the last axis with ``sum(mass * (values <= t)) >= target``.
 

@@ -103,10 +103,15 @@ def order_stat(scores: ArrayLike, k: ArrayLike, *, axis: int = -1) -> Any:
         raise ArrayError(f"k must be an integer rank, got {k!r}; see upper_rank.")
     values = xp.moveaxis(xp.asarray(values), axis, -1)
     if xp is jnp:
-        found = jax.vmap(lambda r: bisect_bits(values, None, r), out_axes=-1)(ranks.ravel())
+        found = _bisect_ranks(values, ranks.ravel())
         return found.reshape(values.shape[:-1] + ranks.shape)
     host = _partition(values, ranks.ravel()).reshape(values.shape[:-1] + ranks.shape)
     return float(host) if host.ndim == 0 else host
+
+
+@jax.jit
+def _bisect_ranks(values: jax.Array, ranks: jax.Array) -> jax.Array:
+    return jax.vmap(lambda r: bisect_bits(values, None, r), out_axes=-1)(ranks)
 
 
 def _partition(values: np.ndarray, ranks: np.ndarray) -> np.ndarray:

@@ -141,3 +141,19 @@ def test_weighted_pvalue_is_the_definition():
     s, w, t, wt = np.round(rng.normal(size=30), 1), rng.gamma(1, size=30), rng.normal(size=5), 2.0
     found = pc.calibrate(s, weights=w).pvalue(t, test_weights=wt)
     assert np.allclose(found, [(wt + w[s >= x].sum()) / (wt + w.sum()) for x in t])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda v: pc.order_stat(v, 5),
+        lambda v: pc.weighted_quantile(v, jnp.ones(60), 0.1),
+        lambda v: pc.APS(randomised=False).labels(jax.nn.softmax(v.reshape(20, 3))),
+    ],
+)
+def test_calls_outside_jit_compile_once(call, caplog):
+    values = np.random.default_rng(0).normal(size=(3, 60)).astype(np.float32)
+    call(jnp.asarray(values[0]))
+    with jax.log_compiles(True), caplog.at_level("WARNING", logger="jax"):
+        call(jnp.asarray(values[1]))
+    assert not [r for r in caplog.records if "ompil" in r.getMessage()]

@@ -6,6 +6,7 @@ import dataclasses
 from abc import abstractmethod
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -70,6 +71,7 @@ def _ranked_true(p: Array, y: Array) -> tuple[Array, Array]:
     return np.where(more, exact, 0.0).sum(axis=1, keepdims=True), more.sum(axis=1, keepdims=True)
 
 
+@jax.jit
 def _ranked_without_sort(p: Array) -> tuple[Array, Array]:
     def add(k: Any, found: tuple[Any, Any]) -> tuple[Any, Any]:
         other = lax.dynamic_slice_in_dim(p, k, 1, axis=1)
