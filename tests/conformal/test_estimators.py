@@ -7,14 +7,16 @@ import matplotlib
 matplotlib.use("Agg")
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_diabetes, load_digits, load_wine
-from sklearn.ensemble import RandomForestRegressor
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 import probinf.conformal as pc
@@ -143,3 +145,61 @@ def test_pictures():
     import matplotlib.pyplot as plt
 
     plt.close("all")
+
+
+def housing(n=300):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"size": rng.normal(size=n), "town": rng.choice(["x", "y", "z"], n)})
+    price = frame["size"] + (frame["town"] == "x") + rng.normal(size=n)
+    return frame, price.set_axis(rng.permutation(n))  # an index that must not matter
+
+
+def on_columns(model):
+    columns = make_column_transformer((StandardScaler(), ["size"]), (OneHotEncoder(), ["town"]))
+    return make_pipeline(columns, model)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        E.SplitRegressor(on_columns(Ridge()), calibration_size=0.4),
+        E.SplitRegressor(on_columns(Ridge()), difficulty=on_columns(Ridge()), calibration_size=0.4),
+        E.QuantileRegressor(on_columns(Ridge()), on_columns(Ridge()), calibration_size=0.4),
+        E.CrossRegressor(on_columns(Ridge())),
+    ],
+    ids=lambda e: type(e).__name__,
+)
+def test_data_frames_reach_the_pipeline_with_their_columns(estimator):
+    X, y = housing()
+    _, interval = estimator.fit(X[:200], y[:200]).predict_interval(X[200:], 0.2)
+    inside = (interval[:, 0, 0] <= y[200:]) & (y[200:] <= interval[:, 1, 0])
+    assert 0.65 < inside.mean() < 0.95
+    with pytest.raises(ValueError, match="feature names"):
+        estimator.predict(X.rename(columns={"size": "area"}))
+    with pytest.raises(ValueError, match="inconsistent"):
+        estimator.fit(X[:200], y[:199])
+
+
+@pytest.mark.parametrize("state", [0, None, np.random.RandomState(0)], ids=str)
+def test_frames_of_a_classifier_and_any_random_state(state):
+    X, y = housing()
+    label = np.where(y > 0.5, "dear", "cheap")
+    model = E.SplitClassifier(
+        on_columns(LogisticRegression()),
+        conformity_score="aps",
+        calibration_size=0.4,
+        random_state=state,
+    )
+    _, sets = model.fit(X[:200], label[:200]).predict_set(X[200:], 0.2)
+    column = np.searchsorted(model.classes_, label[200:])
+    assert sets[np.arange(100), column, 0].mean() > 0.65
+
+
+def test_missing_values_that_the_model_can_take():
+    X, y = housing()
+    x = X[["size"]].to_numpy().copy()
+    x[::7] = np.nan
+    model = E.SplitRegressor(HistGradientBoostingRegressor(max_iter=5), calibration_size=0.4)
+    assert np.isfinite(model.fit(x, y).predict_interval(x)[1]).all()
+    with pytest.raises(ValueError, match="NaN"):
+        E.SplitRegressor(Ridge()).fit(x, y)

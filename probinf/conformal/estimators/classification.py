@@ -10,9 +10,10 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from probinf.conformal.arrays import Level, is_single
+from probinf.conformal.estimators.data import checked, seed_of
 from probinf.conformal.groups import class_conditional
 from probinf.conformal.scores.classification import APS, LAC, RAPS, SAPS, LabelScore, Margin, TopK
 from probinf.conformal.split import split
@@ -29,7 +30,9 @@ class _Conformal(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     def fit(self, X: Any, y: Any) -> Any:
         """Fit the classifier, and calibrate when ``calibration_size`` is set."""
-        X, y = validate_data(self, X, y)
+        given = self.estimator
+        base = LogisticRegression(max_iter=1000) if given is None else given
+        X, y = checked(self, X, y, inner=base, reset=True)
         check_classification_targets(y)
         self.classes_ = np.unique(y)
         size, seed = self.calibration_size, self.random_state
@@ -39,8 +42,6 @@ class _Conformal(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 X, y, test_size=size, random_state=seed, stratify=y
             )
             held = held_x[0], held_y
-        given = self.estimator
-        base = LogisticRegression(max_iter=1000) if given is None else given
         self.estimator_ = clone(base).fit(X, y)
         if held is not None:
             self._calibrate(*held)
@@ -56,13 +57,13 @@ class _Conformal(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     def conformalize(self, X: Any, y: Any) -> Any:
         """Calibrate on data that ``fit`` has not seen."""
         check_is_fitted(self)
-        X, y = validate_data(self, X, y, reset=False)
+        X, y = checked(self, X, y, inner=self.estimator_)
         self._calibrate(X, y)
         return self
 
     def _proba(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False)
+        X = checked(self, X, inner=self.estimator_)
         return np.asarray(self.estimator_.predict_proba(X), float)
 
     def _need(self) -> None:
@@ -107,7 +108,7 @@ class SplitClassifier(_Conformal):
     def predict(self, X: Any) -> np.ndarray:
         """(m,) labels of the classifier itself."""
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False)
+        X = checked(self, X, inner=self.estimator_)
         return np.asarray(self.estimator_.predict(X))
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -125,7 +126,7 @@ class SplitClassifier(_Conformal):
                 raise MethodError(f"conformity_score must be one of {known}, got {score!r}.")
             score = SCORES[score]()
         levels: Any = [alpha] if is_single(alpha) else alpha
-        cal, key = (self.probabilities_, self.labels_), self.random_state
+        cal, key = (self.probabilities_, self.labels_), seed_of(self.random_state)
         if self.class_conditional:
             out = class_conditional(
                 score, *cal, p, alpha=levels, key=key, allow_empty=self.allow_empty

@@ -10,11 +10,13 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression
 from sklearn.linear_model import QuantileRegressor as LinearQuantile
 from sklearn.model_selection import KFold, check_cv, train_test_split
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import check_is_fitted
 
 from probinf.conformal.arrays import Level
 from probinf.conformal.calibration import calibrate
 from probinf.conformal.cross import cv_plus, jackknife_minmax
+from probinf.conformal.estimators.data import checked
 from probinf.conformal.predictive import PredictiveSystem
 from probinf.conformal.ranks import order_stat, upper_rank
 from probinf.conformal.scores.regression import CQR
@@ -52,7 +54,7 @@ class _Conformal(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
     def predict(self, X: Any) -> np.ndarray:
         """Point predictions (m,)."""
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False)
+        X = checked(self, X, inner=self.estimator_)
         return np.asarray(self.estimator_.predict(X))
 
 
@@ -85,9 +87,9 @@ class SplitRegressor(_Conformal):
 
     def fit(self, X: Any, y: Any) -> Any:
         """Fit the regressor, and calibrate when ``calibration_size`` is set."""
-        X, y = validate_data(self, X, y, y_numeric=True)
-        fit_x, cal_x, fit_y, cal_y = self._divide(X, y)
         base = LinearRegression() if self.estimator is None else self.estimator
+        X, y = checked(self, X, y, inner=base, reset=True, numeric=True)
+        fit_x, cal_x, fit_y, cal_y = self._divide(X, y)
         self.estimator_ = clone(base).fit(fit_x, fit_y)
         self.difficulty_ = None
         if self.difficulty is not None:
@@ -111,14 +113,14 @@ class SplitRegressor(_Conformal):
     def conformalize(self, X: Any, y: Any) -> Any:
         """Calibrate on data that ``fit`` has not seen."""
         check_is_fitted(self)
-        X, y = validate_data(self, X, y, reset=False, y_numeric=True)
+        X, y = checked(self, X, y, inner=self.estimator_, numeric=True)
         self._calibrate(X, y)
         return self
 
     def predict_interval(self, X: Any, alpha: Level = 0.1) -> tuple[np.ndarray, np.ndarray]:
         """Predictions (m,) and intervals (m, 2, A), each with coverage at least 1 - alpha."""
         self._need("calibration_")
-        X = validate_data(self, X, reset=False)
+        X = checked(self, X, inner=self.estimator_)
         mu = np.asarray(self.estimator_.predict(X), float)
         q = np.atleast_1d(self.calibration_.quantile(alpha))
         warn_infinite(q, too_few(self.calibration_.size, alpha))
@@ -128,7 +130,7 @@ class SplitRegressor(_Conformal):
     def predict_distribution(self, X: Any) -> PredictiveSystem:
         """A calibrated predictive distribution per row: cdf, quantiles, CRPS."""
         self._need("calibration_")
-        X = validate_data(self, X, reset=False)
+        X = checked(self, X, inner=self.estimator_)
         mu = np.asarray(self.estimator_.predict(X), float)
         return PredictiveSystem(self.errors_, mu, self._scale(X))
 
@@ -160,10 +162,10 @@ class QuantileRegressor(_Conformal):
 
     def fit(self, X: Any, y: Any) -> Any:
         """Fit both quantiles, and calibrate when ``calibration_size`` is set."""
-        X, y = validate_data(self, X, y, y_numeric=True)
-        fit_x, cal_x, fit_y, cal_y = self._divide(X, y)
         low = LinearQuantile(quantile=0.05, alpha=0.0) if self.lower is None else self.lower
         high = LinearQuantile(quantile=0.95, alpha=0.0) if self.upper is None else self.upper
+        X, y = checked(self, X, y, inner=low, reset=True, numeric=True)
+        fit_x, cal_x, fit_y, cal_y = self._divide(X, y)
         self.lower_, self.upper_ = (clone(e).fit(fit_x, fit_y) for e in (low, high))
         if cal_x is not None:
             self.calibration_ = calibrate(CQR()(self._quantiles(cal_x), cal_y))
@@ -176,20 +178,20 @@ class QuantileRegressor(_Conformal):
     def conformalize(self, X: Any, y: Any) -> Any:
         """Calibrate on data that ``fit`` has not seen."""
         check_is_fitted(self)
-        X, y = validate_data(self, X, y, reset=False, y_numeric=True)
+        X, y = checked(self, X, y, inner=self.lower_, numeric=True)
         self.calibration_ = calibrate(CQR()(self._quantiles(X), y))
         return self
 
     def predict(self, X: Any) -> np.ndarray:
         """(m,) midpoints of the two quantiles."""
         check_is_fitted(self)
-        low, high = self._quantiles(validate_data(self, X, reset=False))
+        low, high = self._quantiles(checked(self, X, inner=self.lower_))
         return (low + high) / 2
 
     def predict_interval(self, X: Any, alpha: Level = 0.1) -> tuple[np.ndarray, np.ndarray]:
         """Predictions (m,) and intervals (m, 2, A), each with coverage at least 1 - alpha."""
         self._need("calibration_")
-        low, high = self._quantiles(validate_data(self, X, reset=False))
+        low, high = self._quantiles(checked(self, X, inner=self.lower_))
         q = np.atleast_1d(self.calibration_.quantile(alpha))
         warn_infinite(q, too_few(self.calibration_.size, alpha))
         ends = CQR().interval((low, high), q)
@@ -217,8 +219,8 @@ class CrossRegressor(_Conformal):
         """Fit one model per fold and one to all data."""
         if self.method not in ("plus", "minmax", "base"):
             raise MethodError(f"method must be plus, minmax or base, got {self.method!r}.")
-        X, y = validate_data(self, X, y, y_numeric=True)
         base = LinearRegression() if self.estimator is None else self.estimator
+        X, y = checked(self, X, y, inner=base, reset=True, numeric=True)
         self.estimator_ = clone(base).fit(X, y)
         if len(y) < 2:
             raise MethodError("CV+ needs at least two points; got n_samples=1.")
@@ -227,10 +229,10 @@ class CrossRegressor(_Conformal):
         self.folds_ = np.full(len(y), -1)
         self.residuals_ = np.empty(len(y))
         for k, (train, test) in enumerate(splitter.split(X, y)):
-            model = clone(base).fit(X[train], y[train])
+            model = clone(base).fit(_safe_indexing(X, train), y[train])
             self.models_.append(model)
             self.folds_[test] = k
-            self.residuals_[test] = abs(y[test] - model.predict(X[test]))
+            self.residuals_[test] = abs(y[test] - model.predict(_safe_indexing(X, test)))
         if (self.folds_ < 0).any():
             raise MethodError("cv must put every point into one test fold (KFold, not a shuffle).")
         return self
@@ -238,7 +240,7 @@ class CrossRegressor(_Conformal):
     def predict_interval(self, X: Any, alpha: Level = 0.1) -> tuple[np.ndarray, np.ndarray]:
         """Predictions (m,) and intervals (m, 2, A)."""
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False)
+        X = checked(self, X, inner=self.estimator_)
         mu = np.asarray(self.estimator_.predict(X), float)
         if self.method == "base":
             levels = np.atleast_1d(np.asarray(alpha))
