@@ -80,15 +80,19 @@ class AnytimeMean:
             )
 
     def init(
-        self, fu_mean: float | Any = 0.0, fu_var: float | Any = 0.0, N: float | Any = math.inf
+        self, fu_mean: float | Any = 0.0, fu_var: float | Any = None, N: float | Any = math.inf
     ) -> Stream:
         """The state before any label.
 
         Args:
             fu_mean: mean prediction over unlabelled rows.
-            fu_var: variance of those predictions.
+            fu_var: variance of those predictions; needed for finite N.
             N: how many there are; infinite if the mean is known.
         """
+        if fu_var is None:
+            if not (isinstance(N, float) and math.isinf(N)):
+                raise MethodError("init with a finite N needs fu_var, or the error is ignored.")
+            fu_var = 0.0
         zero = jnp.zeros(())
         parts = (jnp.asarray(a, zero.dtype) for a in (fu_mean, fu_var, N))
         return Stream(zero, jnp.zeros(2), jnp.zeros((2, 2)), *parts)
@@ -129,7 +133,11 @@ class AnytimeMean:
         )
 
     def interval(self, state: Stream) -> jax.Array:
-        """Limits (2,) after the labels so far; the whole line before ``n_min``."""
+        """Limits (2,) after the labels so far.
+
+        The whole line before ``n_min``, and while the labels show no variation around the
+        weighted predictions (rare events, predictions without an error so far).
+        """
         t = jnp.maximum(state.t, 2.0)
         var_y, var_f = state.scatter[0, 0] / (t - 1), state.scatter[1, 1] / (t - 1)
         cov = state.scatter[0, 1] / (t - 1)
@@ -159,7 +167,9 @@ class AnytimeMean:
                 jnp.sqrt(state.var_u), N, self.alpha * self.split, self.t_opt * N / t
             )
             half = half + jnp.where(known, 0.0, other)
-        half = jnp.where(state.t >= self.n_min, half, jnp.inf)
+        # Labels that the predictions hit exactly, or that never vary, show no error to go by.
+        varies = mine > 1e-12 * (var_y + lam**2 * var_f)
+        half = jnp.where((state.t >= self.n_min) & varies, half, jnp.inf)
         return jnp.stack([centre - half, centre + half])
 
     def _plain(self, sd: jax.Array, t: jax.Array, alpha: Number, t_opt: Any = None) -> jax.Array:

@@ -37,12 +37,22 @@ def is_pandas(a: Any) -> bool:
     return type(a).__module__.split(".")[0] == "pandas"
 
 
+def plain(name: str, a: Any) -> Any:
+    """``a``, unless turning it into an array of numbers would lose a part of it."""
+    if isinstance(a, np.ma.MaskedArray) and np.ma.is_masked(a):
+        raise ArrayError(f"{name} has masked values; drop those rows (for example a[~a.mask]).")
+    if getattr(getattr(a, "dtype", None), "kind", "") == "c":
+        raise ArrayError(f"{name} is complex; give its real part or its modulus.")
+    return a
+
+
 def numeric(name: str, a: Any, *, ndim: tuple[int, ...] = (1,)) -> np.ndarray:
     """``a`` as a finite float64 array with one of the allowed numbers of dimensions."""
     if isinstance(a, jax.core.Tracer):
         raise ArrayError(f"{name} is traced by JAX; inside jit or vmap use probinf.ppi.core.")
+    whole = plain(name, a)
     try:
-        values = np.asarray(a, dtype=np.float64)
+        values = np.asarray(whole, dtype=np.float64)
     except (TypeError, ValueError) as cause:
         raise ArrayError(f"{name} does not hold numbers: {cause}.") from None
     if values.ndim not in ndim:

@@ -47,7 +47,7 @@ class BettingMean:
         """Intervals (rows, 2) after every row.
 
         Args:
-            y: (rows,) labels; any number where there is none.
+            y: (rows,) labels; anything, NaN say, where there is none.
             f: (rows,) predictions.
             labeled: (rows,) which rows were labelled; all by default.
             propensity: (rows,) probabilities with which, decided before seeing the label.
@@ -56,9 +56,10 @@ class BettingMean:
         Raises:
             LevelError: values out of bounds, or propensities below ``smallest``.
         """
-        Y, F = numeric("y", y), numeric("f", f)
-        n = same_rows(y=Y, f=F)
-        R = np.ones(n, bool) if labeled is None else np.asarray(labeled, bool)
+        F = numeric("f", f)
+        R = np.ones(len(F), bool) if labeled is None else np.asarray(labeled, bool)
+        n = same_rows(y=np.asarray(y), f=F, labeled=R)
+        Y = numeric("y", np.where(R, y, 0.0))
         p = np.ones(n) if propensity is None else positive("propensity", propensity, n)
         if not 0 < smallest <= 1 or p.min() < smallest or p.max() > 1:
             raise LevelError(

@@ -83,6 +83,11 @@ class Root(NamedTuple):
 
 def check_identified(J: np.ndarray, what: str) -> None:
     """Raise when the derivative of an estimating equation cannot be inverted."""
+    if not np.any(J):
+        raise ConvergenceError(
+            f"{what}: the loss has no second derivative. For quantiles and absolute errors "
+            "(pinball loss) use ppi.quantile; for other kinked losses ppi.ppboot."
+        )
     scale = np.sqrt(np.abs(np.diag(J)))  # units of the parameters do not matter
     scaled = J / np.outer(scale, scale) if np.all(scale > 0) else J
     if not np.all(np.isfinite(J)) or np.linalg.cond(scaled) > 1e12:
@@ -131,8 +136,6 @@ def conclude(
     mine, theirs = covariance(p, M, one, two)
     alone = np.linalg.inv(p.jac_g) @ p.gg @ np.linalg.inv(p.jac_g).T * one
     df = np.full(d, np.inf)
-    if options.small_sample:
-        df = np.asarray(welch(np.diag(mine), np.diag(theirs), df_mine, df_theirs))
     notes = list(notes)
     lam = scalar_tuning(M, J, options.tune) if lam is None else lam
     if options.clip and options.tuned and options.tune != "matrix" and np.any(np.equal(lam, 1.0)):
@@ -159,6 +162,11 @@ def conclude(
         g, h, u = root.rows()
         return result_influence(design, g, h, u, J, M)
 
+    if options.small_sample:
+        free: Any = df_mine
+        if design.strata is not None and design.clusters is None:
+            free = design.satterthwaite(influence().labeled, spent)
+        df = np.asarray(welch(np.diag(mine), np.diag(theirs), free, df_theirs))
     return Result(
         estimand=estimand,
         method=options.method if method is None else method,

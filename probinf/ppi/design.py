@@ -62,24 +62,37 @@ class Design:
 
     def degrees(self, spent: int) -> tuple[float, float]:
         """Degrees of freedom of labelled and unlabelled variances after ``spent`` parameters."""
-        mine, theirs = self.n - spent, self.N - 1
-        if self.strata is not None:
-            mine -= len(np.unique(self.strata[0])) - 1
-            theirs -= len(np.unique(self.strata[1])) - 1
+        used, other = (1, 1) if self.strata is None else (len(np.unique(s)) for s in self.strata)
+        mine, theirs = float(self.n - used - spent + 1), float(self.N - other)
         if self.clusters is not None:
-            mine = min(mine, len(np.unique(self.clusters[0])) - 1)
-            theirs = min(theirs, len(np.unique(self.clusters[1])) - 1)
+            mine = min(mine, len(np.unique(self.clusters[0])) - used)
+            theirs = min(theirs, len(np.unique(self.clusters[1])) - other)
         if mine < 1:
             raise TooFewLabelsError(
                 f"{self.n} labelled rows (or their clusters and strata) leave no degree of freedom "
                 f"after {spent} estimated parameters; label more rows, or pass tune=1.0."
             )
-        return float(mine), float(max(theirs, 1))
+        return max(mine * _evenness(self.alpha), 1.0), max(theirs * _evenness(self.beta), 1.0)
+
+    def satterthwaite(self, rows: np.ndarray, spent: int) -> np.ndarray:
+        """Degrees of freedom (d,) of labelled influence values (n, d), if strata differ."""
+        assert self.strata is not None
+        ids = self.strata[0]
+        count = np.bincount(ids)[:, None]
+        free = np.maximum(count - 1, 1)
+        kept = 1.0 if self.fraction is None else (1 - self.fraction)[:, None]
+        v = _sum_by(rows**2 * kept, ids) * count / free
+        used = len(np.unique(ids))
+        share = (self.n - used - spent + 1) / (self.n - used)
+        bottom = (v**2 / free).sum(axis=0)
+        df = np.where(bottom > 0, v.sum(axis=0) ** 2 / np.where(bottom > 0, bottom, 1.0), 1.0)
+        return np.maximum(df * share, 1.0)
 
     def factors(self, spent: int) -> tuple[float, float]:
         """Small-sample factors of labelled and unlabelled variances of `parts`."""
         if self.simple:
-            return self.n / (self.n - spent), self.N / (self.N - 1)
+            rest = (self.n - 1) / (self.n - spent)
+            return _unbiased(self.alpha) * rest, _unbiased(self.beta)
         used = len(np.unique(self.strata[0])) if self.strata is not None else 1
         return (self.n - used) / (self.n - used - spent + 1), 1.0
 
@@ -128,6 +141,22 @@ class Design:
         return Parts(score, control, gg, gc, cc, cu, cc + cu, jac_g, jac_c)
 
 
+def _evenness(weights: np.ndarray) -> float:
+    """Share of the rows that a variance with these weights rests on: 1 if they are equal."""
+    if np.ptp(weights) == 0:
+        return 1.0
+    return float((weights**2).sum() ** 2 / (weights**4).sum() / len(weights))
+
+
+def _unbiased(weights: np.ndarray) -> float:
+    """Factor that makes the variance around a weighted mean unbiased; n / (n - 1) if equal."""
+    if np.ptp(weights) == 0:
+        return len(weights) / (len(weights) - 1)
+    w = weights / weights.sum()
+    second = (w**2).sum()
+    return float(second / (second - 2 * (w**3).sum() + second**2))
+
+
 def _centre(rows: np.ndarray, weights: np.ndarray, strata: np.ndarray) -> np.ndarray:
     """Subtract from each stratum its weighted mean, in proportion to the weights."""
     total = np.bincount(strata, weights)
@@ -153,6 +182,12 @@ def _within(rows: np.ndarray, strata: np.ndarray) -> np.ndarray:
     count = np.bincount(strata)
     scale = np.sqrt(count / np.maximum(count - 1, 1))[strata][:, None]
     return (rows * scale).T @ (rows * scale)
+
+
+def _clusters_per(clusters: np.ndarray, strata: np.ndarray) -> np.ndarray:
+    """Number of clusters in every stratum."""
+    pairs = np.unique(np.stack([strata, clusters]), axis=1)
+    return np.bincount(pairs[0])
 
 
 def _numbers(name: str, first: Any, second: Any, n: int, N: int) -> tuple[np.ndarray, np.ndarray]:
@@ -227,6 +262,14 @@ def make_design(
             f"counts are {labeled.min()} and {other.min()}. Merge strata."
         )
     share = (labeled + other) / (n + N)
+    if (
+        clusters is not None
+        and min(_clusters_per(c, s).min() for c, s in zip(clusters, ids, strict=True)) < 2
+    ):
+        raise TooFewLabelsError(
+            "strata: every stratum needs at least 2 labelled and 2 unlabelled clusters. Merge "
+            "strata."
+        )
     alpha = w * (share / np.bincount(ids[0], w))[ids[0]]
     beta = v * (share / np.bincount(ids[1], v))[ids[1]]
     fraction = (labeled / (labeled + other))[ids[0]] if finite_population else None

@@ -25,7 +25,13 @@ from probinf.ppi.design import Design, make_design
 from probinf.ppi.losses import Autodiff, Model
 from probinf.ppi.moments import Parts, Tune, jacobian, tuned
 from probinf.ppi.result import Result
-from probinf.ppi.rows import check_rows, flatten_parameters, make_data, with_proxies
+from probinf.ppi.rows import (
+    check_aligned,
+    check_rows,
+    flatten_parameters,
+    make_data,
+    with_proxies,
+)
 
 
 def checked_solve(
@@ -39,9 +45,9 @@ def checked_solve(
         raise ConvergenceError(
             f"{what}: Newton's method found no root after {int(found.steps)} steps (it stopped at "
             f"{np.array2string(theta, precision=3, threshold=6)}). Likely causes: a loss whose "
-            "second derivative vanishes, perfectly separated classes, collinear regressors or "
-            "columns of very different size. Remedies: better init=, a smaller fixed tune=, "
-            "form='onestep', rescaled columns."
+            "second derivative vanishes (pinball or absolute errors: use ppi.quantile), perfectly "
+            "separated classes, collinear regressors or columns of very different size. Remedies: "
+            "better init=, a smaller fixed tune=, form='onestep', rescaled columns."
         )
     return theta
 
@@ -181,7 +187,8 @@ def estimate(
         weights: pair of row weights (labelled, unlabelled), either may be None.
         propensity: (n,) known probabilities with which labelled rows were labelled.
         groups: pair of cluster labels; a label in both samples is one cluster.
-        strata: pair of stratum labels; rows were labelled at random within strata.
+        strata: pair of stratum labels; rows were labelled at random within strata. The
+            shares of strata among all n + N rows count as known.
         finite_population: the target is the fit to these very n + N rows.
         names: names of the parameters.
         estimand: how summaries call it.
@@ -199,16 +206,19 @@ def estimate(
     mine = check_rows("labeled", labeled)
     guesses = _as_tuple(proxies)
     others = _as_tuple(unlabeled)
+    for guess in guesses:
+        check_aligned(labeled, guess)
     if len(guesses) != len(others):
         raise ArrayError(f"{len(guesses)} set(s) of proxies but {len(others)} of unlabelled rows.")
     proxied = tuple(with_proxies(mine, check_rows("proxies", p)) for p in guesses)
-    rest = tuple({k: check_rows("unlabeled", u)[k] for k in mine if k in u} for u in others)
+    checked = [check_rows("unlabeled", u) for u in others]
+    rest = tuple({k: u[k] for k in mine if k in u} for u in checked)
     for u in rest:
         missing = set(mine) - set(u)
         if missing:
             raise ArrayError(f"unlabeled lacks {', '.join(sorted(missing))}.")
         for k in mine:
-            if u[k].shape[1:] != mine[k].shape[1:] and k not in _as_tuple(guesses)[0]:
+            if u[k].shape[1:] != mine[k].shape[1:] and k not in guesses[0]:
                 raise ArrayError(
                     f"unlabeled[{k!r}] has rows of shape {u[k].shape[1:]}, labeled "
                     f"{mine[k].shape[1:]}."
@@ -244,6 +254,8 @@ def estimate(
                 same = truth.astype(float) if truth.ndim == 1 else None
                 notes += proxy_notes(a.astype(float), same, b.astype(float), random=design.random)
     model = Autodiff(loss, unravel, is_score)
+    for rows in (mine, *proxied, *rest):
+        model.check(d, rows)
     data = make_data(mine, proxied, rest, design)
     root = find_root(model, data, start, design, options, form=form, what=estimand)
     return conclude(

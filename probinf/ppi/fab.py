@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from probinf.errors import LevelError
-from probinf.ppi.arrays import Number, check_choice, check_level
+from probinf.ppi.arrays import Number, check_choice, check_level, numeric
 from probinf.ppi.mean import mean
 from probinf.ppi.pratt import horseshoe_slope, region
 from probinf.ppi.result import Result
@@ -95,6 +95,8 @@ def fab(
     check_level(alpha)
     if not 0 < split < 1:
         raise LevelError(f"split is a share in (0, 1); got {split}.")
+    for name, a in (("y", y), ("f", f), ("f_unlabeled", f_unlabeled)):
+        numeric(name, a)  # one outcome, one predictor
     plain = mean(y, f, f_unlabeled, method=method, alpha=alpha, small_sample=False)
     Y, F, Fu = (np.asarray(a, float) for a in (y, f, f_unlabeled))
     n, N, lam = len(Y), len(Fu), float(plain.lam)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jax.scipy.special import gammaln
 
-from probinf.errors import MethodError
+from probinf.errors import ArrayError, MethodError
 from probinf.ppi.arrays import Number
 from probinf.ppi.moments import gram
 
@@ -200,6 +201,35 @@ class Autodiff:
         if not self.is_score:
             return value
         return ravel_pytree(value)[0]
+
+    def check(self, d: int, rows: Rows) -> None:
+        """Raise unless the function takes such rows and returns a scalar, or a score (d,)."""
+        kinds = tuple((k, a.shape[1:], a.dtype.kind in "biu") for k, a in rows.items())
+        self._check(d, kinds)
+
+    @lru_cache(maxsize=256)  # noqa: B019, what is compiled is kept per function, too
+    def _check(self, d: int, kinds: tuple[tuple[str, tuple[int, ...], bool], ...]) -> None:
+        shapes = {name: shape for name, shape, _ in kinds}
+        what = "score" if self.is_score else "loss"
+        with jax.enable_x64(True):
+            theta = jax.ShapeDtypeStruct((d,), jnp.float64)
+            row = {
+                name: jax.ShapeDtypeStruct(shape, jnp.int64 if whole else jnp.float64)
+                for name, shape, whole in kinds
+            }
+            try:
+                found = jax.eval_shape(self._one, theta, row)
+            except KeyError as cause:
+                raise ArrayError(
+                    f"the {what} reads the column {cause} of a row; its columns are "
+                    f"{', '.join(shapes)}."
+                ) from None
+        wanted = (d,) if self.is_score else ()
+        if getattr(found, "shape", None) != wanted:
+            raise ArrayError(
+                f"the {what} of one row must have shape {wanted}, not "
+                f"{getattr(found, 'shape', found)}; the columns of a row have shapes {shapes}."
+            )
 
     @property
     def has_loss(self) -> bool:

@@ -94,7 +94,8 @@ def mean(
             ratio under covariate shift.
         propensity: (n,) known probabilities with which the labelled rows were labelled.
         groups: pair of cluster labels.
-        strata: pair of stratum labels; labels were drawn within strata.
+        strata: pair of stratum labels; labels were drawn within strata. The shares
+            of strata among all n + N rows count as known.
         finite_population: the target is the mean of these very n + N rows.
         compat: ``"ppi_py"`` gives the numbers of that package (normal quantile, divisor n).
 

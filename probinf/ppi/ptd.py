@@ -16,7 +16,7 @@ from probinf.ppi.losses import Autodiff, Linear, Model, family_of
 from probinf.ppi.mean import mean_root
 from probinf.ppi.moments import Tune
 from probinf.ppi.result import Result
-from probinf.ppi.rows import check_rows, flatten_parameters, with_proxies
+from probinf.ppi.rows import check_aligned, check_rows, flatten_parameters, with_proxies
 
 
 def model_of(
@@ -26,7 +26,9 @@ def model_of(
     start, unravel, names = flatten_parameters(start_of(init, labeled))
     if isinstance(loss, str):
         return Linear(family_of(loss)), start, names
-    return Autodiff(loss, unravel, is_score), start, names
+    model = Autodiff(loss, unravel, is_score)
+    model.check(len(start), {k: np.asarray(a) for k, a in labeled.items()})
+    return model, start, names
 
 
 def ptd(
@@ -66,6 +68,7 @@ def ptd(
     """
     mine = check_rows("labeled", labeled)
     proxied = with_proxies(mine, check_rows("proxies", proxies))
+    check_aligned(labeled, proxies)
     other = check_rows("unlabeled", unlabeled)
     if set(mine) - set(other):
         raise MethodError(f"unlabeled lacks {', '.join(sorted(set(mine) - set(other)))}.")

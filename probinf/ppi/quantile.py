@@ -16,6 +16,7 @@ from probinf.ppi.arrays import (
     column,
     numeric,
     proxy_notes,
+    same_index,
     same_rows,
 )
 from probinf.ppi.conclude import Root, conclude, make_options
@@ -118,8 +119,9 @@ def quantile(
 
     The interval holds every value t at which the rectified distribution function
     ``lam * P(F_unlabelled <= t) + P(Y <= t) - lam * P(F <= t)`` is within error of q. Nothing
-    is assumed about densities, ties included. Standard errors (of contrasts, say) divide by the
-    density that the interval implies.
+    is assumed about densities, ties included. Limits are infinite where the labels are too few to
+    bound an extreme quantile. Standard errors (of contrasts, say) divide by the density that the
+    interval implies.
 
     Args:
         y: (n,) labels.
@@ -137,6 +139,7 @@ def quantile(
 
     Source: PPI (arXiv 2301.09633), algorithm 2, with the weight of PPI++ (arXiv 2311.01453).
     """
+    same_index(y=y, f=f)
     truth = column("y", y)
     guess, unseen = numeric("f", f), numeric("f_unlabeled", f_unlabeled)
     n, N = same_rows(y=truth.values, f=guess), len(unseen)
@@ -164,20 +167,26 @@ def quantile(
     notes = []
     if options.method != "classical":
         notes = proxy_notes(guess, truth.values, unseen, random=design.random)
-    lams, points, processes, densities = [], [], [], []
+    lams, points, seen, processes, densities = [], [], [], [], []
     spent = 1 + options.tuned
     one, two = design.factors(spent) if options.small_sample else (1.0, 1.0)
     for level in levels:
         lam, other = _tuning(truth.values, guess, unseen, level, design, options.tune, clip)
         process = rectified(truth.values, guess, other, design, float(level), lam)
         at = process.point()
-        process = _scaled(process, truth.values, guess, unseen, design, at, one, two)
         lams.append(lam)
         points.append(at)
+        seen.append(at)
+        process = _scaled(process, truth.values, guess, unseen, design, at, one, two)
+        if compat is None:
+            around = np.array([np.nextafter(at, -np.inf), at])  # where the level is crossed
+            variance = process.evaluate(around)[1]
+            process = dataclasses.replace(process, floor=float(variance.max()))
+            seen[-1] = around[1] if variance[1] > 0 else around[0]
         processes.append(process)
         densities.append(process.density(at))
     theta, M = np.array(points), np.diag(lams)
-    rows = _indicator_rows(truth.values, guess, unseen, theta, levels)
+    rows = _indicator_rows(truth.values, guess, unseen, np.array(seen), levels)
     p = design.parts(*rows(), np.diag(densities), np.zeros((len(levels),) * 2))
     names = tuple(f"q{level:g}" for level in levels)
     base = conclude(

@@ -57,6 +57,8 @@ class Rectified:
         control: predictions with the weights of the control, where they differ.
         other: predictions on unlabelled rows.
         factors: multiply the variances of labelled and unlabelled rows.
+        floor: least variance: that around the estimate. Beyond the last label the plain variance is
+            zero, although a few labels cannot tell where the distribution ends.
     """
 
     q: float
@@ -67,6 +69,7 @@ class Rectified:
     control: Sorted | None
     other: Sorted
     factors: tuple[float, float] = (1.0, 1.0)
+    floor: float = 0.0
 
     def evaluate(self, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """D and its variance at the points ``t``."""
@@ -86,8 +89,9 @@ class Rectified:
         mine = yy + lam**2 * ff - 2 * lam * both - 2 * mean * (yy - lam * ff) + mean**2 * squares
         share = pu / everything
         theirs = lam**2 * (uu - 2 * share * uu + share**2 * squares_u)
-        return value, (
-            np.maximum(mine, 0.0) * self.factors[0] + np.maximum(theirs, 0.0) * self.factors[1]
+        one, two = self.factors
+        return value, np.maximum(
+            np.maximum(mine, 0.0) * one + np.maximum(theirs, 0.0) * two, self.floor
         )
 
     def statistic(self, t: float) -> float:
@@ -134,7 +138,8 @@ class Rectified:
         Args:
             critical: quantile of the statistic.
             side: alternative; one-sided ones give a half-line.
-            extend: a point stands for all values up to the next data point.
+            extend: a point stands for all values up to the next data point, the last one for
+                all larger ones; values below all data may be accepted, too.
         """
         points, value, end = self._cells()
         _, variance = self.evaluate(points)
@@ -165,6 +170,9 @@ class Rectified:
         first, last = float(window[index[0]]), float(window[index[-1]])
         if extend:
             last = self._next(last)
+            below = np.nextafter(points[0], -np.inf)
+            if abs(self.statistic(below)) <= critical:  # even the smallest value may be too large
+                first = -np.inf
         return (
             -np.inf if side == "smaller" else first,
             np.inf if side == "larger" else last,

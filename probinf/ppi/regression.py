@@ -144,6 +144,8 @@ def glm(
         notes = proxy_notes(guesses[0], Y, unseen[0], random=design.random)
     known: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = ({}, {})
     if offset is not None:
+        if not (isinstance(offset, tuple | list) and len(offset) == 2):
+            raise ArrayError("offset must be a pair (labelled, unlabelled) of arrays.")
         for side, rows, values in zip(known, (n, N), offset, strict=True):
             side["offset"] = numeric("offset", values)
             same_rows(offset=side["offset"], x=np.empty(rows))

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from probinf.errors import ArrayError
-from probinf.ppi.arrays import same_rows
+from probinf.ppi.arrays import plain, same_index, same_rows
 from probinf.ppi.core import Data
 from probinf.ppi.design import Design
 
@@ -54,7 +54,7 @@ def leaf(name: str, a: Any) -> np.ndarray:
     """One array of rows: integers stay integers, all else becomes float64."""
     if isinstance(a, jax.core.Tracer):
         raise ArrayError(f"{name} is traced by JAX; inside jit or vmap use probinf.ppi.core.")
-    values = np.asarray(a)
+    values = np.asarray(plain(name, a))
     if values.dtype.kind in "biu":
         values = values.astype(np.int64)
     else:
@@ -74,9 +74,17 @@ def check_rows(what: str, rows: Any) -> dict[str, np.ndarray]:
     """A dictionary of arrays with equal numbers of rows."""
     if not isinstance(rows, dict) or not rows:
         raise ArrayError(f"{what} must be a dictionary of arrays, for example dict(x=X, y=y).")
+    same_index(**{f"{what}[{k!r}]": a for k, a in rows.items()})
     found = {str(k): leaf(f"{what}[{k!r}]", a) for k, a in rows.items()}
     same_rows(**{f"{what}[{k!r}]": a for k, a in found.items()})
     return found
+
+
+def check_aligned(labeled: dict[str, Any], proxies: dict[str, Any]) -> None:
+    """Raise unless labelled columns and predictions in pandas objects share their index."""
+    if isinstance(proxies, dict):
+        named = {f"labeled[{k!r}]": a for k, a in labeled.items()}
+        same_index(**named, **{f"proxies[{k!r}]": a for k, a in proxies.items()})
 
 
 def with_proxies(labeled: dict[str, np.ndarray], proxies: dict[str, np.ndarray]) -> Any:

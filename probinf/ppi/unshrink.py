@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from probinf.errors import ConvergenceError, PredictionWarning
+from probinf.errors import ConvergenceError, MethodError, PredictionWarning
 from probinf.ppi.arrays import Number, check_choice, check_counts, numeric, positive, same_rows
 from probinf.ppi.randomness import as_generator
 from probinf.ppi.result import Result
@@ -113,6 +113,8 @@ class Unshrink:
         """
         check_choice("method", method, ("tweedie", "linear", "naive"))
         arms = [numeric("pred_treated", pred_treated), numeric("pred_control", pred_control)]
+        if draws < 20:
+            raise MethodError(f"draws={draws}; at least 20 are needed for a standard error.")
         check_counts(min(map(len, arms)), len(self.cal_pred), 2, "an effect")
         w = [np.ones(len(a)) for a in arms]
         if weights is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -24,6 +25,15 @@ def changed(a, index, value):
     a = a.copy()
     a[index] = value
     return a
+
+
+def pinball(theta, row):
+    error = row["y"] - theta
+    return jnp.maximum(0.9 * error, -0.1 * error)
+
+
+def estimate(loss, **options):
+    return ppi.estimate(loss, {"y": Y}, {"y": F}, {"y": FU}, init=0.0, **options)
 
 
 CASES = [
@@ -88,6 +98,28 @@ CASES = [
     (lambda: ppi.cross_fit(None, X[:3], Y[:3], XU), TooFewLabelsError, "folds"),
     (lambda: ppi.plan_labels(ppi.mean(Y, F, FU)), MethodError, "target_se or budget"),
     (lambda: ppi.mean(Y, F, FU).contrast([1, 2]), ArrayError, "2 columns for 1"),
+    (lambda: estimate(pinball), ConvergenceError, "ppi.quantile"),
+    (lambda: estimate(lambda t, r: jnp.ones(2) * t), ArrayError, r"shape \(\), not \(2,\)"),
+    (lambda: estimate(lambda t, r: jnp.ones(2) * t, is_score=True), ArrayError, r"\(1,\), not \(2"),
+    (lambda: estimate(lambda t, r: (r["z"] - t) ** 2), ArrayError, "column 'z'.* columns are y"),
+    (lambda: ppi.ols(X, Y, F, XU, FU, offset=1.0), ArrayError, "offset must be a pair"),
+    (lambda: ppi.ols(X, Y, F, XU, FU, offset=Y), ArrayError, "offset must be a pair"),
+    (lambda: ppi.fab(Y, np.c_[F, F], np.c_[FU, FU]), ArrayError, "1 dimension"),
+    (lambda: ppi.mean(Y + 1j, F, FU), ArrayError, "y is complex"),
+    (lambda: ppi.mean(np.ma.masked_greater(Y, 1), F, FU), ArrayError, "y has masked values"),
+    (lambda: ppi.AnytimeMean().init(0.0, N=100.0), MethodError, "fu_var"),
+    (lambda: ppi.unshrink(F, Y).effect(F, F, draws=1), MethodError, "draws=1"),
+    (
+        lambda: ppi.mean(
+            Y,
+            F,
+            FU,
+            groups=(np.arange(60) // 30, np.arange(300) + 100),
+            strata=(np.arange(60) // 30, np.arange(300) // 150),
+        ),
+        TooFewLabelsError,
+        "clusters. Merge",
+    ),
 ]
 
 
@@ -109,6 +141,12 @@ def test_misaligned_frames():
     y = pd.Series(Y)
     with pytest.raises(ArrayError, match="different indexes"):
         ppi.mean(y, pd.Series(F, index=y.index[::-1]), FU)
+    with pytest.raises(ArrayError, match="different indexes"):
+        ppi.quantile(y, pd.Series(F, index=y.index[::-1]), FU, 0.5)
+    with pytest.raises(ArrayError, match="different indexes"):
+        ppi.estimate(
+            pinball, {"y": y}, {"y": pd.Series(F, index=y.index[::-1])}, {"y": FU}, init=0.0
+        )
 
 
 def test_separated_classes_are_no_number():
