@@ -11,9 +11,12 @@ from probinf.algebra import bind as bind
 from probinf.algebra import push as push
 from probinf.algebra import rebase as rebase
 from probinf.algebra import with_base as with_base
+from probinf.bridge import bridge as bridge
 from probinf.check import check as check
+from probinf.comparison import compare_evidence as compare_evidence
 from probinf.devices import use_cpu_devices as use_cpu_devices
 from probinf.estimate import Estimate as Estimate
+from probinf.fitted import fit as fit
 from probinf.fronts import from_log_density as from_log_density
 from probinf.fronts import from_log_likelihood as from_log_likelihood
 from probinf.fronts import from_numpyro as from_numpyro

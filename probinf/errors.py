@@ -60,7 +60,7 @@ class CalibrationError(ProbinfError, ValueError):
 
 
 class InfiniteSetWarning(UserWarning):
-    """Some prediction sets hold everything, because the calibration data cannot exclude anything."""
+    """Some prediction sets hold everything: the calibration data cannot exclude anything."""
 
 
 class UnreliableWeightsWarning(UserWarning):

@@ -1,0 +1,140 @@
+"""compare_evidence: one program, several engines, and whether their evidences agree."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+import scipy.stats
+
+from probinf.algebra import rebase
+from probinf.bridge import bridge
+from probinf.errors import EvidenceError, MethodError
+from probinf.estimate import Estimate
+from probinf.fitted import fit
+from probinf.posterior import Posterior, as_key
+from probinf.program import Key, Program
+from probinf.run import Method
+from probinf.sample import sample
+from probinf.samplers import NUTS, SMC, Importance, Nested
+
+_LEVEL = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class EvidenceComparison:
+    """Log evidences of one program by several engines; true when they agree.
+
+    Attributes:
+        estimates: by engine.
+        seconds: by engine, compilation included.
+        refused: by engine, why it gave no evidence.
+        posteriors: by engine; that of the chains under "Bridge".
+        p_value: of the hypothesis that all estimates have the same expectation, given their
+            errors (chi-square); 1 with fewer than two.
+    """
+
+    estimates: dict[str, Estimate]
+    seconds: dict[str, float]
+    refused: dict[str, str]
+    posteriors: dict[str, Posterior]
+    p_value: float
+
+    def __bool__(self) -> bool:
+        return self.p_value > _LEVEL and len(self.estimates) > 1
+
+    @property
+    def verdict(self) -> str:
+        """One sentence."""
+        if len(self.estimates) < 2:
+            return "Fewer than two engines gave an evidence; there is nothing to compare."
+        if self:
+            return f"The evidences agree (chi-square p = {self.p_value:.2g})."
+        centre = _centre(self.estimates)
+        worst = max(self.estimates, key=lambda name: abs(self.estimates[name].z(centre)))
+        return (
+            f"The evidences disagree (chi-square p = {self.p_value:.2g}); {worst} is the farthest "
+            "off. Look at posterior.diagnose() of each; a mode may be missing."
+        )
+
+    def __str__(self) -> str:
+        lines = [f"{'engine':12} {'log evidence':>14} {'error':>8} {'seconds':>8}"]
+        lines += [
+            f"{name:12} {e.value:14.3f} {e.error:8.3f} {self.seconds[name]:8.1f}"
+            for name, e in self.estimates.items()
+        ]
+        lines += [f"{name:12} refused: {reason}" for name, reason in self.refused.items()]
+        return "\n".join([*lines, self.verdict])
+
+    __repr__ = __str__
+
+
+def compare_evidence(
+    program: Program,
+    *,
+    key: int | Key,
+    methods: Mapping[str, Method] | None = None,
+    progress: bool = True,
+) -> EvidenceComparison:
+    """The evidence of one program by every engine that can estimate it.
+
+    Nested sampling and SMC start from the prior and share no formula; bridge sampling and
+    importance sampling start from a fit to the draws of NUTS. What all of them miss can only
+    be a mode that none has seen.
+
+    Args:
+        program: with a prior that can be drawn from.
+        key: random key or seed.
+        methods: by name, in place of ``Nested()`` and ``SMC()``. An engine without an
+            evidence of its own (``NUTS``, ``MCMC``) is bridged.
+        progress: show progress bars in a terminal.
+
+    Raises:
+        ImproperPriorError: the prior cannot be drawn from, so there is no evidence.
+    """
+    jax.eval_shape(program.draw, jax.random.key(0), program.data)
+    chosen = {"Nested": Nested(), "SMC": SMC(), "Bridge": NUTS()} if methods is None else methods
+    estimates: dict[str, Estimate] = {}
+    seconds: dict[str, float] = {}
+    refused: dict[str, str] = {}
+    posteriors: dict[str, Posterior] = {}
+    keys = jax.random.split(as_key(key), (len(chosen) + 1, 2))
+
+    def record(name: str, began: float, posterior: Posterior, estimate: Estimate) -> None:
+        estimates[name], posteriors[name] = estimate, posterior
+        seconds[name] = time.perf_counter() - began
+
+    fitted = None
+    for (name, method), (run_key, bridge_key) in zip(chosen.items(), keys, strict=False):
+        began = time.perf_counter()
+        try:
+            posterior = sample(program, method, key=run_key, progress=progress)
+            if posterior.evidence is not None:
+                record(name, began, posterior, posterior.evidence)
+            else:
+                fitted = posterior
+                record(name, began, posterior, bridge(posterior, key=bridge_key))
+        except (MethodError, EvidenceError) as error:
+            refused[name] = str(error)
+    if methods is None and fitted is not None:
+        began = time.perf_counter()
+        corrected = rebase(program, fit(fitted))
+        posterior = sample(corrected, Importance(), key=keys[-1, 0], progress=progress)
+        record("Importance", began, posterior, posterior.log_evidence)
+    return EvidenceComparison(estimates, seconds, refused, posteriors, _p_value(estimates))
+
+
+def _centre(estimates: dict[str, Estimate]) -> float:
+    precision = np.array([e.error**-2 for e in estimates.values()])
+    return float(np.average([e.value for e in estimates.values()], weights=precision))
+
+
+def _p_value(estimates: dict[str, Estimate]) -> float:
+    if len(estimates) < 2:
+        return 1.0
+    centre = _centre(estimates)
+    square = sum(e.z(centre) ** 2 for e in estimates.values())
+    return float(scipy.stats.chi2.sf(square, len(estimates) - 1))

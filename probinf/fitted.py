@@ -1,0 +1,124 @@
+"""fit: a posterior becomes a program that can be drawn from, to start from or to go on with."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.scipy.linalg
+import numpy as np
+from jaxtyping import Array, Float
+
+from probinf.coordinates import Layout
+from probinf.errors import MethodError, StructureError
+from probinf.paths import nest
+from probinf.posterior import Posterior
+from probinf.program import Data, Key, Position, Program, Score
+
+_DEGREES = 5.0
+_JITTER = 1e-6
+
+
+class Ellipse(NamedTuple):
+    """Location, Cholesky factor of the scale matrix, and degrees of freedom (inf: normal)."""
+
+    mean: Float[Array, " d"]
+    factor: Float[Array, "d d"]
+    degrees: Float[Array, ""]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Draw:
+    layout: Layout
+
+    def __call__(self, key: Key, data: Data) -> Position:
+        ellipse: Ellipse = data[1]
+        normal_key, scale_key = jax.random.split(key)
+        z = jax.random.normal(normal_key, ellipse.mean.shape, ellipse.mean.dtype)
+        finite = jnp.where(jnp.isinf(ellipse.degrees), 1.0, ellipse.degrees)
+        # a chi-square over its degrees of freedom, as a gamma
+        ratio = jax.random.gamma(scale_key, finite / 2, dtype=z.dtype) / (finite / 2)
+        ratio = jnp.where(jnp.isinf(ellipse.degrees), 1.0, ratio)
+        return self.layout.unravel(ellipse.mean + ellipse.factor @ z / jnp.sqrt(ratio))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Density:
+    layout: Layout
+
+    def __call__(self, x: Position, data: Data) -> Score:
+        ellipse: Ellipse = data[1]
+        flat: Any = self.layout.ravel(x)
+        z = jax.scipy.linalg.solve_triangular(ellipse.factor, flat - ellipse.mean, lower=True)
+        d, square = flat.shape[0], jnp.sum(z**2)
+        log_det = jnp.sum(jnp.log(jnp.diagonal(ellipse.factor)))
+        is_normal = jnp.isinf(ellipse.degrees)
+        nu = jnp.where(is_normal, 1.0, ellipse.degrees)
+        normal = -0.5 * (square + d * jnp.log(2 * jnp.pi))
+        student = (
+            jax.scipy.special.gammaln((nu + d) / 2)
+            - jax.scipy.special.gammaln(nu / 2)
+            - 0.5 * d * jnp.log(nu * jnp.pi)
+            - 0.5 * (nu + d) * jnp.log1p(square / nu)
+        )
+        return Score(jnp.where(is_normal, normal, student) - log_det, jnp.zeros((), flat.dtype))
+
+
+def fit(posterior: Posterior, family: Literal["normal", "student"] = "student") -> Program:
+    """A normalised approximation of a posterior, as a program in the same coordinates.
+
+    The density is fitted by moments on the unconstrained scale, weights respected.
+    ``rebase(program, fit(posterior))`` starts an engine from it and stays exact;
+    ``with_base(new_program, fit(posterior))`` makes it the prior of new data, which is as
+    approximate as the fit is.
+
+    Args:
+        posterior: from ``pi.sample``, or loaded with its program.
+        family: "normal", or "student" with 5 degrees of freedom, whose tails cover more.
+
+    Raises:
+        StructureError: the posterior has no program.
+        MethodError: the family is unknown, a coordinate is a random key, or the draws are too
+            few for a covariance.
+    """
+    if family not in ("normal", "student"):
+        raise MethodError(f"fit: family must be 'normal' or 'student', got {family!r}.")
+    if posterior.program is None:
+        raise StructureError("fit: this posterior has no program. Load it with program=.")
+    if posterior.keys:
+        raise MethodError("fit: a coordinate is a random key, which has no density to fit.")
+    program = posterior.program
+    layout = Layout.of(program)
+    x = posterior.unconstrained.reshape(-1, layout.size).astype(float)
+    log_w = posterior.log_weights.ravel()
+    w = np.exp(log_w - log_w.max())
+    w /= w.sum()
+    size = 1 / np.sum(w**2)
+    if size < 2 * layout.size + 2:
+        raise MethodError(
+            f"fit: {size:.0f} effective draws are too few for a covariance in {layout.size} "
+            f"dimensions; at least {2 * layout.size + 2} are needed."
+        )
+    mean = w @ x
+    covariance = ((x - mean) * w[:, None]).T @ (x - mean) * size / (size - 1)
+    variances = np.diag(covariance)
+    if not (np.isfinite(variances).all() and (variances > 0).all()):
+        raise MethodError("fit: a coordinate never moves or is not finite; nothing can be fitted.")
+    covariance = covariance + _JITTER * np.diag(variances)
+    degrees = np.inf if family == "normal" else _DEGREES
+    spread = 1.0 if family == "normal" else (_DEGREES - 2) / _DEGREES
+    factor = np.linalg.cholesky(covariance * spread)
+    ellipse = Ellipse(*(jnp.asarray(v, layout.dtype) for v in (mean, factor, degrees)))
+    return nest(
+        program,
+        ellipse,
+        draw=_Draw(layout),
+        start=_Draw(layout),
+        score=_Density(layout),
+        simulate=None,
+        pointwise=None,
+        observations=None,
+        sites=None,
+    )
