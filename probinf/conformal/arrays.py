@@ -148,6 +148,8 @@ def as_levels(alpha: Level, name: str = "alpha") -> list[float | Fraction]:
 
 def _number(value: Any, name: str) -> float:
     try:
+        if isinstance(value, str):
+            raise TypeError
         return float(value)
     except (TypeError, ValueError):
         raise LevelError(f"{name} must be a number between 0 and 1, got {value!r}.") from None

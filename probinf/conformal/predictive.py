@@ -11,7 +11,7 @@ from probinf.conformal.arrays import ArrayLike, Level, as_float, as_levels
 from probinf.conformal.calibration import Calibration, calibrate, uniforms
 from probinf.conformal.ranks import lower_rank, upper_rank
 from probinf.conformal.sets import Interval, check_test, make_interval, too_few, warn_infinite
-from probinf.errors import ArrayError
+from probinf.errors import ArrayError, LevelError
 from probinf.program import Key
 
 
@@ -39,15 +39,17 @@ class PredictiveSystem:
             tau: between 0 and 1, scalar or (m,).
         """
         value = np.asarray(as_float("y", y), float)
+        tau = np.asarray(as_float("tau", tau), float)
+        if ((tau < 0) | (tau > 1)).any():
+            raise LevelError("tau must lie between 0 and 1.")
         if value.ndim == 2:
             z = (value - self.mean[:, None]) / self.scale[:, None]
-            tau = np.asarray(tau, float)
             tau = tau[:, None] if tau.ndim else tau
         else:
             z = (value - self.mean) / self.scale
         below = np.searchsorted(self.residuals, z, "left")
         tied = np.searchsorted(self.residuals, z, "right") - below
-        return np.asarray((below + np.asarray(tau) * (1 + tied)) / (self.residuals.size + 1))
+        return np.asarray((below + tau * (1 + tied)) / (self.residuals.size + 1))
 
     def pit(self, y: ArrayLike, *, key: int | Key) -> np.ndarray:
         """(m,) exact probability integral transforms of the outcomes, uniform one by one."""
@@ -56,6 +58,7 @@ class PredictiveSystem:
     def quantile(self, level: ArrayLike) -> np.ndarray:
         """Quantiles (m,) or (m, L): the least y with ``P(Y <= y) >= level``, +inf past the data."""
         levels = np.atleast_1d(np.asarray(as_float("level", level), float))
+        as_levels(levels, "level")
         ranks = upper_rank(self.residuals.size, 1 - levels)
         found = np.concatenate([[-np.inf], self.residuals, [np.inf]])[ranks]
         values = self.mean[:, None] + self.scale[:, None] * found

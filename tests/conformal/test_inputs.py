@@ -62,11 +62,27 @@ CUBE = RNG.normal(size=(50, 3))
         ),
         (lambda: pc.ACI(rate=-0.1), "rates"),
         (lambda: pc.DtACI(rates=[]), "rates"),
+        (lambda: pc.PID(saturation=0.0), "saturation"),
+        (lambda: pc.SFOGD(radius=0.0), "radius"),
+        (lambda: pc.SAOCP(lifetime=3), "lifetime"),
+        (lambda: pc.track(pc.ACI(), Y, window=0), "window"),
+        (lambda: pc.track(pc.ACI(), Y).rolling_coverage(51), "width"),
+        (lambda: pc.chisel(CUBE, Y, key=0, tests=0, least=10), "tests"),
     ],
 )
 def test_refused(call, match):
     with pytest.raises(ArrayError, match=match):
         call()
+
+
+def test_levels():
+    with pytest.raises(LevelError, match="alpha must be a number"):
+        pc.upper_rank(9, "0.1")
+    system = pc.predictive_system(MU, Y, MU)
+    with pytest.raises(LevelError, match="level"):
+        system.quantile(1.0)
+    with pytest.raises(LevelError, match="tau"):
+        system.cdf(Y, tau=2)
 
 
 @pytest.mark.parametrize("alpha", [float("nan"), -1.0, 1.5])

@@ -13,6 +13,7 @@ from probinf.conformal.arrays import Number
 from probinf.conformal.online.aci import _pinball
 from probinf.conformal.online.track import OnlineMethod
 from probinf.conformal.online.window import Window, magnitude
+from probinf.errors import ArrayError
 
 
 class _Control(NamedTuple):
@@ -38,6 +39,12 @@ class PID(OnlineMethod):
     rate: float = 0.05
     integral: float = 1.0
     saturation: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not (self.rate >= 0 and self.integral >= 0 and self.saturation > 0):
+            raise ArrayError(
+                f"PID: rates at least 0 and saturation above 0 are needed, got {self}."
+            )
 
     def start(self, alpha: jax.Array, steps: int) -> Any:
         return _Control(jnp.zeros(()), jnp.zeros(()))
@@ -76,6 +83,10 @@ class SFOGD(OnlineMethod):
     """
 
     radius: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.radius > 0:
+            raise ArrayError(f"radius must be positive, got {self.radius}.")
 
     def start(self, alpha: jax.Array, steps: int) -> Any:
         return _Gradient(jnp.zeros(()), jnp.zeros(()))
@@ -118,6 +129,10 @@ class SAOCP(OnlineMethod):
 
     radius: float = 1.0
     lifetime: int = 8
+
+    def __post_init__(self) -> None:
+        if not self.radius > 0 or self.lifetime < 2 or self.lifetime % 2:
+            raise ArrayError(f"SAOCP: radius must be positive and lifetime even, got {self}.")
 
     def start(self, alpha: jax.Array, steps: int) -> Any:
         slots = (int(np.log2(max(steps, 1))) + 1, self.lifetime // 2)

@@ -13,7 +13,7 @@ import numpy as np
 
 from probinf.conformal.arrays import ArrayLike, Number, as_float, fraction
 from probinf.conformal.online.window import Window, leaving, push
-from probinf.errors import ArrayError
+from probinf.errors import ArrayError, MethodError
 
 
 class OnlineMethod:
@@ -66,6 +66,9 @@ class OnlineResult:
 
     def rolling_coverage(self, width: int = 100) -> np.ndarray:
         """Coverage over the last ``width`` steps, (..., T - width + 1)."""
+        steps = self.errors.shape[-1]
+        if not 1 <= width <= steps:
+            raise ArrayError(f"width must lie in 1..{steps}, the number of steps, got {width}.")
         total = np.cumsum(~self.errors, axis=-1)
         before = np.concatenate([np.zeros_like(total[..., :1]), total[..., :-width]], axis=-1)
         return np.asarray((total[..., width - 1 :] - before) / width)
@@ -116,16 +119,21 @@ def track(
     Raises:
         ArrayError: NaN, an infinite score, no steps, a window below 1.
         LevelError: alpha outside (0, 1).
+        MethodError: ``method`` is not an online method.
     """
     s = np.asarray(as_float("scores", scores), np.float32)
     if s.ndim not in (1, 2) or s.shape[-1] == 0:
         raise ArrayError(f"scores must be (T,) or (S, T) with T > 0, got {s.shape}.")
     if not np.isfinite(s).all():
         raise ArrayError("scores must be finite in online calibration.")
-    if window < 1:
-        raise ArrayError(f"window must be at least 1, got {window}.")
+    if not isinstance(method, OnlineMethod):
+        raise MethodError(f"method must be an object such as ACI() or PID(), got {method!r}.")
+    if not isinstance(window, int | np.integer) or window < 1:
+        raise ArrayError(f"window must be an integer of at least 1, got {window}.")
     level = fraction("alpha", alpha)
     rows = jnp.asarray(s if s.ndim == 2 else s[None])
-    q = np.asarray(_scan(method, rows, jnp.asarray(level, jnp.float32), min(window, s.shape[-1])))
+    q = np.asarray(
+        _scan(method, rows, jnp.asarray(level, jnp.float32), min(int(window), s.shape[-1]))
+    )
     q = q if s.ndim == 2 else q[0]
     return OnlineResult(q, s > q, level, method.promise(level, s.shape[-1]))

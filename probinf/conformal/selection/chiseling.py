@@ -82,7 +82,7 @@ def chisel(
         least: masked points that a test needs.
 
     Raises:
-        ArrayError: NaN, too few points.
+        ArrayError: NaN, too few points, no tests.
 
     Source: Cheng, Spector & Janson (2025), algorithm 1.
     """
@@ -90,6 +90,8 @@ def chisel(
     values = np.asarray(as_float("z", z, ndim=1, size=len(x)), float)
     level, first = fraction("alpha", alpha), fraction("start", start)
     n = values.size
+    if tests < 1 or least < 2:
+        raise ArrayError(f"tests must be at least 1 and least at least 2, got {tests}, {least}.")
     if n < 2 * least:
         raise ArrayError(f"chisel needs at least {2 * least} points (2 x least), got {n}.")
     from scipy.stats import norm
