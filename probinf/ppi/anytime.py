@@ -41,7 +41,8 @@ class AnytimeMean:
     With probability 1 - alpha (asymptotically in ``n_min``) the interval covers the mean after
     every label at once, so that one may stop whenever it is narrow enough. A prior on the
     standardised bias of the predictions narrows it where the predictions are good, and costs
-    width where they are not; it never costs coverage.
+    width where they are not; it never costs coverage. Before rare events (or rare errors of good
+    predictions) have been seen a few times, the asymptotics fail: use `BettingMean` for those.
 
     Attributes:
         alpha: probability that the sequence ever misses.

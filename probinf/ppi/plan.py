@@ -120,6 +120,8 @@ def plan_labels(
                     best = (n, N)
         # Rounded up to whole rows; no predictions are bought if none are used.
         n_whole, N_whole = int(np.ceil(best[0] - 1e-9)), int(np.ceil(min(best[1], 1e15) - 1e-9))
+        if max_rows is not None:
+            N_whole = min(N_whole, max(max_rows - n_whole, 0))
         each = row + label + (guess if N_whole else 0.0)
         classical = int(np.ceil(n0 - 1e-9))
         return Plan(

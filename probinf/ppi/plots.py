@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 def interval_plot(result: Result, axis: Any = None) -> Any:
     """Estimates and intervals beside those that the labelled rows alone would give.
 
+    Infinite limits are drawn as arrows.
+
     Args:
         result: any result.
         axis: matplotlib axis; a new one if left out.
@@ -26,9 +28,14 @@ def interval_plot(result: Result, axis: Any = None) -> Any:
     limits = np.asarray(result.conf_int(alternative="two-sided"))
     half = critical(result.alpha, result.df) * np.sqrt(np.diag(result.cov_labeled))
     place = np.arange(len(result.theta))[::-1]
+    ends = result.theta[:, None] + 3 * half[:, None] * [-1, 1]
+    shown = np.where(np.isfinite(limits), limits, ends)
     axis.hlines(
-        place, *limits.T, lw=5, color="C0", label=f"{result.method}: n={result.n}, N={result.N}"
+        place, *shown.T, lw=5, color="C0", label=f"{result.method}: n={result.n}, N={result.N}"
     )
+    for side, marker in enumerate("<>"):
+        open_ended = ~np.isfinite(limits[:, side])
+        axis.plot(shown[open_ended, side], place[open_ended], marker, color="C0", ms=9)
     axis.hlines(
         place - 0.2,
         result.theta - half,

@@ -12,6 +12,7 @@ from probinf.ppi import core, losses
 GAUSSIAN = losses.Linear(losses.Gaussian())
 
 
+@pytest.mark.slow
 def test_means_cover_with_ten_labels_and_without_correction_they_do_not():
     with jax.enable_x64(True):
         found = study.coverage(study.mean_sample, GAUSSIAN, np.zeros(1), 10, 200, "normal")
