@@ -169,9 +169,14 @@ def ellipsoid(
     check_columns("y_cal", y, p)
 
     def whiten(name: str, value: Any, rows: int) -> np.ndarray:
-        matrix = np.broadcast_to(np.asarray(as_float(name, value), float), (rows, p, p))
+        matrix = np.asarray(as_float(name, value), float)
+        if matrix.shape not in ((p, p), (rows, p, p)):
+            raise ArrayError(
+                f"{name} must be ({p}, {p}) or ({rows}, {p}, {p}), got {matrix.shape}."
+            )
         try:
-            return np.linalg.inv(np.linalg.cholesky(matrix))
+            root = np.linalg.inv(np.linalg.cholesky(matrix))
+            return np.broadcast_to(root, (rows, p, p))
         except np.linalg.LinAlgError:
             raise ArrayError(f"{name} must be positive definite.") from None
 

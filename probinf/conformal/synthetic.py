@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -44,6 +45,7 @@ class SpiThreshold:
     guarantee: str
 
 
+@lru_cache(maxsize=32)
 def _windows(m: int, n: int, beta: Number) -> tuple[np.ndarray, np.ndarray]:
     """Synthetic ranks between which the real score of each rank 1..m+1 lies under one law."""
     from scipy.special import gammaln

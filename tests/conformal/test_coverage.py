@@ -38,8 +38,13 @@ FORMS = {
     pc.CQR(scale="median"): lambda mu: (mu - 0.5, mu, mu + 1.0),
 }
 
+FAST = (pc.Absolute(), pc.CQR(scale="median"))
 
-@pytest.mark.parametrize("score", FORMS, ids=str)
+
+@pytest.mark.parametrize(
+    "score",
+    [pytest.param(s, marks=[] if s in FAST else pytest.mark.slow, id=str(s)) for s in FORMS],
+)
 def test_split_regression_law(score):
     form = FORMS[score]
 
@@ -102,7 +107,12 @@ def test_ties_never_undercover(noise):
 
 @pytest.mark.parametrize(
     "score",
-    [pc.LAC(), pc.Margin(), pc.APS(), pc.RAPS(), pc.SAPS(), pc.TopK()],
+    [
+        pc.LAC(),
+        pc.APS(),
+        *(pytest.param(s, marks=pytest.mark.slow) for s in (pc.Margin(), pc.RAPS(), pc.SAPS())),
+        pytest.param(pc.TopK(), marks=pytest.mark.slow),
+    ],
     ids=lambda s: type(s).__name__,
 )
 def test_label_scores_law(score):
@@ -142,7 +152,7 @@ def test_mondrian_law_within_each_group():
         )  # fmt: skip
         return out.contains(y_test)
 
-    covered = coverage(one, 300)
+    covered = coverage(one, 200)
     for g, size in enumerate([60, 25, 5]):
         law = pc.check_coverage(covered[:, test_group == g], alpha=0.1, n=size)
         assert law, law
@@ -157,7 +167,7 @@ def test_class_conditional_law():
         key = int(rng.integers(2**31))
         return pc.class_conditional(pc.APS(), p, y, test, alpha=0.1, key=key).contains(y)
 
-    covered = coverage(one, 250)
+    covered = coverage(one, 120)
     for k in range(3):
         assert pc.check_coverage(covered[:, 40 * k : 40 * k + 40], alpha=0.1, n=40)
 
@@ -186,12 +196,12 @@ def test_covariate_shift_covers_and_its_mutant_does_not():
 
 
 def test_covariate_shift_pvalues_are_exact():
-    y, w = shifted(np.random.default_rng(1), 1500)
+    y, w = shifted(np.random.default_rng(1), 600)
     p = [
         pc.calibrate(abs(y[r, :40]), weights=w[r, :40]).pvalue(
             abs(y[r, 40:]), key=r, test_weights=w[r, 40:]
         )
-        for r in range(1500)
+        for r in range(600)
     ]
     assert pc.check_coverage(np.stack(p) > 0.2, alpha=0.2)
     assert kstest(np.concatenate(p), "uniform").pvalue > 1e-4
