@@ -170,7 +170,8 @@ def test_variance_mutants_are_caught_by_simulation(mutant, monkeypatch):
         return np.mean([r.cov[0, 0] for r in found]) / truth
 
     ORIGINAL = moments.parts
-    assert abs(ratio(ORIGINAL) - 1) < 0.1  # its standard error is 0.02
+    if mutant == "swapped":  # the sample is the same for all
+        assert abs(ratio(ORIGINAL) - 1) < 0.1  # its standard error is 0.02
     assert abs(ratio(broken) - 1) > 0.1
 
 
