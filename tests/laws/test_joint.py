@@ -32,8 +32,10 @@ def test_geweke(program, kernel):
 
 @pytest.mark.parametrize(
     "method",
-    [pi.NUTS(chains=1, warmup=150, draws=155), pi.SMC(particles=500)],
-    ids=["NUTS", "SMC"],
+    [
+        pytest.param(pi.NUTS(chains=1, warmup=150, draws=155), id="NUTS"),
+        pytest.param(pi.SMC(particles=500), id="SMC", marks=pytest.mark.slow),
+    ],
 )
 def test_sbc(program, method):
     result = pi.validity.sbc(program, method, key=2, replications=400, draws=31)
