@@ -29,7 +29,7 @@ class PID(OnlineMethod):
     before and add it to the thresholds after.
 
     Attributes:
-        rate: step size, relative to the largest recent |score|.
+        rate: step size, relative to the largest recent absolute score.
         integral: strength K_I of the integrator, in the same unit.
         saturation: C_sat; small reacts sooner.
 
