@@ -33,7 +33,7 @@ def _sweep(points: np.ndarray, count: Callable[[np.ndarray], np.ndarray], need: 
 
 
 def _exact(smoother: Smoother, alpha: Level) -> Interval:
-    """The set {y : p(y) > alpha} of the score |residual| in the fit to n + 1 points.
+    """The set {y : p(y) > alpha} of the absolute residual in the fit to n + 1 points.
 
     With z = y - mu(x), point i is at least as strange as the test point where
     |own e_i - v_i z| >= |z|: an interval around 0 whenever |v_i| < 1.
