@@ -253,11 +253,7 @@ class Nested(Method):
         merged = Points(*(np.concatenate(parts) for parts in zip(*points, strict=True)))
         found = volumes(merged, rng)
         sorted_l = merged.log_likelihood[found.order]
-        total, information = (
-            (single[0], evidence(sorted_l, found, rng)[1])
-            if self.runs == 1
-            else evidence(sorted_l, found, rng)
-        )
+        total, information = evidence(sorted_l, found, rng)
         total = total._replace(error=max(total.error, _spread(single)))
         log_w = sorted_l + found.log_shell
         history = {
