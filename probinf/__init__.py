@@ -1,5 +1,8 @@
 """probinf: one probabilistic program, every inference engine, one result."""
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
 from probinf import conformal as conformal
 from probinf import diagnostics as diagnostics
 from probinf import errors as errors
@@ -38,6 +41,19 @@ from probinf.samplers import NUTS as NUTS
 from probinf.samplers import SMC as SMC
 from probinf.samplers import Importance as Importance
 from probinf.samplers import Nested as Nested
+from probinf.samplers import ParallelTempering as ParallelTempering
 from probinf.sequence import Sequence as Sequence
 from probinf.sequence import marginal as marginal
 from probinf.storage import load as load
+
+if _TYPE_CHECKING:
+    from probinf import amortized as amortized
+
+
+def __getattr__(name: str) -> _Any:
+    """Import ``pi.amortized``, and with it the network and optimizer libraries, on first use."""
+    if name != "amortized":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return importlib.import_module("probinf.amortized")

@@ -77,3 +77,19 @@ class ConvergenceError(ProbinfError, RuntimeError):
 
 class PredictionWarning(UserWarning):
     """Something about the predictions threatens the guarantee of prediction-powered inference."""
+
+
+class TrainingError(ProbinfError, ValueError):
+    """A network cannot be trained: options contradict each other, or losses are not finite."""
+
+
+class TrainingWarning(UserWarning):
+    """A training left out steps or was interrupted; the message says how many."""
+
+
+class RangeError(ProbinfError, ValueError):
+    """A quantity leaves the range that an amortized network was trained on."""
+
+
+class RangeWarning(UserWarning):
+    """A quantity leaves the range that an amortized network was trained on."""

@@ -1,0 +1,129 @@
+"""Store: a training on disk, chunk by chunk, from where it continues bit for bit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from probinf.errors import SavedFileError
+from probinf.program import Key
+from probinf.storage import atomically, digest, own_digest, write_arrays
+
+_SCHEMA = 1
+_MANIFEST = "training.json"
+
+
+def fingerprint(tree: Any) -> str:
+    """Checksum of a pytree: type, shape and value of every array in it."""
+    leaves = jax.tree.leaves(eqx.filter(tree, eqx.is_array_like))
+    total = hashlib.sha256()
+    total.update(str([(np.shape(leaf), str(jnp.asarray(leaf).dtype)) for leaf in leaves]).encode())
+    for leaf in leaves:
+        total.update(np.ascontiguousarray(np.asarray(leaf)).tobytes())
+    return total.hexdigest()
+
+
+class Store:
+    """The folder of one training.
+
+    The arrays are on disk before the manifest names them, and every file is renamed into place,
+    so that a training can be killed at any instant.
+
+    Args:
+        path: the folder, new or of the same training.
+        start: initial network and data, to recognise the training by.
+        key: its key.
+        settings: its schedule.
+
+    Raises:
+        SavedFileError: the folder holds something else, or a training that differs.
+    """
+
+    def __init__(
+        self, path: str | pathlib.Path, start: Any, key: Key, settings: dict[str, Any]
+    ) -> None:
+        self.folder = pathlib.Path(path)
+        self.header = {
+            "schema": _SCHEMA,
+            "start": fingerprint(start),
+            "key": np.asarray(jax.random.key_data(key)).tolist(),
+            "settings": {name: str(float(value)) for name, value in settings.items()},
+        }
+        manifest = self.folder / _MANIFEST
+        if not manifest.exists() and self.folder.exists() and any(self.folder.iterdir()):
+            raise SavedFileError(f"{self.folder} holds something else; choose another folder.")
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def save(self, state: Any, history: Any, seconds: float) -> None:
+        """Put state and history after a chunk on disk."""
+        taken = int(state.taken)
+        arrays = {f"state:{k}": leaf for k, leaf in enumerate(_arrays(state))}
+        arrays |= {f"best:{k}": leaf for k, leaf in enumerate(_arrays(history.best))}
+        arrays["losses"] = np.concatenate(history.losses)
+        file = self._file(taken)
+        atomically(file, lambda f: write_arrays(arrays, f))
+        manifest: dict[str, Any] = {
+            "header": self.header,
+            "taken": taken,
+            "seconds": round(seconds, 3),
+            "validations": history.validations,
+            "sha256": digest(file),
+        }
+        manifest["manifest_sha256"] = own_digest(manifest)
+        atomically(self.folder / _MANIFEST, lambda f: f.write_text(json.dumps(manifest)))
+        for other in self.folder.glob("step-*.safetensors"):
+            if other != file:
+                other.unlink(missing_ok=True)
+
+    def load(self, state: Any, history: Any) -> tuple[Any, Any, float]:
+        """The stored state and history, or those given where nothing was stored yet."""
+        from safetensors.numpy import load_file
+
+        if not (self.folder / _MANIFEST).exists():
+            return state, history, 0.0
+        try:
+            manifest = json.loads((self.folder / _MANIFEST).read_text())
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise SavedFileError(f"{self.folder / _MANIFEST} is damaged: {error}.") from None
+        if not isinstance(manifest, dict) or manifest.get("manifest_sha256") != own_digest(
+            manifest
+        ):
+            raise SavedFileError(f"{self.folder / _MANIFEST} was edited; its checksum differs.")
+        if manifest["header"] != self.header:
+            differs = [k for k, v in self.header.items() if manifest["header"].get(k) != v]
+            raise SavedFileError(
+                f"{self.folder} holds another training: {', '.join(differs)} differ. Pass the "
+                "same network, data, key and options, or choose another folder."
+            )
+        file = self._file(manifest["taken"])
+        if not file.exists() or digest(file) != manifest["sha256"]:
+            raise SavedFileError(f"{file} is missing, truncated or edited; its checksum differs.")
+        arrays = load_file(file)
+        state = _filled(state, arrays, "state")
+        if any(name.startswith("best:") for name in arrays):
+            history = history._replace(best=_filled(state.model, arrays, "best"))
+        validations = [(int(step), float(value)) for step, value in manifest["validations"]]
+        history = history._replace(losses=[arrays["losses"]], validations=validations)
+        return state, history, manifest["seconds"]
+
+    def _file(self, taken: int) -> pathlib.Path:
+        return self.folder / f"step-{taken:09d}.safetensors"
+
+
+def _arrays(tree: Any) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(eqx.filter(tree, eqx.is_array))]
+
+
+def _filled(tree: Any, arrays: dict[str, np.ndarray], name: str) -> Any:
+    """``tree`` with its arrays replaced by the stored ones."""
+    dynamic, static = eqx.partition(tree, eqx.is_array)
+    leaves, treedef = jax.tree.flatten(dynamic)
+    stored = [arrays[f"{name}:{k}"] for k in range(len(leaves))]
+    return eqx.combine(jax.tree.unflatten(treedef, [jnp.asarray(v) for v in stored]), static)
