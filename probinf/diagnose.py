@@ -101,7 +101,7 @@ def _of_chains(posterior: Posterior) -> list[Finding]:
                 "r_hat",
                 f"chains disagree: largest R-hat {_worst(names, high, low=False)}; it should be "
                 "below 1.01. Run longer; if it stays, the posterior may have several modes: try "
-                "SMC.",
+                "ParallelTempering or SMC.",
             )
         )
     if draws < MIN_DRAWS:
@@ -133,7 +133,42 @@ def _of_chains(posterior: Posterior) -> list[Finding]:
             )
     if not moving.any():
         found.append(Finding("stuck", "no coordinate ever moved; the draws are useless."))
+    return found + _of_ladder(posterior)
+
+
+def _of_ladder(posterior: Posterior) -> list[Finding]:
+    """Findings about parallel tempering; none for other engines."""
+    found: list[Finding] = []
+    if "swap_rate" not in posterior.history:
+        return found
+    rate = posterior.history["swap_rate"][:, :-1]
+    barrier, rungs = float(posterior.provenance["barrier"]), posterior.history["beta"].shape[1]
+    if rate.min() < 0.2:
+        found.append(
+            Finding(
+                "swaps",
+                f"only {rate.min():.0%} of the swaps between inverse temperatures "
+                f"{_pair(posterior, rate)} are accepted. Use more than {rungs} temperatures: about "
+                f"{max(rungs + 4, round(2 * barrier) + 1)}.",
+            )
+        )
+    trips = posterior.provenance["round_trips"]
+    if min(trips) < 20:
+        found.append(
+            Finding(
+                "round_trips",
+                f"positions of the base reached the target {min(trips)} times in one ladder, so "
+                "the shares of separate modes rest on few visits. Use more draws, or more "
+                "temperatures.",
+            )
+        )
     return found
+
+
+def _pair(posterior: Posterior, rate: np.ndarray) -> str:
+    ladder, k = np.unravel_index(int(rate.argmin()), rate.shape)
+    low, high = posterior.history["beta"][ladder, k : k + 2]
+    return f"{low:.2g} and {high:.2g}"
 
 
 def _of_contours(posterior: Posterior) -> list[Finding]:

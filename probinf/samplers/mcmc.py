@@ -114,7 +114,7 @@ class MCMC(Method):
             best = jax.tree.map(lambda new, old: jnp.where(better, new, old), state, best)
             return tries + 1, best, started | fine
 
-        blank = jax.tree.map(_blank, jax.eval_shape(attempt, key)[0])
+        blank = jax.tree.map(blank_array, jax.eval_shape(attempt, key)[0])
         _, state, started = jax.lax.while_loop(
             lambda c: (c[0] < _CANDIDATES) | (~c[2] & (c[0] < _START_TRIES)),
             search,
@@ -201,7 +201,8 @@ def _is_float(leaf: Array) -> bool:
     return bool(jnp.issubdtype(leaf.dtype, jnp.floating))
 
 
-def _blank(leaf: jax.ShapeDtypeStruct) -> Array:
+def blank_array(leaf: jax.ShapeDtypeStruct) -> Array:
+    """Zeros of a shape and dtype, random keys included."""
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jnp.broadcast_to(jax.random.key(0), leaf.shape)
     return jnp.zeros(leaf.shape, leaf.dtype)
