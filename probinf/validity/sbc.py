@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from probinf.coordinates import flatten, restored
-from probinf.errors import MethodError, StructureError
-from probinf.population import normalise
-from probinf.posterior import as_key
-from probinf.program import Key, Program, condition
-from probinf.resampling import multinomial
-from probinf.run import Method, advance_lane, over_lanes, start_lane
-from probinf.samplers import MCMC, NUTS, SMC
-from probinf.summary import scalars
+from probinf.program import Key, Program
+from probinf.run import Method
+from probinf.validity.replications import Amortized, replicate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,43 +88,12 @@ def _bins(values: int, replications: int) -> int:
     return int(np.clip(min(values, replications // 25), 2, 20))
 
 
-@partial(jax.jit, static_argnames=("method", "count"))
-def _ranks(method: Method, flat: Program, keys: Key, count: int) -> Any:
-    """Per key: the true draws and ``count`` posterior draws, in the user's coordinates."""
-
-    def one(key: Key) -> Any:
-        prior_key, data_key, run_key = jax.random.split(key, 3)
-        truth = flat.draw(prior_key, flat.data)
-        assert flat.simulate is not None
-        given = condition(flat, flat.simulate(data_key, truth, flat.data))
-        found = _posterior_draws(method, given, run_key, count)
-        return jax.vmap(flat.constrain, (0, None))(found, flat.data), flat.constrain(
-            truth, flat.data
-        )
-
-    # on a CPU one data set after the other: under vmap every chain would wait for the slowest
-    return over_lanes(one, keys, keys.shape[0])
-
-
-def _posterior_draws(method: Method, given: Program, key: Key, count: int) -> Any:
-    if isinstance(method, MCMC):
-        total = method.warmup + method.draws
-        lane = start_lane(method, given, key)
-        _, records, _ = advance_lane(method, given, lane, total, total)
-        thin = method.draws // count
-        kept = jax.tree.map(lambda r: r[method.warmup + thin - 1 :: thin][:count], records.position)
-        return restored(kept)
-    population = method.populate(key, given)
-    ancestors = multinomial(jax.random.fold_in(key, 1), jnp.exp(normalise(population.log_w)))
-    order = jax.random.permutation(jax.random.fold_in(key, 2), ancestors)[:count]
-    return jax.tree.map(lambda leaf: leaf[order], population.x)
-
-
 def sbc(
     program: Program,
     method: Method | None = None,
     *,
     key: int | Key,
+    amortized: Amortized | None = None,
     replications: int = 1000,
     draws: int = 63,
     batch: int = 250,
@@ -150,6 +110,8 @@ def sbc(
         method: the engine; one chain or island per data set. By default NUTS with 200
             warm-up and ``5 * draws`` draws, thinned.
         key: random key or seed.
+        amortized: a learned posterior to calibrate in place of the program's own; a normalised
+            one needs no ``method``.
         replications: data sets.
         draws: posterior draws kept per data set, at most the engine's.
         batch: data sets fitted at once.
@@ -161,26 +123,17 @@ def sbc(
 
     Source: Talts, Betancourt, Simpson, Vehtari & Gelman (2018).
     """
-    method = NUTS(chains=1, warmup=200, draws=5 * draws) if method is None else method
-    if program.simulate is None or program.observations is None:
-        raise StructureError("sbc: the program cannot simulate its observations.")
-    available = method.draws if isinstance(method, MCMC) else getattr(method, "particles", 0)
-    if available < draws:
-        raise MethodError(f"sbc: the engine makes {available} draws, fewer than draws={draws}.")
-    if isinstance(method, SMC):
-        method = dataclasses.replace(method, islands=1)
-    flat, _ = flatten(program)
-    keys = jax.random.split(as_key(key), replications)
-    ranks: list[np.ndarray] = []
-    names: list[str] = []
-    rng = np.random.default_rng(0)
-    size = min(batch, replications)
-    for first in range(0, replications, size):
-        start = min(first, replications - size)
-        found, truth = _ranks(method, flat, keys[start : start + size], draws)
-        names, values = scalars({k: np.asarray(v) for k, v in found.items()})
-        _, true = scalars({k: np.asarray(v)[:, None] for k, v in truth.items()})
-        below = (values < true).sum(axis=1)
-        ties = (values == true).sum(axis=1)
-        ranks.append((below + rng.integers(0, ties + 1))[first - start :])
-    return SbcResult(np.concatenate(ranks), draws, names, level)
+    found = replicate(
+        program,
+        method,
+        key=key,
+        amortized=amortized,
+        replications=replications,
+        draws=draws,
+        batch=batch,
+    )
+    assert found.values is not None and found.values_draws is not None
+    below = (found.values_draws < found.values[:, None]).sum(axis=1)
+    ties = (found.values_draws == found.values[:, None]).sum(axis=1)
+    ranks = below + np.random.default_rng(0).integers(0, ties + 1)
+    return SbcResult(ranks, draws, list(found.names), level)
