@@ -7,8 +7,8 @@ import warnings
 from typing import Literal
 
 import numpy as np
-from jaxtyping import ArrayLike
 
+from probinf.conformal.arrays import ArrayLike
 from probinf.errors import RangeError, RangeWarning
 
 _SLACK = 1e-6

@@ -1,0 +1,161 @@
+"""PFN: a prior-data fitted network, one pass from a small data set to its posterior predictive."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from probinf.amortized.amortizer import Amortizer, Task
+from probinf.amortized.bars import Bars
+from probinf.amortized.categorical import Categorical
+from probinf.amortized.fitted_pfn import FittedPFN
+from probinf.amortized.network import Head, Network, head_of
+from probinf.amortized.predictive import Predictive
+from probinf.amortized.priors import TaskPrior
+from probinf.amortized.ranges import Ranges
+from probinf.amortized.train import Trained
+from probinf.errors import TrainingError
+from probinf.program import Key
+
+_PROBE = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictionLoss:
+    """Mean negative log score of queries given a random number of visible context rows."""
+
+    head: Head
+    smallest: int
+    context: int
+    queries: int
+    batch: int
+
+    def __call__(self, network: Network, prior: TaskPrior, key: Key) -> Float[Array, ""]:
+        first, second = jax.random.split(key)
+        visible = jax.random.randint(first, (self.batch,), self.smallest, self.context + 1)
+
+        def one(key: Key, visible: Array) -> Float[Array, " queries"]:
+            draw = prior.draw(key, visible, self.context, self.queries)
+            n = self.context
+            mask = jnp.arange(n) < visible
+            outputs = network(draw.x[:n], draw.y[:n], mask, draw.x[n:])
+            law = self.head.distribution(outputs)
+            if isinstance(law, Predictive) and draw.mean is not None and draw.sd is not None:
+                return -law.expected_log_density(draw.mean, draw.sd)
+            return -law.log_density(draw.y[n:])
+
+        return jnp.mean(jax.vmap(one)(jax.random.split(second, self.batch), visible))
+
+
+@dataclasses.dataclass(frozen=True)
+class PFN(Amortizer):
+    """Learns the posterior predictive of a task prior: data in, density of new outcomes out.
+
+    Minimises ``E[-log q(y | x, D)]``, whose excess over the exact predictive is the mean
+    Kullback-Leibler divergence (arXiv 2112.10510, equation 2).
+
+    Args:
+        head: ``Bars``, ``Mixture`` or ``Categorical``; by default 200 bars over the prior's
+            outcomes, or the prior's classes.
+        context: largest number of context rows.
+        smallest: smallest number of context rows.
+        queries: query rows per data set in training.
+        batch: data sets per step.
+        width: of a token.
+        layers: of the transformer.
+        heads: of its attention; divides ``width``.
+        fourier: sines and cosines per input, for inputs in [0, 1]; 0 for inputs as they are.
+        standardise: scale inputs by the visible context inside the network.
+
+    Raises:
+        TrainingError: a size is not positive, or the sizes do not fit together.
+    """
+
+    head: Head | None = None
+    context: int = 32
+    smallest: int = 0
+    queries: int = 16
+    batch: int = 32
+    width: int = 64
+    layers: int = 4
+    heads: int = 4
+    fourier: int = 0
+    standardise: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("context", "queries", "batch", "width", "layers", "heads"):
+            if getattr(self, name) < 1:
+                raise TrainingError(f"PFN: {name} must be positive, got {getattr(self, name)}.")
+        if not 0 <= self.smallest <= self.context or self.width % self.heads or self.fourier < 0:
+            raise TrainingError(
+                f"PFN: smallest={self.smallest} must lie in 0..context={self.context}, "
+                f"heads={self.heads} divide width={self.width}, and fourier={self.fourier} not be "
+                "negative."
+            )
+
+    def prepare(self, key: Key, source: TaskPrior) -> Task:
+        """The untrained network and its loss."""
+        if not isinstance(source, TaskPrior):
+            raise TrainingError(
+                f"PFN.fit: the source must be a task prior, got {type(source).__name__}. Wrap a "
+                "NumPyro model in pi.amortized.ModelPrior."
+            )
+        config = self._config(source)
+        loss = PredictionLoss(
+            head_of(config), self.smallest, self.context, self.queries, self.batch
+        )
+        return Task(Network(config, key), loss, source)
+
+    def finish(self, source: TaskPrior, trained: Trained) -> FittedPFN:
+        """The network with its training ranges."""
+        draws = _probe(source, self.context)
+        limits = {
+            "context rows": (float(self.smallest), float(self.context)),
+            "columns": (float(source.inputs), float(source.inputs)),
+        }
+        if not self.standardise:
+            limits["x"] = (float(draws.x.min()), float(draws.x.max()))
+        if source.classes is None:
+            limits["y"] = (float(draws.y.min()), float(draws.y.max()))
+        training = {"prior": repr(source), "steps": trained.steps,
+                    "seconds": round(trained.seconds, 1)}  # fmt: skip
+        return FittedPFN(trained.model, self._config(source), Ranges(limits), training)
+
+    def _config(self, source: TaskPrior) -> dict[str, Any]:
+        head = self.head or self._default_head(source)
+        if isinstance(head, Categorical) != (source.classes is not None):
+            raise TrainingError(
+                f"PFN: {head.kind!r} is no head for a prior with classes={source.classes}."
+            )
+        options = dataclasses.asdict(head)
+        return {
+            "inputs": source.inputs,
+            "classes": source.classes,
+            "head": {"kind": head.kind, **options},
+            "outputs": head.size,
+            "width": self.width,
+            "layers": self.layers,
+            "heads": self.heads,
+            "fourier": self.fourier,
+            "standardise": self.standardise,
+        }
+
+    def _default_head(self, source: TaskPrior) -> Head:
+        if source.classes is not None:
+            return Categorical(source.classes)
+        low, high = np.quantile(_probe(source, self.context).y, [0.001, 0.999])
+        return Bars.uniform(float(low), float(high), 200)
+
+
+def _probe(source: TaskPrior, context: int) -> Any:
+    """Data sets from the prior, to see its ranges."""
+    keys = jax.random.split(jax.random.key(0), _PROBE)
+    visible = jnp.asarray(context)
+    draws = eqx.filter_jit(jax.vmap(lambda k: source.draw(k, visible, context, 1)))(keys)
+    return jax.tree.map(np.asarray, draws)
