@@ -16,6 +16,13 @@ from typing import Any
 
 import numpyro.distributions as dist
 
+from probinf.amortized.distribution_transformer import DistributionTransformer
+from probinf.amortized.metapriors import (
+    BetaBernoulli,
+    InverseGammaNormal,
+    LinearSensor,
+    RandomMixtures,
+)
 from probinf.amortized.mixture import Mixture
 from probinf.amortized.pfn import PFN
 from probinf.amortized.priors import GaussianProcess
@@ -23,9 +30,9 @@ from probinf.amortized.priors import GaussianProcess
 SHIPPED = pathlib.Path(__file__).parents[1] / "probinf" / "amortized" / "shipped"
 
 
-def gp_rbf(checkpoint: pathlib.Path, steps: int = 12_000) -> Any:
+def gp_rbf(checkpoint: pathlib.Path, steps: int = 9_000) -> Any:
     """A Gaussian process with fixed parameters: the exact predictive is known."""
-    network = PFN(head=Mixture(10), context=20, queries=12, batch=32, fourier=8)
+    network = PFN(head=Mixture(10), context=20, queries=12, batch=16, fourier=8)
     prior = GaussianProcess(1, lengthscale=0.2, noise=0.01)
     return network.fit(prior, key=0, steps=steps, learning_rate=1.5e-3, checkpoint=checkpoint)
 
@@ -41,15 +48,46 @@ def gp_hyper_prior() -> GaussianProcess:
     )
 
 
-def gp_hyper(checkpoint: pathlib.Path, steps: int = 12_000) -> Any:
+def gp_hyper(checkpoint: pathlib.Path, steps: int = 6_000) -> Any:
     """A Gaussian process with unknown length scale, output scale and noise."""
-    network = PFN(head=Mixture(10), context=40, queries=12, batch=24, fourier=8)
+    network = PFN(head=Mixture(10), context=40, queries=12, batch=12, fourier=8)
     return network.fit(
         gp_hyper_prior(), key=0, steps=steps, learning_rate=1.5e-3, checkpoint=checkpoint
     )
 
 
-RECIPES: dict[str, Callable[..., Any]] = {"gp-rbf": gp_rbf, "gp-hyper": gp_hyper}
+def dt_inverse_gamma(checkpoint: pathlib.Path, steps: int = 5_000) -> Any:
+    """A variance with any inverse-gamma prior, one normal observation."""
+    network = DistributionTransformer(components=5, consistency=0.0)
+    return network.fit(
+        InverseGammaNormal(), key=0, steps=steps, learning_rate=2e-3, checkpoint=checkpoint
+    )
+
+
+def dt_beta(checkpoint: pathlib.Path, steps: int = 3_000) -> Any:
+    """A probability with any beta prior, one to ten tosses."""
+    network = DistributionTransformer(components=5, consistency=0.0)
+    return network.fit(
+        BetaBernoulli(), key=0, steps=steps, learning_rate=2e-3, checkpoint=checkpoint
+    )
+
+
+def dt_position(checkpoint: pathlib.Path, steps: int = 6_000) -> Any:
+    """Position and velocity with any mixture of three normals as prior; the position is seen."""
+    network = DistributionTransformer(components=3)
+    sensor = LinearSensor([[1.0, 0.0]], [[0.25]])
+    return network.fit(
+        RandomMixtures(2, sensor, 1), key=0, steps=steps, learning_rate=2e-3, checkpoint=checkpoint
+    )
+
+
+RECIPES: dict[str, Callable[..., Any]] = {
+    "gp-rbf": gp_rbf,
+    "gp-hyper": gp_hyper,
+    "dt-inverse-gamma": dt_inverse_gamma,
+    "dt-beta": dt_beta,
+    "dt-position": dt_position,
+}
 
 
 def manifest(folder: pathlib.Path) -> dict[str, Any]:

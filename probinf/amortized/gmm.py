@@ -1,0 +1,135 @@
+"""GaussianMixture: full-covariance mixtures of normals, as priors and as posteriors."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.scipy.linalg import solve_triangular
+from jax.scipy.special import logsumexp
+from jaxtyping import Array, Float
+
+from probinf.errors import ArrayError
+from probinf.program import Key
+
+
+class GaussianMixture(eqx.Module):
+    """A mixture of normals on R^D.
+
+    Attributes:
+        log_w: log weights of C components, normalised.
+        means: their means.
+        factors: lower Cholesky factors of their covariances.
+    """
+
+    log_w: Float[Array, "*batch components"]
+    means: Float[Array, "*batch components dimension"]
+    factors: Float[Array, "*batch components dimension dimension"]
+
+    @classmethod
+    def normal(
+        cls,
+        mean: Float[Array, " dimension"],
+        covariance: Float[Array, "dimension dimension"],
+        components: int = 1,
+    ) -> GaussianMixture:
+        """One normal law written as equal components, with weights proportional to 1, 2, ...
+
+        The unequal weights let a network tell the components apart.
+
+        Raises:
+            ArrayError: the shapes do not fit, or the covariance is not positive definite.
+        """
+        mean, covariance = jnp.asarray(mean, float), jnp.asarray(covariance, float)
+        if mean.ndim != 1 or covariance.shape != (mean.size, mean.size) or components < 1:
+            raise ArrayError(
+                f"GaussianMixture.normal: mean {mean.shape}, covariance {covariance.shape} and "
+                f"components={components} do not fit together."
+            )
+        factor = jnp.linalg.cholesky(covariance)
+        if not bool(jnp.isfinite(factor).all() & jnp.isfinite(mean).all()):
+            raise ArrayError(
+                "GaussianMixture.normal: the covariance is not positive definite, or a value is "
+                "not finite."
+            )
+        weights = jnp.arange(1.0, components + 1)
+        shape = (components, mean.size)
+        return cls(
+            jnp.log(weights / weights.sum()),
+            jnp.broadcast_to(mean, shape),
+            jnp.broadcast_to(factor, (*shape, mean.size)),
+        )
+
+    @property
+    def dimension(self) -> int:
+        """D."""
+        return self.means.shape[-1]
+
+    def log_density(self, x: Float[Array, " dimension"]) -> Float[Array, ""]:
+        """Log density of one mixture (no batch) at one point."""
+        z = jax.vmap(lambda factor, v: solve_triangular(factor, v, lower=True))(
+            self.factors, x - self.means
+        )
+        log_det = jnp.sum(jnp.log(jnp.diagonal(self.factors, axis1=-2, axis2=-1)), -1)
+        constant = 0.5 * self.dimension * jnp.log(2 * jnp.pi)
+        return logsumexp(self.log_w - 0.5 * jnp.sum(z**2, -1) - log_det - constant)
+
+    def sample(self, key: Key, shape: tuple[int, ...] = ()) -> Float[Array, "*shape dimension"]:
+        """Independent draws of one mixture (no batch)."""
+        first, second = jax.random.split(key)
+        k = jax.random.categorical(first, self.log_w, shape=shape)
+        z = jax.random.normal(second, (*shape, self.dimension), self.means.dtype)
+        return self.means[k] + jnp.einsum("...ij,...j->...i", self.factors[k], z)
+
+    @property
+    def mean(self) -> Float[Array, "*batch dimension"]:
+        """Expectation."""
+        return jnp.sum(jnp.exp(self.log_w)[..., None] * self.means, -2)
+
+    @property
+    def covariance(self) -> Float[Array, "*batch dimension dimension"]:
+        """Covariance matrix."""
+        w = jnp.exp(self.log_w)[..., None, None]
+        centred = self.means - self.mean[..., None, :]
+        within = jnp.einsum("...ij,...kj->...ik", self.factors, self.factors)
+        between = jnp.einsum("...i,...k->...ik", centred, centred)
+        return jnp.sum(w * (within + between), -3)
+
+    def moved(
+        self,
+        matrix: Float[Array, "dimension dimension"],
+        noise: Float[Array, "dimension dimension"],
+        shift: Float[Array, " dimension"] | float = 0.0,
+    ) -> GaussianMixture:
+        """The law of ``matrix x + shift + e``, ``e ~ N(0, noise)``: a prediction step."""
+        means = self.means @ matrix.T + shift
+        mapped = matrix @ self.factors
+        return GaussianMixture(
+            self.log_w,
+            means,
+            jnp.linalg.cholesky(mapped @ jnp.swapaxes(mapped, -1, -2) + noise),
+        )
+
+    def conditioned(
+        self,
+        z: Float[Array, " observations"],
+        matrix: Float[Array, "observations dimension"],
+        noise: Float[Array, "observations observations"],
+    ) -> GaussianMixture:
+        """The exact posterior of one mixture after ``z = matrix x + e``, ``e ~ N(0, noise)``.
+
+        A Kalman update of every component; weights are multiplied by its evidence.
+        """
+
+        def one(log_w: Array, mean: Array, factor: Array) -> tuple[Array, Array, Array]:
+            covariance = factor @ factor.T
+            total = jnp.linalg.cholesky(matrix @ covariance @ matrix.T + noise)
+            residual = solve_triangular(total, z - matrix @ mean, lower=True)
+            gain = solve_triangular(total, matrix @ covariance, lower=True)
+            evidence = -0.5 * jnp.sum(residual**2) - jnp.sum(jnp.log(jnp.diag(total)))
+            updated = covariance - gain.T @ gain
+            symmetric = (updated + updated.T) / 2
+            return log_w + evidence, mean + gain.T @ residual, jnp.linalg.cholesky(symmetric)
+
+        log_w, means, factors = jax.vmap(one)(self.log_w, self.means, self.factors)
+        return GaussianMixture(log_w - logsumexp(log_w), means, factors)

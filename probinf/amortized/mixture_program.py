@@ -1,0 +1,95 @@
+"""A mixture of normals as a Program: normalised, with log weight 0."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from probinf.amortized.gmm import GaussianMixture
+from probinf.coordinates import Layout
+from probinf.errors import StructureError
+from probinf.paths import nest
+from probinf.program import Data, Key, Position, Program, Score
+
+Support = Literal["real", "positive", "unit"]
+_NAME = "x"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Draw:
+    layout: Layout
+
+    def __call__(self, key: Key, data: Data) -> Position:
+        return self.layout.unravel(data[1].sample(key).astype(self.layout.dtype))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Density:
+    layout: Layout
+
+    def __call__(self, x: Position, data: Data) -> Score:
+        log_q = data[1].log_density(self.layout.ravel(x))
+        return Score(log_q, jnp.zeros((), log_q.dtype))
+
+
+def _draw(key: Key, data: Data) -> Position:
+    return {_NAME: data.sample(key)}
+
+
+def _density(x: Position, data: Data) -> Score:
+    log_q = data.log_density(x[_NAME])
+    return Score(log_q, jnp.zeros((), log_q.dtype))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Constrain:
+    support: Support
+
+    def __call__(self, x: Position, data: Data) -> dict[str, Array]:
+        value = x[_NAME]
+        if self.support == "positive":
+            return {_NAME: jnp.exp(value)}
+        return {_NAME: jax.nn.sigmoid(value) if self.support == "unit" else value}
+
+
+def mixture_program(
+    mixture: GaussianMixture, *, support: Support = "real", like: Program | None = None
+) -> Program:
+    """A mixture on the unconstrained scale as a program that can be drawn from.
+
+    Args:
+        mixture: the law of the unconstrained coordinates.
+        support: what the coordinates mean where ``like`` is not given: themselves, logarithms
+            ("positive") or logits ("unit") of the one site ``x``.
+        like: a program whose coordinates, in their order, the mixture is about; ``rebase(like,
+            result)`` then corrects the mixture exactly.
+
+    Raises:
+        StructureError: ``like`` has another number of coordinates, or a random key among them.
+    """
+    if like is None:
+        return Program(
+            draw=_draw, start=_draw, score=_density, constrain=_Constrain(support), data=mixture
+        )
+    layout = Layout.of(like)
+    if layout.has_keys or layout.size != mixture.dimension:
+        raise StructureError(
+            f"the mixture has {mixture.dimension} coordinates, {like} has {layout.size}"
+            f"{' and a random key' if layout.has_keys else ''}. Pass a program on the same "
+            "unconstrained coordinates."
+        )
+    return nest(
+        like,
+        mixture,
+        draw=_Draw(layout),
+        start=_Draw(layout),
+        score=_Density(layout),
+        simulate=None,
+        pointwise=None,
+        observations=None,
+        sites=None,
+    )
