@@ -26,6 +26,7 @@ from probinf.amortized.metapriors import (
 from probinf.amortized.mixture import Mixture
 from probinf.amortized.pfn import PFN
 from probinf.amortized.priors import GaussianProcess
+from probinf.amortized.tabular import Tabular
 
 SHIPPED = pathlib.Path(__file__).parents[1] / "probinf" / "amortized" / "shipped"
 
@@ -56,6 +57,14 @@ def gp_hyper(checkpoint: pathlib.Path, steps: int = 6_000) -> Any:
     )
 
 
+def tabular(checkpoint: pathlib.Path, steps: int = 9_000) -> Any:
+    """Two balanced classes, up to 16 columns, 10 to 40 rows."""
+    network = PFN(
+        context=40, smallest=10, queries=24, batch=16, width=64, layers=4, standardise=True
+    )
+    return network.fit(Tabular(16), key=0, steps=steps, learning_rate=1.5e-3, checkpoint=checkpoint)
+
+
 def dt_inverse_gamma(checkpoint: pathlib.Path, steps: int = 5_000) -> Any:
     """A variance with any inverse-gamma prior, one normal observation."""
     network = DistributionTransformer(components=5, consistency=0.0)
@@ -84,6 +93,7 @@ def dt_position(checkpoint: pathlib.Path, steps: int = 6_000) -> Any:
 RECIPES: dict[str, Callable[..., Any]] = {
     "gp-rbf": gp_rbf,
     "gp-hyper": gp_hyper,
+    "tabular": tabular,
     "dt-inverse-gamma": dt_inverse_gamma,
     "dt-beta": dt_beta,
     "dt-position": dt_position,
