@@ -1,0 +1,187 @@
+"""Oracles: exact predictives in float64 NumPy, to measure trained networks against."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg
+from scipy.stats import norm
+from scipy.stats import t as student
+
+from probinf.conformal.arrays import ArrayLike
+from probinf.errors import ArrayError
+
+
+class Exact(NamedTuple):
+    """Independent predictive laws, Student-t or (with infinite degrees) normal.
+
+    Attributes:
+        mean: location of each.
+        scale: scale of each.
+        degrees: of freedom.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    degrees: float = np.inf
+
+    def log_density(self, y: ArrayLike) -> np.ndarray:
+        """Log density at y."""
+        z = (np.asarray(y, float) - self.mean) / self.scale
+        law = norm if np.isinf(self.degrees) else student(self.degrees)
+        return np.asarray(law.logpdf(z) - np.log(self.scale))
+
+    def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """Central interval."""
+        law = norm if np.isinf(self.degrees) else student(self.degrees)
+        half = self.scale * law.ppf((1 + level) / 2)
+        return self.mean - half, self.mean + half
+
+
+def _kernel(
+    name: str, a: np.ndarray, b: np.ndarray, lengthscale: float, outputscale: float
+) -> np.ndarray:
+    if name == "linear":
+        return outputscale * a @ b.T
+    square = np.sum((a[:, None] - b[None]) ** 2, -1) / lengthscale**2
+    if name == "rbf":
+        return outputscale * np.exp(-0.5 * square)
+    r = np.sqrt(5 * square)
+    return outputscale * (1 + r + r**2 / 3) * np.exp(-r)
+
+
+def gaussian_process(
+    x: ArrayLike,
+    y: ArrayLike,
+    x_new: ArrayLike,
+    *,
+    kernel: str = "rbf",
+    lengthscale: float = 0.2,
+    outputscale: float = 1.0,
+    noise: float = 0.01,
+    inverse_gamma: tuple[float, float] | None = None,
+) -> Exact:
+    """Exact predictive of a Gaussian or Student-t process.
+
+    Args:
+        x: inputs, n rows; n may be 0.
+        y: outcomes.
+        x_new: inputs to predict at.
+        kernel: "rbf", "matern52" or "linear".
+        lengthscale: in units of x.
+        outputscale: variance of the process.
+        noise: variance of the noise.
+        inverse_gamma: ``(a, b)`` where process and noise share a variance ~ InverseGamma(a, b):
+            the predictive is then a Student-t with 2a + n degrees of freedom.
+
+    Raises:
+        ArrayError: the kernel is unknown or the covariance is singular.
+    """
+    if kernel not in ("rbf", "matern52", "linear"):
+        raise ArrayError(f"kernel must be 'rbf', 'matern52' or 'linear', got {kernel!r}.")
+    x_new = np.asarray(x_new, float)
+    x_new = x_new[:, None] if x_new.ndim == 1 else x_new
+    y = np.asarray(y, float)
+    x = np.asarray(x, float).reshape(len(y), x_new.shape[1])
+    own = np.array(
+        [_kernel(kernel, row[None], row[None], lengthscale, outputscale) for row in x_new]
+    )
+    covariance = _kernel(kernel, x, x, lengthscale, outputscale) + noise * np.eye(len(y))
+    try:
+        factor = np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        raise ArrayError("the covariance of x is singular; increase noise.") from None
+    cross = _kernel(kernel, x, x_new, lengthscale, outputscale)
+    explained = scipy.linalg.solve_triangular(factor, cross, lower=True)
+    white = scipy.linalg.solve_triangular(factor, y, lower=True)
+    mean = explained.T @ white
+    variance = own + noise - np.sum(explained**2, 0)
+    if inverse_gamma is None:
+        return Exact(mean, np.sqrt(variance))
+    a, b = inverse_gamma
+    n = len(y)
+    scale = (b + 0.5 * white @ white) / (a + n / 2)
+    return Exact(mean, np.sqrt(scale * variance), 2 * a + n)
+
+
+def conjugate_regression(
+    x: ArrayLike,
+    y: ArrayLike,
+    x_new: ArrayLike,
+    *,
+    prior_mean: ArrayLike,
+    prior_covariance: ArrayLike,
+    a: float,
+    b: float,
+) -> Exact:
+    """Exact predictive of linear regression with a normal-inverse-gamma prior.
+
+    ``beta | s ~ N(m0, s V0)``, ``s ~ InverseGamma(a, b)``, ``y ~ N(x beta, s)``: a Student-t with
+    ``2 a_n`` degrees of freedom, location ``x m_n`` and squared scale
+    ``b_n / a_n (1 + x V_n x)``.
+
+    Args:
+        x: inputs, n rows.
+        y: outcomes.
+        x_new: inputs to predict at.
+        prior_mean: m0.
+        prior_covariance: V0.
+        a: shape of the variance's prior.
+        b: rate of the variance's prior.
+    """
+    x, y, x_new = (np.asarray(v, float) for v in (x, y, x_new))
+    m0, precision = (
+        np.asarray(prior_mean, float),
+        np.linalg.inv(np.asarray(prior_covariance, float)),
+    )
+    posterior = np.linalg.inv(precision + x.T @ x)
+    mean = posterior @ (precision @ m0 + x.T @ y)
+    a_n = a + len(y) / 2
+    quadratic = y @ y + m0 @ precision @ m0 - mean @ np.linalg.solve(posterior, mean)
+    b_n = b + 0.5 * quadratic
+    leverage = np.einsum("ij,jk,ik->i", x_new, posterior, x_new)
+    return Exact(x_new @ mean, np.sqrt(b_n / a_n * (1 + leverage)), 2 * a_n)
+
+
+def kalman_filter(
+    y: ArrayLike,
+    *,
+    transition: ArrayLike,
+    process_noise: ArrayLike,
+    matrix: ArrayLike,
+    noise: ArrayLike,
+    mean: ArrayLike,
+    covariance: ArrayLike,
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Exact filtering means, covariances and log likelihood of a linear Gaussian state space.
+
+    The state law given is that of the first state, before its observation.
+
+    Args:
+        y: observations, shape (T, columns).
+        transition: F in ``x' = F x + e``.
+        process_noise: covariance of e.
+        matrix: H in ``y = H x + v``.
+        noise: covariance of v.
+        mean: of the first state.
+        covariance: of the first state.
+    """
+    F, Q, H, R = (
+        np.atleast_2d(np.asarray(v, float)) for v in (transition, process_noise, matrix, noise)
+    )
+    m, P = np.asarray(mean, float), np.asarray(covariance, float)
+    means, covariances, log_likelihood = [], [], 0.0
+    for k, value in enumerate(np.asarray(y, float).reshape(-1, H.shape[0])):
+        if k:
+            m, P = F @ m, F @ P @ F.T + Q
+        S = H @ P @ H.T + R
+        gain = np.linalg.solve(S, H @ P).T
+        residual = value - H @ m
+        log_likelihood += -0.5 * (
+            residual @ np.linalg.solve(S, residual) + np.linalg.slogdet(2 * np.pi * S)[1]
+        )
+        m, P = m + gain @ residual, P - gain @ S @ gain.T
+        means.append(m)
+        covariances.append(P)
+    return np.array(means), np.array(covariances), float(log_likelihood)
