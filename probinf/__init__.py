@@ -42,18 +42,21 @@ from probinf.samplers import SMC as SMC
 from probinf.samplers import Importance as Importance
 from probinf.samplers import Nested as Nested
 from probinf.samplers import ParallelTempering as ParallelTempering
+from probinf.samplers import PersistentSMC as PersistentSMC
 from probinf.sequence import Sequence as Sequence
 from probinf.sequence import marginal as marginal
 from probinf.storage import load as load
 
 if _TYPE_CHECKING:
     from probinf import amortized as amortized
+    from probinf.amortized import refine as refine
 
 
 def __getattr__(name: str) -> _Any:
     """Import ``pi.amortized``, and with it the network and optimizer libraries, on first use."""
-    if name != "amortized":
+    if name not in ("amortized", "refine"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
-    return importlib.import_module("probinf.amortized")
+    package = importlib.import_module("probinf.amortized")
+    return package.refine if name == "refine" else package

@@ -1,0 +1,117 @@
+"""C2ST of NPE, NLE and their exact refinement on four tasks with reference posteriors.
+
+    python -m bench.sbibm [--tasks two_moons sir] [--observations 5] [--steps 5000]
+
+Every task is trained once on 10,000 simulations. NLE's posterior is sampled with NPE's as its
+proposal. The published figures are means over observations 1 to 5 (Lueckmann et al. 2021, one
+round, 10,000 simulations, 10,000 draws of each; here 4,000).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import probinf as pi
+from probinf.amortized import NLE, NPE, refinement
+from tests import sbibm
+
+PUBLISHED = {
+    "gaussian_linear": (0.549, 0.556),
+    "slcp": (0.889, 0.771),
+    "two_moons": (0.604, 0.672),
+    "sir": (0.737, 0.748),
+}
+ROWS = 4000
+
+
+def equally_weighted(posterior: pi.Posterior, seed: int) -> np.ndarray:
+    """4,000 draws in the user's coordinates, without replacement where weighted."""
+    draws = sbibm.vector(posterior.draws)
+    log_w = posterior.log_weights.ravel()
+    p = np.exp(log_w - log_w.max())
+    alive = int((p > 0).sum())
+    rng = np.random.default_rng(seed)
+    return draws[rng.choice(len(draws), ROWS, replace=alive < 2 * ROWS, p=p / p.sum())]
+
+
+def outside(task: str, draws: np.ndarray) -> int:
+    """Draws beyond the prior's support."""
+    edge = {"slcp": 3.0, "two_moons": 1.0}.get(task)
+    if edge is not None:
+        return int((np.abs(draws) > edge).any(axis=1).sum())
+    return int((draws <= 0).any(axis=1).sum()) if task == "sir" else 0
+
+
+def run(task: str, observations: int, steps: int, members: int) -> dict[str, Any]:
+    """Train both, then compare every observation."""
+    first = sbibm.program(task, sbibm.observation(task, 1).y)
+    out: dict[str, Any] = {"task": task, "rows": []}
+    fitted = {}
+    for name, method in (("npe", NPE(members=members)), ("nle", NLE(members=members))):
+        wall, cpu = time.perf_counter(), time.process_time()
+        fitted[name] = method.fit(first, key=0, steps=steps, progress=False)
+        out[f"{name}_seconds"] = round(time.perf_counter() - wall, 1)
+        out[f"{name}_cpu_seconds"] = round(time.process_time() - cpu, 1)
+        print(task, name, fitted[name].training.summary(), out[f"{name}_cpu_seconds"], flush=True)
+    for number in range(1, observations + 1):
+        given = sbibm.observation(task, number)
+        exact = sbibm.program(task, given.y)
+        observed = {"y": np.asarray(given.y, float).reshape(4, 2) if task == "slcp" else given.y}
+        q = fitted["npe"].posterior(observed)
+        key = jax.random.key(number)
+        row: dict[str, Any] = {"observation": number}
+        found = {
+            "npe": pi.sample(q, pi.Importance(draws=ROWS), key=key, progress=False),
+            "nle": pi.refine(
+                fitted["nle"].posterior(observed), q, key=key, draws=40_000, progress=False
+            ),
+            "refined": pi.refine(exact, q, key=key, draws=40_000, progress=False),
+        }
+        for name, posterior in found.items():
+            draws = equally_weighted(posterior, number)
+            score = pi.validity.c2st(given.reference, draws, key=key)
+            row[name] = round(score.accuracy, 4)
+            row[f"{name}_outside"] = outside(task, draws)
+            if name != "npe":
+                report = refinement(posterior)
+                row[f"{name}_rung"] = report.rung
+                row[f"{name}_k"] = round(report.pareto_k, 2)
+        print(task, row, flush=True)
+        out["rows"].append(row)
+    return out
+
+
+def main() -> None:
+    """Print the table, and write it as JSON when asked to."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tasks", nargs="*", default=list(PUBLISHED))
+    parser.add_argument("--observations", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--members", type=int, default=1)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    if not sbibm.folder().exists():
+        raise SystemExit(f"the reference draws are not at {sbibm.folder()}")
+    results = [run(t, options.observations, options.steps, options.members) for t in options.tasks]
+    if options.out is not None:
+        options.out.write_text(json.dumps(results, indent=1))
+    print(f"{'task':16} {'NPE':>6} {'publ.':>6} {'NLE':>6} {'publ.':>6} {'refined':>8}  outside")
+    for found in results:
+        npe, nle = PUBLISHED[found["task"]]
+        mean = {n: np.mean([r[n] for r in found["rows"]]) for n in ("npe", "nle", "refined")}
+        lost = sum(r[f"{n}_outside"] for r in found["rows"] for n in ("npe", "nle", "refined"))
+        print(
+            f"{found['task']:16} {mean['npe']:6.3f} {npe:6.3f} {mean['nle']:6.3f} {nle:6.3f} "
+            f"{mean['refined']:8.3f}  {lost}"
+        )
+
+
+if __name__ == "__main__":
+    main()

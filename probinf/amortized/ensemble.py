@@ -1,0 +1,51 @@
+"""Ensemble: several flows trained side by side, used as their equal mixture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from probinf.amortized.flow import SplineFlow
+from probinf.program import Key
+
+
+class Ensemble(eqx.Module):
+    """The equal mixture of flows of one structure: a normalised density again.
+
+    Attributes:
+        flows: their arrays stacked along a leading axis.
+        members: how many there are.
+    """
+
+    flows: SplineFlow
+    members: int = eqx.field(static=True)
+
+    @classmethod
+    def of(cls, key: Key, members: int, make: Callable[[Key], SplineFlow]) -> Ensemble:
+        """Independent first weights for each member."""
+        made = eqx.filter_jit(eqx.filter_vmap(make))(jax.random.split(key, members))
+        return cls(made, members)
+
+    def each(
+        self, z: Float[Array, "members d"], context: Float[Array, "members c"]
+    ) -> Float[Array, " members"]:
+        """Log density of every member at its own point and context."""
+        return eqx.filter_vmap(SplineFlow.log_density)(self.flows, z, context)
+
+    def log_density(self, z: Float[Array, " d"], context: Float[Array, " c"]) -> Float[Array, ""]:
+        """Log density of the mixture."""
+        found = eqx.filter_vmap(SplineFlow.log_density, in_axes=(0, None, None))(
+            self.flows, z, context
+        )
+        return jax.scipy.special.logsumexp(found) - jnp.log(self.members)
+
+    def draw(self, key: Key, context: Float[Array, " c"]) -> Float[Array, " d"]:
+        """One exact draw: a member by chance, then a draw from it."""
+        first, second = jax.random.split(key)
+        member = jax.random.randint(first, (), 0, self.members)
+        chosen: SplineFlow = jax.tree.map(lambda leaf: leaf[member], self.flows)
+        return chosen.draw(second, context)

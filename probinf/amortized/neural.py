@@ -1,0 +1,172 @@
+"""What NPE and NLE share: options, simulations split in two, and the loop over their batches."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from probinf.amortized.amortizer import Amortizer
+from probinf.amortized.simulations import Sites, pair, simulate
+from probinf.amortized.train import Trained
+from probinf.coordinates import flatten
+from probinf.errors import TrainingError
+from probinf.posterior import as_key
+from probinf.program import Key, Program
+
+_HELD = 0.1
+_PILOT = 5000
+
+
+class Pairs(NamedTuple):
+    """Parameters (n, p) and data (n, d), or the program that makes fresh ones."""
+
+    theta: Any
+    data: Any
+
+
+class Split(NamedTuple):
+    """Simulations to train on, and others to validate with."""
+
+    train: Pairs
+    held: Pairs
+
+
+class Record:
+    """Facts about one training; compared by identity, so that it may be a static field."""
+
+    def __init__(self, trained: Trained, simulations: int, seed: list[int]) -> None:
+        self.losses = trained.losses
+        self.validation_losses = trained.validation_losses
+        self.steps = trained.steps
+        self.seconds = trained.seconds
+        self.simulations = simulations
+        self.seed = seed
+
+    def summary(self) -> dict[str, Any]:
+        """As JSON values."""
+        best = float(np.min(self.validation_losses[:, 1])) if len(self.validation_losses) else None
+        return {
+            "simulations": self.simulations,
+            "steps": self.steps,
+            "seconds": round(self.seconds, 1),
+            "validation_loss": best,
+            "seed": self.seed,
+        }
+
+
+def batch(pairs: Pairs, key: Key, rows: int, sites: Sites) -> tuple[Array, Array]:
+    """``rows`` pairs: picked from the stored ones, or simulated afresh."""
+    if isinstance(pairs.theta, Program):
+        return jax.vmap(lambda k: pair(k, pairs.theta, sites))(jax.random.split(key, rows))
+    chosen = jax.random.randint(key, (rows,), 0, pairs.theta.shape[0])
+    return pairs.theta[chosen], pairs.data[chosen]
+
+
+@dataclasses.dataclass(frozen=True)
+class Neural(Amortizer):
+    """Options shared by :class:`NPE` and :class:`NLE`.
+
+    Args:
+        simulations: pairs simulated before training, a tenth of them held out.
+        fresh: simulate anew at every step instead; ``simulations`` then only set the scales
+            and the validation. For fast simulators: nothing can be overfitted.
+        layers: transformations of the flow.
+        hidden: widths of each layer's conditioner.
+        bins: of each spline.
+        members: flows trained side by side and used as a mixture.
+        batch: pairs per step and member.
+    """
+
+    simulations: int = 10_000
+    fresh: bool = False
+    layers: int = 5
+    hidden: tuple[int, ...] = (50, 50)
+    bins: int = 8
+    members: int = 1
+    batch: int = 200
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("simulations", 100), ("layers", 1), ("bins", 2), ("members", 1), ("batch", 1)
+        ):  # fmt: skip
+            if getattr(self, name) < least:
+                raise TrainingError(
+                    f"{type(self).__name__}: {name} must be at least {least}, got "
+                    f"{getattr(self, name)}."
+                )
+        if not self.hidden or min(self.hidden) < 1:
+            raise TrainingError(f"{type(self).__name__}: hidden widths must be positive.")
+
+    def fit(
+        self,
+        source: Program,
+        *,
+        key: int | Key,
+        simulations: int | None = None,
+        steps: int = 5000,
+        learning_rate: float = 1e-3,
+        warmup: float = 0.05,
+        clip: float | None = 5.0,
+        optimizer: optax.GradientTransformation | None = None,
+        patience: int | None = 15,
+        checkpoint: str | pathlib.Path | None = None,
+        progress: bool = True,
+    ) -> Any:
+        """Simulate from a program and train; the network of smallest held-out loss is kept.
+
+        Args:
+            source: a program with proper priors that simulates its observations.
+            key: a JAX random key, or an integer seed.
+            simulations: overrides the option.
+            steps: number of gradient steps; a 50th of them between validations.
+            learning_rate: the largest one, reached at the end of the warm-up.
+            warmup: share of the steps over which the rate grows; a cosine to zero follows.
+            clip: largest global norm of the gradient; None leaves it alone.
+            optimizer: an optax transformation in place of Adam and the schedule.
+            patience: stop after so many validations without improvement.
+            checkpoint: a folder; the same call with it continues an interrupted training.
+            progress: show a progress bar with the loss in a terminal.
+
+        Raises:
+            StructureError: the program cannot simulate.
+            TrainingError: simulations or losses are not finite, or options contradict.
+            SavedFileError: the checkpoint belongs to another training.
+        """
+        count = self.simulations if simulations is None else simulations
+        method = dataclasses.replace(self, simulations=count)
+        return Amortizer.fit(
+            method,
+            source,
+            key=as_key(key),
+            steps=steps,
+            learning_rate=learning_rate,
+            warmup=warmup,
+            clip=clip,
+            optimizer=optimizer,
+            patience=patience,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+
+    def gather(self, key: Key, source: Program, sites: Sites) -> tuple[Split, Pairs]:
+        """The split, and all stored pairs on the host."""
+        count = min(self.simulations, _PILOT) if self.fresh else self.simulations
+        theta, data = simulate(source, key, count, sites)
+        held = max(1, int(_HELD * len(theta)))
+        stored = Pairs(jnp.asarray(theta, float), jnp.asarray(data, float))
+        first = jax.tree.map(lambda v: v[:held], stored)
+        rest = jax.tree.map(lambda v: v[held:], stored)
+        train = Pairs(flatten(source)[0], None) if self.fresh else rest
+        return Split(train, first), Pairs(theta, data)
+
+
+def widened(value: Float[Array, " d"], most: float = 5.0) -> Float[Array, " d"]:
+    """Inputs of a network: extremes are drawn in smoothly."""
+    return most * jnp.arcsinh(value / most)

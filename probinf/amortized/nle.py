@@ -1,0 +1,355 @@
+"""NLE: a flow learns the likelihood from simulations; the posterior is sampled from it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from probinf.amortized import weights
+from probinf.amortized.amortizer import Task
+from probinf.amortized.ensemble import Ensemble
+from probinf.amortized.familiar import Familiar
+from probinf.amortized.flow import SplineFlow
+from probinf.amortized.marginals import Marginals
+from probinf.amortized.neural import Neural, Record, Split, batch, widened
+from probinf.amortized.npe import observations_of, sites_from
+from probinf.amortized.ranges import Ranges
+from probinf.amortized.simulations import Sites
+from probinf.amortized.train import Trained
+from probinf.coordinates import Layout, vector_of
+from probinf.errors import ObservationError, StructureError, TrainingError
+from probinf.paths import OnInner, nest
+from probinf.program import Data, Key, Position, Program, Score
+
+
+class LikelihoodNetwork(eqx.Module):
+    """Parameters to context to a flow over the data.
+
+    Attributes:
+        inputs: marginal maps of the unconstrained parameters.
+        targets: marginal maps of the data, counts spread over unit cells.
+        flows: density of the mapped data given the parameters.
+        familiar: the training data.
+    """
+
+    inputs: Marginals
+    targets: Marginals
+    flows: Ensemble
+    familiar: Familiar
+
+    def log_likelihood(
+        self, theta: Float[Array, " p"], data: Float[Array, " d"]
+    ) -> Float[Array, ""]:
+        """log q(data | theta)."""
+        z, log_det = self.targets(data)
+        return self.flows.log_density(z, widened(self.inputs(theta)[0])) + log_det
+
+
+class Observed(NamedTuple):
+    """The dynamic part of a posterior with a learned likelihood."""
+
+    network: LikelihoodNetwork
+    data: Float[Array, "n d"]
+
+
+def parameters_only(program: Program) -> Program:
+    """The base of a program without its random-key coordinates, which hold None.
+
+    A learned likelihood needs no random key; without one gradients exist. The weight must
+    not be used: it is that of an arbitrary key.
+    """
+    if not Layout.of(program).has_keys:
+        return program
+    template = program.template()
+    is_key = jax.tree.map(lambda v: jnp.issubdtype(v.dtype, jax.dtypes.prng_key), template)
+    leaves, treedef = jax.tree.flatten(is_key)
+    strip = _Strip(treedef, tuple(bool(v) for v in leaves))
+    shapes = tuple(tuple(v.shape) for v in jax.tree.leaves(template))
+    return dataclasses.replace(
+        program,
+        draw=_Stripped(program.draw, strip),
+        start=_Stripped(program.start, strip),
+        score=_Filled(program.score, strip, shapes),
+        constrain=_Filled(program.constrain, strip, shapes),
+        simulate=None
+        if program.simulate is None
+        else _FilledSimulate(program.simulate, strip, shapes),
+        pointwise=None,
+        sites=None,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Strip:
+    treedef: Any
+    is_key: tuple[bool, ...]
+
+    def strip(self, x: Position) -> Position:
+        """``x`` with None in place of its keys."""
+        leaves = zip(jax.tree.leaves(x), self.is_key, strict=True)
+        return jax.tree.unflatten(self.treedef, [None if key else leaf for leaf, key in leaves])
+
+    def fill(self, x: Position, keys: list[Any]) -> Position:
+        """``x`` with these keys again."""
+        leaves, rest = iter(jax.tree.leaves(x)), iter(keys)
+        return jax.tree.unflatten(
+            self.treedef, [next(rest) if key else next(leaves) for key in self.is_key]
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Stripped:
+    fn: Callable[[Key, Data], Position]
+    form: _Strip
+
+    def __call__(self, key: Key, data: Data) -> Position:
+        return self.form.strip(self.fn(key, data))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Filled:
+    fn: Callable[..., Any]
+    form: _Strip
+    shapes: tuple[tuple[int, ...], ...]
+
+    def keys(self, key: Key) -> list[Any]:
+        """One key per key coordinate."""
+        shapes = [s for s, is_key in zip(self.shapes, self.form.is_key, strict=True) if is_key]
+        return [
+            jax.random.split(k, s) if s else k
+            for k, s in zip(jax.random.split(key, len(shapes)), shapes, strict=True)
+        ]
+
+    def __call__(self, x: Position, data: Data) -> Any:
+        return self.fn(self.form.fill(x, self.keys(jax.random.key(0))), data)
+
+
+@dataclasses.dataclass(frozen=True)
+class _FilledSimulate(_Filled):
+    def __call__(self, key: Key, x: Position, data: Data) -> Any:  # type: ignore[override]
+        first, second = jax.random.split(key)
+        return self.fn(second, self.form.fill(x, self.keys(first)), data)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Learned:
+    """The program's base, weighted by the learned likelihood."""
+
+    score: Callable[[Position, Data], Score]
+    layout: Layout
+
+    def __call__(self, x: Position, data: Data) -> Score:
+        observed: Observed = data[1]
+        theta = vector_of(self.layout.ravel(x))
+        terms = jax.vmap(observed.network.log_likelihood, (None, 0))(theta, observed.data)
+        return Score(self.score(x, data[0]).log_base, jnp.sum(terms))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loss:
+    """Mean of -log q(data | theta) over a batch, summed over the members."""
+
+    sites: Sites
+    rows: int
+    held: bool = False
+
+    def __call__(self, model: LikelihoodNetwork, data: Split, key: Key) -> Float[Array, ""]:
+        members = model.flows.members
+        first, second = jax.random.split(key)
+        if self.held:
+            theta, y = data.held
+            theta, y = (jnp.broadcast_to(v, (members, *v.shape)) for v in (theta, y))
+        else:
+            theta, y = batch(data.train, first, members * self.rows, self.sites)
+            theta, y = (v.reshape(members, self.rows, -1) for v in (theta, y))
+        y = y + self.sites.counts * (jax.random.uniform(second, y.shape) - 0.5)
+        z, log_det = jax.vmap(jax.vmap(model.targets))(y)
+        context = jax.vmap(jax.vmap(lambda t: widened(model.inputs(t)[0])))(theta)
+        log_q = eqx.filter_vmap(lambda flow, z, c: jax.vmap(flow.log_density)(z, c))(
+            model.flows.flows, z, context
+        )
+        return -jnp.sum(jnp.mean(log_q + log_det, axis=1))
+
+
+@dataclasses.dataclass(frozen=True)
+class NLE(Neural):
+    """Neural likelihood estimation: minimise E[-log q(data | theta)] over the joint law.
+
+    ``NLE().fit(program, key=0).posterior(y)`` is the program's prior weighted by the learned
+    likelihood, for any engine; independent data sets multiply. Counts are spread uniformly
+    over unit cells in training, so that spikes have a density.
+
+    Args:
+        simulations: pairs simulated before training, a tenth of them held out.
+        fresh: simulate anew at every step instead.
+        layers: transformations of the flow.
+        hidden: widths of each layer's conditioner.
+        bins: of each spline.
+        members: flows trained side by side and used as a mixture.
+        batch: pairs per step and member.
+
+    Raises:
+        TrainingError: an option is out of range, or an observable never varies.
+
+    Source: Papamakarios, Sterratt & Murray (2019).
+    """
+
+    def prepare(self, key: Key, source: Program) -> Task:
+        """The untrained network, its scales set by simulations."""
+        sites = Sites.of(source)
+        first, second, third = jax.random.split(key, 3)
+        split, stored = self.gather(first, source, sites)
+        constant = (stored.data == stored.data[0]).all(axis=0) & (sites.counts == 0)
+        if constant.any():
+            raise TrainingError(
+                f"NLE: {int(constant.sum())} of {sites.size} observed values are the same in all "
+                "simulations and have no density. Leave them out of the observations."
+            )
+        cells = np.asarray(jax.random.uniform(third, stored.data.shape)) - 0.5
+        data = stored.data + sites.counts * cells
+        network = _network(self, second, Marginals.of(stored.theta), Marginals.of(data))
+        z = np.asarray(jax.vmap(lambda v: widened(network.targets(v)[0]))(jnp.asarray(data, float)))
+        network = eqx.tree_at(lambda n: n.familiar, network, Familiar.of(z))
+        return Task(network, _Loss(sites, self.batch), split, _Loss(sites, self.batch, held=True))
+
+    def finish(self, source: Program, trained: Trained) -> FittedNLE:
+        """The fitted likelihood."""
+        record = Record(trained, self.simulations, [])
+        return FittedNLE(trained.model, source, Sites.of(source), self, record)
+
+
+def _network(method: NLE, key: Key, inputs: Marginals, targets: Marginals) -> LikelihoodNetwork:
+    size = targets.centre.shape[0]
+    make = partial(
+        SplineFlow,
+        size=size,
+        context=inputs.centre.shape[0],
+        layers=method.layers,
+        hidden=method.hidden,
+        bins=method.bins,
+    )
+    flows = Ensemble.of(key, method.members, make)
+    return LikelihoodNetwork(inputs, targets, flows, Familiar.blank(size))
+
+
+class FittedNLE(eqx.Module):
+    """A trained likelihood: ``posterior(y)`` for any data of the trained shape.
+
+    Attributes:
+        network: all arrays; ``network.log_likelihood(theta, y)`` is the pure function.
+        program: what it was trained on; None after loading.
+        sites: shapes of the observed sites.
+        options: of the training.
+        training: losses, steps, seconds.
+    """
+
+    network: LikelihoodNetwork
+    program: Program | None
+    sites: Sites = eqx.field(static=True)
+    options: NLE = eqx.field(static=True)
+    training: Record = eqx.field(static=True)
+
+    def posterior(self, observed: Any = None, *, program: Program | None = None) -> Program:
+        """The prior of a program weighted by the learned likelihood of the data.
+
+        Args:
+            observed: one data set, or several independent ones with the same parameters along
+                one more leading axis; an array by site, or one array for a single site. By
+                default the program's own observations.
+            program: whose prior to use; any with the same coordinates, so that the prior may
+                change without training. Needed after loading.
+
+        Raises:
+            ObservationError: a shape or name is wrong, or a value is not finite.
+            StructureError: there is no program, or its coordinates are others.
+        """
+        given = self.program if program is None else program
+        if given is None:
+            raise StructureError(
+                "posterior: this network was loaded from a file; pass program=, the model it was "
+                "trained on."
+            )
+        given = parameters_only(given)
+        layout = Layout.of(given)
+        if layout.size != self.network.inputs.centre.shape[0]:
+            raise StructureError(
+                f"posterior: the network knows {self.network.inputs.centre.shape[0]} "
+                f"coordinates, the program has {layout.size}."
+            )
+        values = self.sites.named(observations_of(given) if observed is None else observed)
+        data = self._stacked(values)
+        for row in data if not isinstance(data, jax.core.Tracer) else ():
+            self.network.familiar(widened(self.network.targets(row)[0])).warn()
+        return nest(
+            given,
+            Observed(self.network, data),
+            score=_Learned(given.score, layout),
+            draw=OnInner(given.draw),
+            pointwise=None,
+            observations=None,
+            sites=None,
+        )
+
+    def _stacked(self, values: dict[str, Array]) -> Float[Array, "n d"]:
+        extra = {values[n].ndim - len(s) for n, s in zip(*self._named_shapes, strict=True)}
+        if extra == {0}:
+            return self.sites.ravel(values)[None]
+        counts = {v.shape[0] for v in values.values() if v.ndim}
+        shapes = all(values[n].shape[1:] == s for n, s in zip(*self._named_shapes, strict=True))
+        if extra != {1} or not shapes or len(counts) != 1:
+            seen = {name: v.shape for name, v in values.items()}
+            raise ObservationError(
+                f"posterior: sites have shapes {seen}, trained on "
+                f"{dict(zip(*self._named_shapes, strict=True))}; several independent data sets "
+                "go along one more leading axis of every site."
+            )
+        return jax.vmap(self.sites.ravel)(values)
+
+    @property
+    def _named_shapes(self) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
+        return self.sites.names, self.sites.shapes
+
+    def save(self, path: Any) -> None:
+        """Write the network as safetensors; ``pi.amortized.load`` reads it."""
+        config = dataclasses.asdict(self.options)
+        config["sites"] = dataclasses.asdict(self.sites)
+        config["size"] = self.network.inputs.centre.shape[0]
+        weights.save(
+            path,
+            self.network,
+            kind="nle",
+            config=config,
+            ranges=Ranges({}),
+            training=self.training.summary(),
+        )
+
+    @classmethod
+    def skeleton(cls, config: dict[str, Any]) -> LikelihoodNetwork:
+        """A network of the right structure."""
+        method, sites = _options(config)
+        inputs, targets = Marginals.blank(config["size"]), Marginals.blank(sites.size)
+        return _network(method, jax.random.key(0), inputs, targets)
+
+    @classmethod
+    def assemble(cls, network: LikelihoodNetwork, contents: weights.Contents) -> FittedNLE:
+        """The fitted likelihood from a file, without its program."""
+        method, sites = _options(contents.config)
+        facts = contents.training
+        trained = Trained(
+            network, np.zeros(0), np.zeros((0, 2)), facts["steps"], 0, facts["seconds"]
+        )
+        return cls(network, None, sites, method, Record(trained, facts["simulations"], []))
+
+
+def _options(config: dict[str, Any]) -> tuple[NLE, Sites]:
+    options = {f.name: config[f.name] for f in dataclasses.fields(NLE)}
+    options["hidden"] = tuple(options["hidden"])
+    return NLE(**options), sites_from(config["sites"])

@@ -1,0 +1,389 @@
+"""NPE: a flow learns the posterior from simulations; the answer is a program."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from probinf.amortized import weights
+from probinf.amortized.amortizer import Task
+from probinf.amortized.embedding import SetEmbedding
+from probinf.amortized.ensemble import Ensemble
+from probinf.amortized.familiar import Familiar, Familiarity
+from probinf.amortized.flow import SplineFlow
+from probinf.amortized.marginals import Marginals
+from probinf.amortized.neural import Neural, Record, Split, batch, widened
+from probinf.amortized.ranges import Ranges
+from probinf.amortized.simulations import Sites
+from probinf.amortized.train import Trained
+from probinf.coordinates import Layout, Mixed, vector_of
+from probinf.errors import ObservationError, SavedFileError, StructureError
+from probinf.paths import nest
+from probinf.program import Data, Key, Position, Program, Score
+
+_SUMMARIES = 2000
+
+
+class PosteriorNetwork(eqx.Module):
+    """Data to context to flow.
+
+    Attributes:
+        inputs: marginal maps of the data (of one datum, for sets).
+        targets: marginal maps of the unconstrained parameters.
+        embedding: network from data to context; None passes the data on.
+        flows: density of the mapped parameters given the context.
+        familiar: the training summaries.
+    """
+
+    inputs: Marginals
+    targets: Marginals
+    embedding: Any
+    flows: Ensemble
+    familiar: Familiar
+
+    def context(self, data: Array, sites: Sites, kept: Array | None = None) -> Float[Array, " c"]:
+        """The flow's context: data as a vector, or rows where ``kept`` says which count."""
+        if kept is not None:
+            rows = jax.vmap(lambda row: widened(self.inputs(row)[0]))(data)
+            return self.embedding(rows, kept)
+        z = widened(self.inputs(data)[0])
+        if self.embedding is None:
+            return z
+        one = len(sites.shapes) == 1
+        return jnp.ravel(self.embedding(z.reshape(sites.shapes[0]) if one else z))
+
+
+class Conditioned(NamedTuple):
+    """The dynamic part of a learned posterior given data."""
+
+    flows: Ensemble
+    targets: Marginals
+    context: Float[Array, " c"]
+    familiarity: Familiarity
+
+
+@dataclasses.dataclass(frozen=True)
+class _Draw:
+    layout: Layout
+
+    def __call__(self, key: Key, data: Data) -> Position:
+        learned: Conditioned = data[1]
+        first, second = jax.random.split(key)
+        vector = learned.targets.inverse(learned.flows.draw(first, learned.context))
+        return self.layout.unravel(with_keys(self.layout, vector, second))
+
+
+def with_keys(layout: Layout, vector: Array, key: Key) -> Any:
+    """The vector, with random keys drawn for the coordinates that are keys."""
+    shapes = [s for s, is_key in zip(layout.shapes, layout.is_key, strict=True) if is_key]
+    if not shapes:
+        return vector
+    keys = jax.random.split(key, len(shapes))
+    return Mixed(
+        vector, tuple(jax.random.split(k, s) if s else k for k, s in zip(keys, shapes, strict=True))
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Density:
+    layout: Layout
+
+    def __call__(self, x: Position, data: Data) -> Score:
+        learned: Conditioned = data[1]
+        z, log_det = learned.targets(vector_of(self.layout.ravel(x)))
+        log_q = learned.flows.log_density(z, learned.context) + log_det
+        return Score(jnp.asarray(log_q, self.layout.dtype), jnp.zeros((), self.layout.dtype))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loss:
+    """Mean of -log q(theta | data) over a batch, summed over the members."""
+
+    sites: Sites
+    rows: int
+    sets: bool
+    held: bool = False
+
+    def __call__(self, model: PosteriorNetwork, data: Split, key: Key) -> Float[Array, ""]:
+        members = model.flows.members
+        first, second = jax.random.split(key)
+        if self.held:
+            theta, y = data.held
+            theta, y = (jnp.broadcast_to(v, (members, *v.shape)) for v in (theta, y))
+        else:
+            theta, y = batch(data.train, first, members * self.rows, self.sites)
+            theta, y = (v.reshape(members, self.rows, -1) for v in (theta, y))
+        z = jax.vmap(jax.vmap(lambda t: model.targets(t)[0]))(theta)
+        if self.sets:
+            n = self.sites.shapes[0][0]
+            u = jax.random.uniform(second, theta.shape[:2])
+            count = jnp.floor(jnp.exp(u * jnp.log(n + 1.0)))
+            kept = jnp.arange(n) < count[..., None]
+            context = jax.vmap(
+                jax.vmap(lambda v, k: model.context(self.sites.as_rows(v), self.sites, k))
+            )(y, kept)
+        else:
+            context = jax.vmap(jax.vmap(lambda v: model.context(v, self.sites)))(y)
+        log_q = eqx.filter_vmap(lambda flow, z, c: jax.vmap(flow.log_density)(z, c))(
+            model.flows.flows, z, context
+        )
+        return -jnp.sum(jnp.mean(log_q, axis=1))
+
+
+@dataclasses.dataclass(frozen=True)
+class NPE(Neural):
+    """Neural posterior estimation: minimise E[-log q(theta | data)] over the joint law.
+
+    The flow lives in the program's unconstrained coordinates, so no draw can leave the
+    support. ``NPE().fit(program, key=0).posterior(y)`` is a program with weight one that every
+    engine takes; :func:`probinf.refine` corrects it exactly.
+
+    Args:
+        simulations: pairs simulated before training, a tenth of them held out.
+        fresh: simulate anew at every step instead.
+        layers: transformations of the flow.
+        hidden: widths of each layer's conditioner.
+        bins: of each spline.
+        members: flows trained side by side and used as a mixture.
+        batch: pairs per step and member.
+        embedding: None for the data as they are; a :class:`SetEmbedding` for exchangeable data
+            of any number; or an Equinox module from one standardised data set (in the shape
+            of its site) to a vector, :func:`from_flax` for a Flax module.
+
+    Raises:
+        TrainingError: an option is out of range.
+
+    Source: Papamakarios & Murray (2016); Greenberg, Nonnenmacher & Macke (2019).
+    """
+
+    embedding: Any = None
+
+    def prepare(self, key: Key, source: Program) -> Task:
+        """The untrained network, its scales set by simulations."""
+        sites = Sites.of(source)
+        sets = isinstance(self.embedding, SetEmbedding)
+        if sets:
+            _check_rows(sites)
+        first, second, third = jax.random.split(key, 3)
+        split, stored = self.gather(first, source, sites)
+        features = stored.data
+        if sets:
+            features = np.asarray(jax.vmap(sites.as_rows)(stored.data[:2000]))
+            features = features.reshape(-1, features.shape[-1])
+        network = _network(
+            self, (second, third), Marginals.of(features), Marginals.of(stored.theta), sites
+        )
+        return Task(
+            network,
+            _Loss(sites, self.batch, sets),
+            split,
+            _Loss(sites, self.batch, sets, held=True),
+        )
+
+    def finish(self, source: Program, trained: Trained) -> FittedNPE:
+        """The fitted posterior; its training summaries are simulated once more."""
+        sites, key = Sites.of(source), jax.random.key(0)
+        sets = isinstance(self.embedding, SetEmbedding)
+        _, stored = dataclasses.replace(self, simulations=_SUMMARIES, fresh=False).gather(
+            key, source, sites
+        )
+        network = trained.model
+        summaries = np.asarray(_summaries(network, sites, sets, jnp.asarray(stored.data, float)))
+        network = eqx.tree_at(lambda n: n.familiar, network, Familiar.of(summaries))
+        return FittedNPE(network, source, sites, self, Record(trained, self.simulations, []))
+
+
+def _check_rows(sites: Sites) -> None:
+    lengths = {shape[0] if shape else 0 for shape in sites.shapes}
+    if len(lengths) != 1 or 0 in lengths:
+        raise ObservationError(
+            f"SetEmbedding: every observed site must hold the data along its leading axis, got "
+            f"shapes {dict(zip(sites.names, sites.shapes, strict=True))}."
+        )
+
+
+@eqx.filter_jit
+def _summaries(network: PosteriorNetwork, sites: Sites, sets: bool, data: Array) -> Array:
+    if sets:
+        kept = jnp.ones(sites.shapes[0][0], bool)
+        return jax.vmap(lambda v: network.context(sites.as_rows(v), sites, kept))(data)
+    return jax.vmap(lambda v: network.context(v, sites))(data)
+
+
+def _network(
+    method: NPE, keys: tuple[Key, Key], inputs: Marginals, targets: Marginals, sites: Sites
+) -> PosteriorNetwork:
+    embedding = method.embedding
+    if isinstance(embedding, SetEmbedding):
+        context = embedding.size
+        embedding = embedding.build(keys[0], inputs.centre.shape[0])
+    elif embedding is None:
+        context = sites.size
+    else:
+        shape = sites.shapes[0] if len(sites.shapes) == 1 else (sites.size,)
+        out = eqx.filter_eval_shape(embedding, jnp.zeros(shape))
+        if not hasattr(out, "shape"):
+            raise StructureError(f"NPE: the embedding must return an array, got {out}.")
+        context = int(np.prod(out.shape))
+    make = partial(
+        SplineFlow,
+        size=targets.centre.shape[0],
+        context=context,
+        layers=method.layers,
+        hidden=method.hidden,
+        bins=method.bins,
+    )
+    flows = Ensemble.of(keys[1], method.members, make)
+    return PosteriorNetwork(inputs, targets, embedding, flows, Familiar.blank(context))
+
+
+class FittedNPE(eqx.Module):
+    """A trained posterior: ``posterior(y)`` for any data of the trained shape.
+
+    Attributes:
+        network: all arrays.
+        program: what it was trained on; None after loading.
+        sites: shapes of the observed sites.
+        options: of the training.
+        training: losses, steps, seconds.
+    """
+
+    network: PosteriorNetwork
+    program: Program | None
+    sites: Sites = eqx.field(static=True)
+    options: NPE = eqx.field(static=True)
+    training: Record = eqx.field(static=True)
+
+    def posterior(self, observed: Any = None, *, program: Program | None = None) -> Program:
+        """The learned posterior given data, as a program with weight one.
+
+        It has the coordinates of the program it was trained on, so that
+        ``pi.rebase(program, q)`` corrects it.
+
+        Args:
+            observed: one data set: an array by site, or one array for a single site; for a
+                network with a SetEmbedding any number of data along the leading axis. By
+                default the program's own observations.
+            program: what the coordinates belong to; needed after loading.
+
+        Raises:
+            ObservationError: a shape or name is wrong, or a value is not finite.
+            StructureError: there is no program, or its coordinates are others.
+        """
+        given = self.program if program is None else program
+        if given is None:
+            raise StructureError(
+                "posterior: this network was loaded from a file; pass program=, the model it was "
+                "trained on."
+            )
+        layout = Layout.of(given)
+        if layout.size != self.network.targets.centre.shape[0]:
+            raise StructureError(
+                f"posterior: the network knows {self.network.targets.centre.shape[0]} "
+                f"coordinates, the program has {layout.size}."
+            )
+        if observed is None:
+            observed = observations_of(given)
+        if isinstance(self.options.embedding, SetEmbedding):
+            rows = self.sites.rows(observed)
+            longest = self.sites.shapes[0][0]
+            Ranges({"number of data": (1, longest)}).check("warn", **{"number of data": len(rows)})
+            context = self.network.context(rows, self.sites, jnp.ones(len(rows), bool))
+        else:
+            context = self.network.context(self.sites.ravel(observed), self.sites)
+        familiarity = self.network.familiar(context)
+        familiarity.warn()
+        learned = Conditioned(self.network.flows, self.network.targets, context, familiarity)
+        return nest(
+            given,
+            learned,
+            draw=_Draw(layout),
+            start=_Draw(layout),
+            score=_Density(layout),
+            pointwise=None,
+            observations=None,
+            sites=None,
+        )
+
+    def save(self, path: Any) -> None:
+        """Write the network as safetensors; ``pi.amortized.load`` reads it.
+
+        Raises:
+            SavedFileError: the embedding is the user's own, which no file can rebuild.
+        """
+        config = dataclasses.asdict(dataclasses.replace(self.options, embedding=None))
+        if isinstance(self.options.embedding, SetEmbedding):
+            config["embedding"] = dataclasses.asdict(self.options.embedding)
+        elif self.options.embedding is not None:
+            raise SavedFileError(
+                "save: the embedding is your own module, which no file can rebuild. Save it with "
+                "equinox.tree_serialise_leaves(path, fitted.network)."
+            )
+        config["sites"] = dataclasses.asdict(self.sites)
+        config["size"] = self.network.targets.centre.shape[0]
+        weights.save(
+            path,
+            self.network,
+            kind="npe",
+            config=config,
+            ranges=Ranges({}),
+            training=self.training.summary(),
+        )
+
+    @classmethod
+    def skeleton(cls, config: dict[str, Any]) -> PosteriorNetwork:
+        """A network of the right structure."""
+        method, sites = _options(config)
+        width = sites.size
+        if isinstance(method.embedding, SetEmbedding):
+            width = sites.size // sites.shapes[0][0]
+        keys = (jax.random.key(0), jax.random.key(1))
+        return _network(
+            method, keys, Marginals.blank(width), Marginals.blank(config["size"]), sites
+        )
+
+    @classmethod
+    def assemble(cls, network: PosteriorNetwork, contents: weights.Contents) -> FittedNPE:
+        """The fitted posterior from a file, without its program."""
+        method, sites = _options(contents.config)
+        facts = contents.training
+        trained = Trained(
+            network, np.zeros(0), np.zeros((0, 2)), facts["steps"], 0, facts["seconds"]
+        )
+        return cls(network, None, sites, method, Record(trained, facts["simulations"], []))
+
+
+def observations_of(program: Program) -> dict[str, Array]:
+    """What the program has observed.
+
+    Raises:
+        StructureError: it does not say.
+    """
+    if program.observations is None:
+        raise StructureError("posterior: pass the observations; the program does not name any.")
+    return program.observations.get(program.data)
+
+
+def _options(config: dict[str, Any]) -> tuple[NPE, Sites]:
+    options = {f.name: config[f.name] for f in dataclasses.fields(NPE)}
+    options["hidden"] = tuple(options["hidden"])
+    if options["embedding"] is not None:
+        spec = options["embedding"]
+        options["embedding"] = SetEmbedding(tuple(spec["hidden"]), spec["size"])
+    return NPE(**options), sites_from(config["sites"])
+
+
+def sites_from(stored: dict[str, Any]) -> Sites:
+    """Sites as they were written to JSON."""
+    return Sites(
+        tuple(stored["names"]),
+        tuple(tuple(shape) for shape in stored["shapes"]),
+        tuple(stored["integer"]),
+    )

@@ -1,0 +1,293 @@
+"""refine: the ladder from an approximate posterior to the exact one, and which rung was reached."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from probinf.algebra import rebase
+from probinf.amortized.defensive import defensive
+from probinf.amortized.familiar import Familiarity
+from probinf.coordinates import Layout, flatten, restored
+from probinf.diagnostics import psis
+from probinf.errors import MethodError, StructureError, ZeroLikelihoodError
+from probinf.paths import OnInner
+from probinf.posterior import Posterior, as_key
+from probinf.program import Data, Key, Position, Program, check_same_coordinates
+from probinf.run import Method
+from probinf.sample import sample
+from probinf.samplers import MCMC, NUTS, SMC, Importance, kernels
+
+Rung = Literal["importance", "smc", "mcmc"]
+
+_SMC_SHARE = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Refinement:
+    """What ``refine`` saw on the way.
+
+    Attributes:
+        rung: the engine whose draws were returned: "importance", "smc" or "mcmc".
+        reason: why this rung, in one sentence.
+        pareto_k: shape of the weights' upper tail.
+        threshold: above which the weights are not trusted.
+        ess_share: effective share of the weighted draws.
+        familiar_share: share of training data at least as unusual; None where q does not say.
+        distance: squared Mahalanobis distance of the data's summary; None likewise.
+        tail_share: share of q's draws more than 5 sd from the weighted mean in a coordinate.
+        tail_weight: their weight after the correction.
+    """
+
+    rung: Rung
+    reason: str
+    pareto_k: float
+    threshold: float
+    ess_share: float
+    familiar_share: float | None
+    distance: float | None
+    tail_share: float
+    tail_weight: float
+
+    def __str__(self) -> str:
+        lines = [f"refined by {self.rung}: {self.reason}"]
+        lines.append(
+            f"Pareto k {self.pareto_k:.2f} (limit {self.threshold:.2f}), effective share "
+            f"{self.ess_share:.1%}, draws beyond 5 sd {self.tail_share:.2%} (weight "
+            f"{self.tail_weight:.2%})"
+        )
+        if self.distance is not None and self.familiar_share is not None:
+            lines.append(
+                f"summary distance {self.distance:.3g}: {self.familiar_share:.1%} of the training "
+                "data are at least as far out"
+            )
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+@dataclasses.dataclass(frozen=True)
+class _StartFrom:
+    """Starting points of chains: rows of a sample."""
+
+    layout: Layout
+
+    def __call__(self, key: Key, data: Data) -> Position:
+        rows = data[1]
+        count = jax.tree.leaves(rows)[0].shape[0]
+        index = jax.random.randint(key, (), 0, count)
+        return self.layout.unravel(jax.tree.map(lambda v: v[index], rows))
+
+
+def refine(
+    program: Program,
+    q: Program | Posterior,
+    *,
+    key: int | Key,
+    draws: int = 10_000,
+    threshold: float | None = None,
+    defence: float = 0.1,
+    out_of_range: float = 0.05,
+    fallback: Method | None = None,
+    progress: bool = True,
+) -> Posterior:
+    """The exact posterior of a program, starting from an approximation of any quality.
+
+    Draws of q, a share of them replaced by draws of the prior so that a mode which q missed is
+    seen, are weighted by ``gamma`` over their density. Where the Pareto shape of the weights
+    is below its threshold they are the answer. Otherwise tempered SMC goes from an equal
+    mixture of q and the prior to the program, which is exact too; a q given by draws only
+    starts NUTS chains. ``pi.amortized.refinement(result)`` says which rung was reached and why.
+
+    Args:
+        program: the exact measure, with a likelihood that can be evaluated.
+        q: a normalised program in the same coordinates (from NPE, a Distribution Transformer
+            or ``pi.fit``), or a Posterior sampled from an approximate program (from NLE).
+        key: random key or seed.
+        draws: drawn from q and weighted.
+        threshold: of Pareto k; by default ``min(0.7, 1 - 1 / log10(draws))``.
+        defence: share of the draws that come from the prior, in [0, 1).
+        out_of_range: data whose summary is rarer in training than this are reported.
+        fallback: an engine in place of SMC or NUTS.
+        progress: show progress bars in a terminal.
+
+    Raises:
+        StructureError: coordinates differ, or q is not normalised.
+        MethodError: too few draws.
+        ZeroLikelihoodError: no draw of q has a positive density under the program, and the
+            fallback finds none either.
+
+    Source: Schmitt, Li, Vehtari, Acerbi, Bürkner & Radev (2024), "Amortized Bayesian
+    workflow"; Vehtari, Simpson, Gelman, Yao & Gabry (2024) for Pareto k.
+    """
+    if draws < 100:
+        raise MethodError(f"refine: at least 100 draws are needed to judge weights, got {draws}.")
+    first, second = jax.random.split(as_key(key))
+    if isinstance(q, Posterior):
+        weighted: Posterior | None
+        target, weighted = _from_draws(program, q)
+    else:
+        if not isinstance(q, Program):
+            raise StructureError(
+                f"refine: q must be a Program or a Posterior, got {type(q).__name__}; of a fitted "
+                "network pass .posterior(y)."
+            )
+        check_same_coordinates(program, q, "refine")
+        _check_normalised(q, first)
+        if not 0 <= defence < 1:
+            raise MethodError(f"refine: defence must lie in [0, 1), got {defence}.")
+        base = defensive(program, q, defence) if defence else q
+        weighted = _weigh(rebase(program, base), first, draws, progress)
+        target = rebase(program, defensive(program, q, _SMC_SHARE))
+    # never bolder than what so many draws can show
+    size = draws if weighted is None else weighted.log_weights.size
+    limit = min(0.7, 1 - 1 / np.log10(size)) if threshold is None else threshold
+    k, share, tails = _judge(weighted)
+    distance, familiar = _familiarity(q)
+    note = ""
+    if familiar is not None and familiar < out_of_range:
+        note = f"; the data are unusual for the training ({familiar:.1%} as far out)"
+    if weighted is not None and k < limit:
+        reason = f"the weights can be trusted (Pareto k {k:.2f} < {limit:.2f}){note}"
+        found: Posterior = weighted
+        rung: Rung = "importance"
+    else:
+        method = _fallback(q, program) if fallback is None else fallback
+        rung = "mcmc" if isinstance(method, MCMC) else "smc"
+        reason = f"the weights cannot be trusted (Pareto k {k:.2f} >= {limit:.2f}){note}"
+        found = sample(target, method, key=second, progress=progress, check=False)
+    report = Refinement(
+        rung, reason, k, float(limit), share, familiar, distance, tails[0], tails[1]
+    )
+    return dataclasses.replace(
+        found,
+        program=program,
+        provenance={**found.provenance, "refinement": dataclasses.asdict(report)},
+    )
+
+
+def refinement(posterior: Posterior) -> Refinement:
+    """The report of :func:`refine` about one of its results.
+
+    Raises:
+        StructureError: the posterior does not come from ``refine``.
+    """
+    if "refinement" not in posterior.provenance:
+        raise StructureError("refinement: this posterior was not made by pi.refine.")
+    return Refinement(**posterior.provenance["refinement"])
+
+
+def _weigh(target: Program, key: Key, draws: int, progress: bool) -> Posterior | None:
+    """None when no draw has a positive weight."""
+    try:
+        return sample(target, Importance(draws=draws), key=key, progress=progress, check=False)
+    except ZeroLikelihoodError:
+        return None
+
+
+def _judge(weighted: Posterior | None) -> tuple[float, float, tuple[float, float]]:
+    """Pareto k, effective share, and share and weight of the draws far out."""
+    if weighted is None or not np.isfinite(weighted.log_weights).any():
+        return np.inf, 0.0, (0.0, 0.0)
+    smoothed, k = psis(weighted.log_weights.ravel())
+    share = float(1 / np.sum(np.exp(2 * smoothed)) / smoothed.size)
+    return float(k), share, _tails(weighted, np.exp(smoothed))
+
+
+def _check_normalised(q: Program, key: Key) -> None:
+    flat, _ = flatten(q)
+    x = jax.vmap(flat.draw, (0, None))(jax.random.split(key, 16), flat.data)
+    weight = np.asarray(jax.vmap(flat.score, (0, None))(x, flat.data).log_weight)
+    if np.any(weight != 0):
+        raise StructureError(
+            "refine: q carries a weight, so its draws are not those of its base. Sample it first: "
+            "pi.refine(program, pi.sample(q, key=0), key=1)."
+        )
+
+
+def _from_draws(program: Program, posterior: Posterior) -> tuple[Program, Posterior]:
+    """Weights ``gamma / q`` at the draws of a sampled, perhaps unnormalised q."""
+    q = posterior.program
+    if q is None:
+        raise StructureError("refine: this posterior has no program. Load it with program=.")
+    flat, layout = flatten(program)
+    flat_q, layout_q = flatten(q)
+    if layout.size != layout_q.size or layout.has_keys or layout_q.has_keys:
+        raise StructureError(
+            f"refine: the draws have {layout_q.size} coordinates, the program has {layout.size}"
+            f"{' and random keys' if layout.has_keys else ''}; both must be the same parameters."
+        )
+    view = posterior.resampled(0)
+    rows = restored(view.unconstrained.reshape(-1, layout.size))
+    density = jax.jit(_totals)
+    log_w = np.asarray(density(flat, rows), float) - np.asarray(density(flat_q, rows), float)
+    log_w = np.where(np.isfinite(log_w), log_w, -np.inf)
+    target = dataclasses.replace(
+        program,
+        start=_StartFrom(layout),
+        draw=OnInner(program.draw),
+        score=OnInner(program.score),
+        constrain=OnInner(program.constrain),
+        simulate=None,
+        pointwise=None,
+        observations=None,
+        sites=None,
+        data=(program.data, rows),
+    )
+    clusters = np.arange(log_w.size).reshape(view.log_weights.shape)
+    if not posterior.weighted:
+        # neighbours in a chain are not independent: the error counts blocks of them
+        length = max(1, view.log_weights.shape[1] // 50)
+        within = np.arange(view.log_weights.shape[1]) // length
+        clusters = within + (within.max() + 1) * np.arange(view.log_weights.shape[0])[:, None]
+    return target, dataclasses.replace(
+        view,
+        log_weights=(log_w - log_w.max()).reshape(view.log_weights.shape)
+        if np.isfinite(log_w).any()
+        else np.full(view.log_weights.shape, -np.inf),
+        clusters=clusters,
+        evidence=None,
+        no_evidence="the draws come from an unnormalised approximation; use SMC for the evidence.",
+        provenance={**view.provenance, "method": f"Importance({posterior.provenance['method']})"},
+    )
+
+
+def _totals(flat: Program, rows: Any) -> jax.Array:
+    def total(x: Any) -> jax.Array:
+        score = flat.score(x, flat.data)
+        return score.log_base + score.log_weight
+
+    return jax.vmap(total)(rows)
+
+
+def _fallback(q: Program | Posterior, program: Program) -> Method:
+    if isinstance(q, Posterior):
+        return NUTS()
+    if Layout.of(program).has_keys:
+        return SMC(particles=1000, islands=4, kernel=kernels.RandomWalk())
+    return SMC(particles=1000, islands=4)
+
+
+def _familiarity(q: Program | Posterior) -> tuple[float | None, float | None]:
+    """What q knows about its data, wherever in its data that lies."""
+    data = q.data if isinstance(q, Program) else getattr(q.program, "data", None)
+    found: list[Familiarity] = [
+        leaf
+        for leaf in jax.tree.leaves(data, is_leaf=lambda v: isinstance(v, Familiarity))
+        if isinstance(leaf, Familiarity)
+    ]
+    if not found:
+        return None, None
+    return float(found[0].distance), float(found[0].share)
+
+
+def _tails(weighted: Posterior, w: np.ndarray) -> tuple[float, float]:
+    """Share and weight of draws further than 5 sd out: tails of q that its loss never saw."""
+    x = weighted.unconstrained.reshape(len(w), -1).astype(float)
+    mean = w @ x
+    sd = np.sqrt(w @ np.square(x - mean)) + 1e-30
+    far = (np.abs(x - mean) > 5 * sd).any(axis=1)
+    return float(far.mean()), float(w[far].sum())
