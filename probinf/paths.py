@@ -111,7 +111,7 @@ def above(program: Program, level: float | Float[Array, ""]) -> Program:
     )
 
 
-def _flat_pointwise(terms: dict[str, Array]) -> Float[Array, " n"]:
+def flat_pointwise(terms: dict[str, Array]) -> Float[Array, " n"]:
     return jnp.concatenate([jnp.ravel(terms[name]) for name in terms])
 
 
@@ -122,8 +122,8 @@ class _PrefixScore:
 
     def __call__(self, x: Position, data: Data) -> Score:
         inner, t = data
-        terms = _flat_pointwise(self.pointwise(x, inner))
-        kept = jnp.where(jnp.arange(terms.size) < t, terms, 0.0)
+        terms = flat_pointwise(self.pointwise(x, inner))
+        kept = power(terms, jnp.clip(t - jnp.arange(terms.size), 0.0, 1.0))
         return Score(self.score(x, inner).log_base, kept.sum())
 
 
@@ -136,16 +136,16 @@ class _PrefixPointwise:
         kept, first = {}, 0
         for name, term in self.pointwise(x, inner).items():
             index = first + jnp.arange(term.size).reshape(term.shape)
-            kept[name] = jnp.where(index < t, term, 0.0)
+            kept[name] = power(term, jnp.clip(t - index, 0.0, 1.0))
             first += term.size
         return kept
 
 
-def prefix(program: Program, t: int | Int[Array, ""]) -> Program:
+def prefix(program: Program, t: float | int | Float[Array, ""] | Int[Array, ""]) -> Program:
     """The measure after the first ``t`` data: ``base * prod_{s <= t} L_s`` (IBIS's path).
 
     Data are counted in the order of ``pointwise``: site by site, each site flattened in C
-    order.
+    order. Between two counts the next datum's likelihood is raised to the power that is left.
 
     Args:
         program: a measure whose ``pointwise`` is known.
@@ -161,7 +161,7 @@ def prefix(program: Program, t: int | Int[Array, ""]) -> Program:
         )
     return nest(
         program,
-        jnp.asarray(t, dtype=int),
+        jnp.asarray(t, dtype=float),
         score=_PrefixScore(program.score, program.pointwise),
         pointwise=_PrefixPointwise(program.pointwise),
     )

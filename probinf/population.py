@@ -56,7 +56,7 @@ def conditional_ess(log_w: Float[Array, " n"], increment: Float[Array, " n"]) ->
     return jnp.where(jnp.isneginf(first), 0.0, n * jnp.exp(2 * first - second))
 
 
-def no_nan(log_values: Float[Array, " n"]) -> tuple[Float[Array, " n"], Int[Array, ""]]:
+def no_nan(log_values: Float[Array, "..."]) -> tuple[Float[Array, "..."], Int[Array, ""]]:
     """NaN and +inf become -inf, and are counted."""
     bad = jnp.isnan(log_values) | jnp.isposinf(log_values)
     return jnp.where(bad, -jnp.inf, log_values), jnp.sum(bad)

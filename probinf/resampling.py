@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +19,11 @@ def inverse_cdf(weights: Float[Array, " n"], points: Float[Array, " m"]) -> Int[
     """Index whose slice of the cumulative weights contains each point of [0, 1)."""
     cumulative = jnp.cumsum(weights)
     index = jnp.searchsorted(cumulative / cumulative[-1], points, side="right")
-    # a point rounded up to 1 must not fall on a trailing particle of weight zero
-    last = jnp.max(jnp.where(weights > 0, jnp.arange(weights.size), 0))
-    return jnp.minimum(index, last)
+    index = jnp.minimum(index, weights.size - 1)
+    # rounding of the sums must not lead to a particle of weight zero
+    positive = weights > 0
+    before = jax.lax.cummax(jnp.where(positive, jnp.arange(weights.size), -1))[index]
+    return jnp.where(before >= 0, before, jnp.argmax(positive))
 
 
 def strata_points(u: Float[Array, "..."], n: int) -> Float[Array, " n"]:
@@ -75,20 +78,89 @@ def residual(key: Key, weights: Float[Array, " n"]) -> Int[Array, " n"]:
     return in_order(ancestors)
 
 
+def killing(key: Key, weights: Float[Array, " n"]) -> Int[Array, " n"]:
+    """Killing: a particle survives with probability w / max w, else a draw takes its place.
+
+    Particles of nearly equal weight nearly all survive, and each in its place.
+
+    Source: Del Moral (2004), section 2.5.2.
+    """
+    n = weights.size
+    survive, replace = jax.random.split(key)
+    alive = jax.random.uniform(survive, (n,), weights.dtype) * weights.max() < weights
+    drawn = inverse_cdf(weights, jax.random.uniform(replace, (n,), weights.dtype))
+    return in_order(jnp.where(alive, jnp.arange(n), drawn))
+
+
+def ssp(key: Key, weights: Float[Array, " n"]) -> Int[Array, " n"]:
+    """Srinivasan sampling process: counts are N w rounded down or up, negatively associated.
+
+    Fractions of copies are settled in pairs: one of the two becomes whole, the other keeps
+    their sum. Unlike systematic resampling it converges whatever the order of the particles.
+
+    Source: Gerber, Chopin & Whiteley (2019), algorithm 2.
+    """
+    n = weights.size
+    copies, fractions = whole_and_fraction(weights)
+
+    def settle(carry: Any, item: tuple[Array, Array, Array]) -> tuple[Any, Any]:
+        index, held = carry  # the fraction that is still open
+        other, fraction, u = item
+        total = held + fraction
+        low = total < 1
+        # below one, one of the two loses its copy; else one of them gains a whole one
+        share = jnp.where(low, held / jnp.where(total > 0, total, 1.0), 1 - fraction)
+        room = jnp.where(low, 1.0, jnp.maximum(2 - total, jnp.finfo(weights.dtype).tiny))
+        keeps_held = jnp.where(low, u < share, u * room < share)
+        rest = jnp.where(low, total, total - 1)
+        # low: the survivor stays open with the sum; else the loser of the draw does
+        stays = jnp.where(keeps_held == low, index, other)
+        gained = jnp.where(low, -1, jnp.where(keeps_held, index, other))
+        return (stays, rest), gained
+
+    u = jax.random.uniform(key, (n - 1,), weights.dtype)
+    first = (jnp.zeros((), int), fractions[0])
+    items = (jnp.arange(1, n), fractions[1:], u)
+    (last, rest), gained = jax.lax.scan(settle, first, items)
+    counts = copies.astype(int).at[gained].add(jnp.where(gained >= 0, 1, 0))
+    # rounding may leave the last fraction a little off a whole copy
+    counts = counts.at[last].add(jnp.where(rest > 0.5, 1, 0))
+    return jnp.searchsorted(jnp.cumsum(counts), jnp.arange(n), side="right")
+
+
+def thinned(
+    key: Key, weights: Float[Array, " n"], resampler: Resampler, every: int
+) -> Int[Array, " m"]:
+    """N / ``every`` ancestors: every so-many-th of ``resampler``'s N, from a random one on.
+
+    Their expected counts are N / ``every`` times the weights, whatever the resampler.
+    """
+    first, second = jax.random.split(key)
+    offset = jax.random.randint(second, (), 0, every)
+    return resampler(first, weights)[jnp.arange(0, weights.size, every) + offset]
+
+
 def in_order(ancestors: Int[Array, " n"]) -> Int[Array, " n"]:
     """The same ancestors in increasing order, so that a family stays in one place."""
     counts = jnp.bincount(ancestors, length=ancestors.size)
     return jnp.searchsorted(jnp.cumsum(counts), jnp.arange(ancestors.size), side="right")
 
 
+def whole_and_fraction(
+    weights: Float[Array, " n"],
+) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+    """N w, split into whole copies and fractions of one."""
+    scaled = weights.size * weights
+    # a product that should be whole must not lose a copy to rounding
+    copies = jnp.floor(scaled * (1 + 4 * jnp.finfo(weights.dtype).eps))
+    return copies, jnp.maximum(scaled - copies, 0.0)
+
+
 def residual_parts(
     weights: Float[Array, " n"],
 ) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
     """Copies that residual resampling makes for certain, and the weights of the random rest."""
-    scaled = weights.size * weights
-    # a product that should be whole must not lose a copy to rounding
-    copies = jnp.floor(scaled * (1 + 4 * jnp.finfo(weights.dtype).eps))
-    remainder = jnp.maximum(scaled - copies, 0.0)
+    copies, remainder = whole_and_fraction(weights)
     # with nothing left over the random part is not used; keep its weights valid all the same
     rest = jnp.where(remainder.sum() > 0, remainder, weights)
     return copies, rest / rest.sum()

@@ -161,7 +161,7 @@ def test_options_are_checked(program):
         lambda: pi.NUTS(chains=0),
         lambda: pi.NUTS(metric="round"),
         lambda: pi.SMC(particles=1),
-        lambda: pi.SMC(temperatures=(0.0, 0.5)),
+        lambda: pi.SMC(schedule=(0.0, 0.5)),
         lambda: pi.SMC(target_ess=1.0),
         lambda: pi.Importance(draws=0),
     ):

@@ -276,10 +276,10 @@ def test_interrupted_engines_return_what_exists_or_say_why_not(
     assert abs(part.log_evidence.z(whole.log_evidence.value)) < 5
     interrupt_after(monkeypatch, pi.SMC, 1)
     engine = pi.SMC(particles=20, islands=2, kernel=pi.kernels.RandomWalk(), moves=1)
-    with pytest.raises(MethodError, match="interrupted before temperature one"):
+    with pytest.raises(MethodError, match="interrupted before the end of the path"):
         pi.sample(
             program,
-            dataclasses.replace(engine, temperatures=tuple(np.linspace(0.0, 1.0, 12))),
+            dataclasses.replace(engine, schedule=tuple(np.linspace(0.0, 1.0, 12))),
             key=0,
             progress=False,
         )

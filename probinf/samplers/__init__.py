@@ -5,4 +5,5 @@ from probinf.samplers.mcmc import MCMC as MCMC
 from probinf.samplers.mcmc import NUTS as NUTS
 from probinf.samplers.nested import Nested as Nested
 from probinf.samplers.parallel_tempering import ParallelTempering as ParallelTempering
+from probinf.samplers.persistent import PersistentSMC as PersistentSMC
 from probinf.samplers.smc import SMC as SMC

@@ -2,46 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
-
-from probinf.population import conditional_ess
+from jaxtyping import Array, Bool, Float
 
 
-def next_temperature(
-    beta: Float[Array, ""],
-    log_likelihood: Float[Array, " n"],
-    log_w: Float[Array, " n"],
+def next_point(
+    now: Float[Array, ""],
+    end: Float[Array, ""],
+    upto: Callable[[Float[Array, ""]], Float[Array, " n"]],
+    share: Callable[[Float[Array, " n"]], Float[Array, ""]],
     target: float,
 ) -> Float[Array, ""]:
-    """The largest next inverse temperature whose conditional ESS is ``target`` of N.
+    """The farthest next point of a path at which ``share`` of the log weights is ``target``.
 
-    The conditional ESS falls in the increment, so bisection (on the logarithm, since
-    likelihoods come in every scale) finds it. Where too many particles have likelihood
-    zero no increment reaches the target: the smallest positive one then removes them.
+    The share falls with the distance, so bisection (on the logarithm, since likelihoods come
+    in every scale) finds it. Where too many particles have likelihood zero no point reaches
+    the target: the nearest one then removes them.
+
+    Args:
+        now: the point where the particles are.
+        end: the end of the path.
+        upto: log weight increments of all particles on going to a point.
+        share: effective share of the particles for given increments.
+        target: the share aimed at.
     """
-    n = log_w.shape[0]
-    rest = 1 - beta
-    tiny = jnp.asarray(jnp.finfo(log_w.dtype).tiny)
+    rest = end - now
+    tiny = jnp.asarray(jnp.finfo(now.dtype).tiny)
+    nearest = jnp.nextafter(now, end)
 
-    def share(delta: Float[Array, ""]) -> Float[Array, ""]:
-        impossible = jnp.isneginf(log_likelihood)
-        return conditional_ess(log_w, jnp.where(impossible, -jnp.inf, delta * log_likelihood)) / n
+    def point(delta: Float[Array, ""]) -> Float[Array, ""]:
+        return jnp.maximum(now + delta, nearest)
+
+    def enough(delta: Float[Array, ""]) -> Bool[Array, ""]:
+        return share(upto(point(delta))) >= target
 
     def halve(_: Any, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bracket
         middle = 0.5 * (low + high)
-        enough = share(jnp.exp(middle)) >= target
-        return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
+        near = enough(jnp.exp(middle))
+        return jnp.where(near, middle, low), jnp.where(near, high, middle)
 
     bracket = (jnp.log(tiny), jnp.log(rest))
     low, _ = jax.lax.fori_loop(0, 60, halve, bracket)
-    delta = jnp.where(share(rest) >= target, rest, jnp.exp(low))
-    delta = jnp.where(share(tiny) < target, tiny, delta)
-    return jnp.where(delta >= rest, 1.0, beta + delta).astype(beta.dtype)
+    delta = jnp.where(enough(rest), rest, jnp.exp(low))
+    delta = jnp.where(enough(tiny), delta, tiny)
+    return jnp.where(delta >= rest, end, point(delta)).astype(now.dtype)
 
 
 def largest_correlation(

@@ -1,11 +1,10 @@
-"""Sequential Monte Carlo: a population moves from the base to the program by tempering."""
+"""Sequential Monte Carlo: a population moves from the base to the program, step by step."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,44 +14,47 @@ from jaxtyping import Array, Bool, Float, Int
 from probinf.coordinates import Layout, vector_of
 from probinf.errors import MethodError
 from probinf.kernel import Kernel, Params
-from probinf.paths import temper
 from probinf.population import (
     Population,
+    conditional_ess,
     effective_sample_size,
     no_nan,
+    normalise,
     resample_if,
     reweight,
 )
 from probinf.posterior import Posterior, assemble
 from probinf.program import Key, Program
-from probinf.resampling import Resampler, multinomial, systematic
+from probinf.resampling import Resampler, multinomial, systematic, thinned
 from probinf.run import Method, Run, Status, advance_lane, start_lane
-from probinf.samplers import kernels
 from probinf.samplers.evidence import pooled_evidence
-from probinf.samplers.schedule import largest_correlation, next_temperature
-from probinf.samplers.tuning import cross_fitted, divided, over_groups, united
+from probinf.samplers.moving import Moved, Mover, default_kernel, first_params
+from probinf.samplers.path import ByData, Path, Tempering
+from probinf.samplers.schedule import next_point
+from probinf.samplers.tuning import cross_fitted
 from probinf.zero import zero_likelihood
 
-_MAX_STAGES = 500
-_MIXED = 0.2  # largest |correlation| with the start at which moving may stop
-_MIN_MOVES = 3  # one move can look uncorrelated by chance and still keep the energy
+_PATHS: dict[str, Path] = {"temperature": Tempering(), "data": ByData()}
+_MAX_STAGES = {"temperature": 500, "data": 10_000}
 
 
 class Particle(NamedTuple):
     """What travels together when a population is resampled."""
 
     position: Any
-    log_likelihood: Float[Array, " n"]
+    terms: Float[Array, "n ..."]
     eve: Int[Array, " n"]
 
 
 class IslandState(NamedTuple):
-    """One island: its population, temperature, kernel tuning and counts."""
+    """One island: its population, place on the path, kernel tuning and counts."""
 
     particles: Particle
     log_w: Float[Array, " n"]
     log_z: Float[Array, ""]
-    beta: Float[Array, ""]
+    t: Float[Array, ""]
+    end: Float[Array, ""]
+    passed: Float[Array, " t"]
     params: Params
     stage: Int[Array, ""]
     resamplings: Int[Array, ""]
@@ -63,32 +65,40 @@ class IslandState(NamedTuple):
 class StageRecord(NamedTuple):
     """What is kept of one stage."""
 
-    beta: Float[Array, ""]
+    t: Float[Array, ""]
     ess: Float[Array, ""]
     log_increment: Float[Array, ""]
-    top: Float[Array, ""]
+    rate: Float[Array, ""]
     acceptance: Float[Array, ""]
     moves: Int[Array, ""]
     evaluations: Int[Array, ""]
     step_size: Float[Array, ""]
+    correlation: Float[Array, ""]
 
 
 @dataclasses.dataclass(frozen=True)
 class SMC(Method):
-    """Tempered sequential Monte Carlo: posterior and evidence, for any kernel and any base.
+    """Sequential Monte Carlo: posterior and evidence, for any kernel and any base.
 
     Args:
         particles: particles per island.
         islands: independent populations; their spread gives the evidence its error.
+        path: ``"temperature"`` raises the likelihood to powers from 0 to 1; ``"data"`` takes
+            the data in one after the other, in the order of ``pointwise``, and keeps the log
+            evidence of every first part of them in ``history["log_evidence_of_first"]``.
         kernel: moves the particles; by default HMC, or a random walk where a coordinate is
             a random key. It is retuned at every stage from the particles.
-        temperatures: a fixed schedule from 0 to 1 (both included), or None to choose the
-            next temperature by the conditional effective sample size.
-        target_ess: with adaptive temperatures, the conditional ESS of a stage, as a share
-            of the particles.
+        schedule: fixed points of the path, from 0 to its end (both included): 1 for
+            temperatures, the number of data for data. None chooses the next point by the
+            conditional effective sample size.
+        target_ess: without a schedule, the conditional ESS of a stage, as a share of the
+            particles.
         moves: kernel transitions per stage, or None to move until no coordinate's
-            correlation with its start exceeds 0.2.
+            correlation with its start exceeds 0.2, or until it has stopped falling.
         max_moves: most transitions per stage when ``moves`` is None.
+        waste_free: length of the chains that renew the particles, or None. With it, only
+            ``particles / waste_free`` ancestors are drawn, and all states of the chains that
+            start from them are the next particles, so that no move is thrown away.
         resample_below: resample when the ESS falls below this share of the particles.
         resampler: from ``probinf.resampling``.
         tune: retune the kernel's covariance from the particles, each half of them on the
@@ -99,17 +109,20 @@ class SMC(Method):
         MethodError: an option is out of range.
 
     Source: Del Moral, Doucet & Jasra (2006); adaptive schedule of Zhou, Johansen & Aston
-    (2016). With fixed ``temperatures`` and ``moves`` the evidence is unbiased; a schedule
-    chosen from the particles adds a bias of order 1 / particles.
+    (2016); data: Chopin (2002); waste-free: Dau & Chopin (2022). With a fixed ``schedule``
+    and ``moves`` the evidence is unbiased; a schedule chosen from the particles adds a bias
+    of order 1 / particles.
     """
 
     particles: int = 1000
     islands: int = 4
+    path: Literal["temperature", "data"] = "temperature"
     kernel: Kernel | None = None
-    temperatures: tuple[float, ...] | None = None
+    schedule: tuple[float, ...] | None = None
     target_ess: float = 0.9
     moves: int | None = None
     max_moves: int = 40
+    waste_free: int | None = None
     resample_below: float = 0.5
     resampler: Resampler = systematic
     tune: bool = True
@@ -129,18 +142,26 @@ class SMC(Method):
             raise MethodError(f"resample_below must lie in [0, 1], got {self.resample_below}.")
         if self.moves is not None and self.moves < 1:
             raise MethodError(f"moves must be at least 1, got {self.moves}.")
-        if self.temperatures is not None:
-            t = tuple(float(v) for v in self.temperatures)
-            if (
-                len(t) < 2
-                or t[0] != 0
-                or t[-1] != 1
-                or any(a >= b for a, b in itertools.pairwise(t))
-            ):
-                raise MethodError(
-                    f"temperatures must increase from 0 to 1, both included, got {t}."
-                )
-            object.__setattr__(self, "temperatures", t)
+        if self.path not in _PATHS:
+            raise MethodError(f"path must be one of {sorted(_PATHS)}, got {self.path!r}.")
+        if self.schedule is not None:
+            t = tuple(float(v) for v in self.schedule)
+            object.__setattr__(self, "schedule", t)
+            if len(t) < 2 or t[0] != 0 or any(a >= b for a, b in itertools.pairwise(t)):
+                raise MethodError(f"schedule must increase, and start with 0, got {t}.")
+            if self.path == "temperature" and t[-1] != 1:
+                raise MethodError(f"schedule must end with 1, the program itself, got {t}.")
+        if self.waste_free is not None:
+            self._check_chains(self.waste_free)
+
+    def _check_chains(self, length: int) -> None:
+        if self.moves is not None:
+            raise MethodError("give either moves or waste_free: the chains' length is the moves.")
+        if length < 2 or self.particles % (length * self._groups):
+            raise MethodError(
+                f"waste_free must be at least 2 and cut the {self.particles} particles into "
+                f"equal chains{', an even number of them' if self.tune else ''}; got {length}."
+            )
 
     @property
     def lanes(self) -> int:
@@ -154,96 +175,98 @@ class SMC(Method):
 
     def validate(self, program: Program, layout: Layout) -> None:
         """The base must be drawable, and the kernel fit the coordinates."""
-        jax.eval_shape(program.draw, jax.random.key(0), program.data)
-        if layout.has_keys and self.kernel is not None and self.kernel.needs_gradient:
+        check_drawable(program, layout, self.kernel)
+        end = self._path.end(program)
+        if self.schedule is not None and self.schedule[-1] != end:
             raise MethodError(
-                f"{type(self.kernel).__name__} needs gradients, but this program has a "
-                "random-key coordinate. Leave kernel=None or use kernels.RandomWalk()."
+                f"schedule ends with {self.schedule[-1]:g}, but the program has {end:g} data."
             )
 
     @property
     def _groups(self) -> int:
         return 2 if self.tune else 1
 
-    def _kernel(self, position: Any) -> Kernel:
-        if self.kernel is not None:
-            return self.kernel
-        if isinstance(position, jax.Array):
-            return kernels.HMC(steps=20, length=math.pi / 2)
-        return kernels.RandomWalk()
+    @property
+    def _path(self) -> Path:
+        return _PATHS[self.path]
+
+    def _mover(self, position: Any) -> Mover:
+        return Mover(default_kernel(self.kernel, position), self.tune, self._groups)
+
+    def _terms(self, program: Program, position: Any) -> tuple[Array, Array, Array]:
+        """Base log densities, likelihood terms without NaN, and how many were NaN."""
+        log_base, terms = jax.vmap(lambda x: self._path.terms(program, x))(position)
+        terms, lost = no_nan(terms)
+        return log_base, terms, lost
 
     def init(self, key: Key, program: Program) -> IslandState:
         """Draws from the base."""
         n = self.particles
         position = jax.vmap(program.draw, (0, None))(jax.random.split(key, n), program.data)
-        score = jax.vmap(program.score, (0, None))(position, program.data)
-        usable = jnp.isfinite(score.log_base)
-        log_likelihood, lost = no_nan(jnp.where(usable, score.log_weight, jnp.nan))
-        vector = vector_of(position)
-        d = vector.shape[1]
-        dense = n > 4 * d
-        unit = jnp.eye(d, dtype=vector.dtype) if dense else jnp.ones((d,), vector.dtype)
-        step = self._kernel(position).first_step_size(d)
-        params = Params(jnp.asarray(step, vector.dtype), jnp.zeros((d,), vector.dtype), unit)
-        log_w = jnp.full((n,), -jnp.log(n), log_likelihood.dtype)
+        log_base, terms, lost = self._terms(program, position)
+        # a draw that rounded to the edge of its support has no density to speak of
+        usable = jnp.isfinite(log_base)
+        terms = jnp.where(usable.reshape(-1, *[1] * (terms.ndim - 1)), terms, -jnp.inf)
+        mover = self._mover(position)
+        zero = jnp.zeros((), terms.dtype)
         return IslandState(
-            Particle(position, log_likelihood, jnp.arange(n)),
-            log_w,
-            jnp.zeros((), log_w.dtype),
-            jnp.zeros((), log_w.dtype),
-            jax.tree.map(lambda leaf: jnp.stack([leaf] * self._groups), params),
+            Particle(position, terms, jnp.arange(n)),
+            jnp.full((n,), -jnp.log(n), terms.dtype),
+            zero,
+            zero,
+            zero + self._path.end(program),
+            jnp.zeros(terms.shape[1:] or (0,), terms.dtype),
+            first_params(mover.kernel, vector_of(position), mover.groups),
             jnp.zeros((), int),
             jnp.zeros((), int),
-            lost.astype(int),
-            jnp.all(jnp.isneginf(log_likelihood)),
+            lost.astype(int) + jnp.sum(~usable),
+            jnp.all(jnp.isneginf(terms.reshape(n, -1)[:, 0])),
         )
 
     def step(
         self, key: Key, program: Program, state: IslandState
     ) -> tuple[IslandState, StageRecord]:
-        """Reweight to the next temperature, resample if needed, move."""
-        n = self.particles
+        """Reweight to the next point of the path, resample if needed, move."""
+        n, path = self.particles, self._path
         resample_key, move_key = jax.random.split(key)
-        beta = self._next_beta(state)
-        log_likelihood = state.particles.log_likelihood
-        # likelihoods are taken relative to the largest one, whose share of the evidence is
-        # added in float64 on the host: a large offset then costs no precision
-        top = jnp.max(log_likelihood)
-        relative = jnp.where(jnp.isneginf(log_likelihood), -jnp.inf, log_likelihood - top)
-        increment = jnp.where(jnp.isneginf(relative), -jnp.inf, (beta - state.beta) * relative)
+        # weights are relative to the largest likelihood, whose share of the evidence is added
+        # in float64 on the host: a large offset then costs no precision
+        ways = path.increments(state.particles.terms, state.t)
+        t = self._next(state, ways.upto)
+        increment, rate = ways.upto(t), ways.rate(t)
         nothing = jnp.zeros_like(state.log_z)
         weighted = reweight(Population(state.particles, state.log_w, nothing), increment)
         ess = effective_sample_size(weighted.log_w)
+        gained, crossed = ways.passed(normalise(state.log_w), t)
         params = state.params
         if self.tune:
             vectors = vector_of(state.particles.position)
             params = cross_fitted(params, vectors, weighted.log_w)
         # particles of weight zero must not be moved from: resample whenever there are any
         needed = (ess < self.resample_below * n) | jnp.any(jnp.isneginf(weighted.log_w))
-        population = resample_if(resample_key, weighted, self.resampler, needed)
-        moved, params, report = self._move(
-            move_key, temper(program, beta), population.x.position, params
-        )
-        acceptance, moves, evaluations = report
-        score = jax.vmap(program.score, (0, None))(moved, program.data)
-        fresh, lost = no_nan(score.log_weight)
+        population = self._resampled(resample_key, weighted, needed)
+        moved, eve = self._move(move_key, path.at(program, t), population.x, params)
+        _, fresh, lost = self._terms(program, moved.position)
         record = StageRecord(
-            beta,
+            t,
             ess,
             weighted.log_z,
-            top,
-            acceptance,
-            moves,
-            evaluations + n,
-            params.step_size.mean(),
+            rate,
+            moved.acceptance,
+            moved.moves,
+            moved.evaluations + n,
+            moved.params.step_size.mean(),
+            moved.correlation,
         )
         return (
             IslandState(
-                Particle(moved, fresh, population.x.eve),
+                Particle(moved.position, fresh, eve),
                 population.log_w,
-                state.log_z + weighted.log_z + (beta - state.beta) * top,
-                beta,
-                params,
+                state.log_z + weighted.log_z + (t - state.t) * rate,
+                t,
+                state.end,
+                jnp.where(crossed, state.log_z + gained, state.passed),
+                moved.params,
                 state.stage + 1,
                 state.resamplings + needed,
                 state.nan_count + lost,
@@ -252,62 +275,52 @@ class SMC(Method):
             record,
         )
 
-    def _next_beta(self, state: IslandState) -> Float[Array, ""]:
-        if self.temperatures is not None:
-            schedule = jnp.asarray(self.temperatures, state.beta.dtype)
-            return schedule[jnp.minimum(state.stage + 1, len(self.temperatures) - 1)]
-        log_likelihood = state.particles.log_likelihood
-        relative = log_likelihood - jnp.max(log_likelihood)
-        return next_temperature(state.beta, relative, state.log_w, self.target_ess)
+    def _next(self, state: IslandState, upto: Any) -> Float[Array, ""]:
+        if self.schedule is not None:
+            points = jnp.asarray(self.schedule, state.t.dtype)
+            return points[jnp.minimum(state.stage + 1, len(self.schedule) - 1)]
+
+        def share(increment: Array) -> Array:
+            return conditional_ess(state.log_w, increment) / self.particles
+
+        return next_point(state.t, state.end, upto, share, self.target_ess)
+
+    def _resampled(self, key: Key, weighted: Population, needed: Bool[Array, ""]) -> Population:
+        if self.waste_free is None:
+            return resample_if(key, weighted, self.resampler, needed)
+        weights = jnp.exp(normalise(weighted.log_w))
+        chosen = thinned(key, weights, self.resampler, self.waste_free)
+        equal = jnp.full_like(weighted.log_w, -jnp.log(self.particles))
+        x = jax.tree.map(lambda leaf: leaf[chosen], weighted.x)
+        return Population(x, equal, weighted.log_z)
 
     def _move(
-        self, key: Key, program: Program, position: Any, params: Params
-    ) -> tuple[Any, Params, tuple[Array, Array, Array]]:
-        kernel = self._kernel(position)
-        start = vector_of(position)
-        state = divided(jax.vmap(lambda x: kernel.init(program, x))(position), self._groups)
-
-        def move(keys: Key, state: Any, params: Params) -> Any:
-            return jax.vmap(lambda k, s: kernel.step(k, program, s, params))(keys, state)
-
-        def sweep(carry: Any) -> Any:
-            moves, state, params, accepted, spent, _ = carry
-            keys = jax.random.split(jax.random.fold_in(key, moves), self.particles)
-            state, info = over_groups(move, divided(keys, self._groups), state, params)
-            acceptance = info.acceptance.mean(axis=1)
-            if self.tune and kernel.target_acceptance is not None:
-                gain = jnp.exp(acceptance - kernel.target_acceptance)
-                params = params._replace(
-                    step_size=params.step_size * gain.astype(params.step_size.dtype)
-                )
-            mixed = largest_correlation(start, vector_of(united(state.position))) < _MIXED
-            spent = spent + info.evaluations.sum()
-            return moves + 1, state, params, accepted + acceptance.mean(), spent, mixed
-
-        def wanted(carry: Any) -> Bool[Array, ""]:
-            moves, mixed = carry[0], carry[-1]
-            if self.moves is not None:
-                return moves < self.moves
-            return (moves < _MIN_MOVES) | ((moves < self.max_moves) & ~mixed)
-
-        zero = jnp.zeros((), int)
-        first = (zero, state, params, jnp.zeros((), float), zero, jnp.asarray(False))
-        moves, state, params, accepted, spent, _ = jax.lax.while_loop(wanted, sweep, first)
-        return united(state.position), params, (accepted / moves, moves, spent)
+        self, key: Key, program: Program, particles: Particle, params: Params
+    ) -> tuple[Moved, Array]:
+        mover, x = self._mover(particles.position), particles.position
+        if self.waste_free is not None:
+            moved = mover.chains(key, program, x, params, length=self.waste_free)
+            return moved, jnp.repeat(particles.eve, self.waste_free)
+        moved = mover.until_mixed(
+            key, program, x, params, moves=self.moves, max_moves=self.max_moves
+        )
+        return moved, particles.eve
 
     def done(self, state: IslandState) -> Bool[Array, ""]:
-        """At temperature one, or nothing left alive."""
-        return (state.beta >= 1) | state.dead | (state.stage >= _MAX_STAGES)
+        """At the end of the path, or nothing left alive."""
+        return (state.t >= state.end) | state.dead | (state.stage >= _MAX_STAGES[self.path])
 
     def status(self, states: IslandState) -> Status:
-        """The lowest inverse temperature."""
-        beta, stage = float(states.beta.min()), int(states.stage.max())
-        return Status(beta, f"stage {stage}, inverse temperature {beta:.3g}")
+        """The place on the path of the island that is last."""
+        t, stage = float(states.t.min()), int(states.stage.max())
+        end = float(states.end.max())
+        where = f"inverse temperature {t:.3g}" if self.path == "temperature" else f"datum {t:.1f}"
+        return Status(t / end, f"stage {stage}, {where}")
 
     def populate(self, key: Key, program: Program) -> Population:
         """One island from the base to the program, as a pure function of the key."""
         lane = start_lane(self, program, key)
-        lane, _, _ = advance_lane(self, program, lane, _MAX_STAGES, 1)
+        lane, _, _ = advance_lane(self, program, lane, _MAX_STAGES[self.path], 1)
         state = lane.state
         return Population(state.particles.position, state.log_w, state.log_z)
 
@@ -320,13 +333,14 @@ class SMC(Method):
                 run.layout,
                 f"the likelihood is zero or NaN at all {self.islands * self.particles} particles",
             )
-        if (states.beta < 1).any() and not run.provenance["interrupted"] and not states.dead.any():
+        unfinished = bool((states.t < states.end).any())
+        if unfinished and not run.provenance["interrupted"] and not states.dead.any():
             raise MethodError(
-                f"temperature one was not reached in {_MAX_STAGES} stages. Lower target_ess or "
-                "use more particles."
+                f"the end of the path was not reached in {_MAX_STAGES[self.path]} stages. Lower "
+                "target_ess or use more particles."
             )
-        if run.provenance["interrupted"] and (states.beta < 1).any():
-            raise MethodError("the run was interrupted before temperature one was reached.")
+        if run.provenance["interrupted"] and unfinished:
+            raise MethodError("the run was interrupted before the end of the path was reached.")
         log_z = np.array([_log_evidence(r) for r in run.records])
         log_z = np.where(states.dead, -np.inf, log_z)
         log_w = np.asarray(states.log_w, float)
@@ -334,17 +348,23 @@ class SMC(Method):
         within = np.exp(log_w)
         log_w = log_w + log_z[:, None]
         eves = np.asarray(states.particles.eve)
-        noisy = self.resampler is multinomial
+        noisy = self.resampler is multinomial and self.waste_free is None
         resamplings = np.asarray(states.resamplings) if noisy else np.zeros(self.islands, int)
         history = {
-            name: _padded([getattr(r, name) for r in run.records]) for name in StageRecord._fields
+            name: padded([getattr(r, name) for r in run.records]) for name in StageRecord._fields
         }
-        del history["top"]
+        del history["rate"]
+        place = history.pop("t")
+        terms = np.asarray(states.particles.terms, float)
+        if self.path == "data":
+            history["log_evidence_of_first"] = np.asarray(states.passed, float)
+            terms = terms.sum(axis=-1)
+        history = {"beta" if self.path == "temperature" else "data": place, **history}
         return assemble(
             run,
             states.particles.position,
             log_weights=log_w - log_w.max(),
-            stats={"log_likelihood": np.asarray(states.particles.log_likelihood)},
+            stats={"log_likelihood": terms},
             history=history,
             clusters=eves + self.particles * np.arange(self.islands)[:, None],
             evidence=pooled_evidence(log_z, within, eves, resamplings),
@@ -352,13 +372,23 @@ class SMC(Method):
         )
 
 
+def check_drawable(program: Program, layout: Layout, kernel: Kernel | None) -> None:
+    """Raise where the base has no draws, or the kernel wants gradients that there are not."""
+    jax.eval_shape(program.draw, jax.random.key(0), program.data)
+    if layout.has_keys and kernel is not None and kernel.needs_gradient:
+        raise MethodError(
+            f"{type(kernel).__name__} needs gradients, but this program has a "
+            "random-key coordinate. Leave kernel=None or use kernels.RandomWalk()."
+        )
+
+
 def _log_evidence(record: StageRecord) -> float:
     """Sum over stages of the increment and the largest likelihood's share, in float64."""
-    steps = np.diff(record.beta.astype(float), prepend=0.0)
-    return float(np.sum(record.log_increment.astype(float) + steps * record.top.astype(float)))
+    steps = np.diff(record.t.astype(float), prepend=0.0)
+    return float(np.sum(record.log_increment.astype(float) + steps * record.rate.astype(float)))
 
 
-def _padded(rows: list[np.ndarray]) -> np.ndarray:
+def padded(rows: list[np.ndarray]) -> np.ndarray:
     longest = max(len(r) for r in rows)
     out = np.full((len(rows), longest), np.nan)
     for k, row in enumerate(rows):

@@ -535,8 +535,8 @@ def test_things_that_are_not_programs_methods_or_keys() -> None:
         (lambda: pi.SMC(target_ess=1.0), r"target_ess must lie in \(0, 1\), got 1.0"),
         (lambda: pi.SMC(resample_below=2.0), r"resample_below must lie in \[0, 1\], got 2.0"),
         (lambda: pi.SMC(moves=0), "moves must be at least 1, got 0"),
-        (lambda: pi.SMC(temperatures=(0.0, 0.5)), "temperatures must increase from 0 to 1"),
-        (lambda: pi.SMC(temperatures=(0.0, 0.5, 0.5, 1.0)), "temperatures must increase"),
+        (lambda: pi.SMC(schedule=(0.0, 0.5)), "schedule must end with 1"),
+        (lambda: pi.SMC(schedule=(0.0, 0.5, 0.5, 1.0)), "schedule must increase"),
         (lambda: pi.Importance(draws=0), "draws must be at least 1, got 0"),
     ],
 )

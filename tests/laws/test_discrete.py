@@ -68,6 +68,8 @@ def test_expected_counts(weights):
         resampling.stratified,
         resampling.multinomial,
         resampling.residual,
+        resampling.killing,
+        resampling.ssp,
     ],
     ids=lambda r: r.__name__,
 )
@@ -79,12 +81,46 @@ def test_counts_of_the_resamplers(resampler, weights):
     counts = (index[:, :, None] == np.arange(n)).sum(axis=1)
     assert (counts[:, weights == 0] == 0).all()
     assert (counts.sum(axis=1) == n).all()
-    if resampler in (resampling.systematic, resampling.residual):
+    assert (np.diff(index, axis=1) >= 0).all()
+    if resampler in (resampling.systematic, resampling.residual, resampling.ssp):
         assert (counts >= np.floor(n * weights + 1e-9)).all()
-    if resampler is resampling.systematic:
+    if resampler in (resampling.systematic, resampling.ssp):
         assert (counts <= np.ceil(n * weights - 1e-9)).all()
     error = counts.std(axis=0) / np.sqrt(repeats)
     assert (np.abs(counts.mean(axis=0) - n * weights) <= 5 * error + 1e-12).all()
+
+
+def thinned_counts(weights, offsets):
+    """Expected counts of every second ancestor of systematic resampling, all uniforms tried."""
+    n, points = len(weights), (np.arange(3000) + 0.5) / 3000
+    strata = (np.arange(n)[None, :] + points[:, None]) / n
+    index = np.asarray(jax.vmap(resampling.inverse_cdf, (None, 0))(jnp.asarray(weights), strata))
+    chosen = np.concatenate([index[:, offset::2].ravel() for offset in offsets])
+    return np.bincount(chosen, minlength=n) / (len(points) * len(offsets))
+
+
+def test_every_second_ancestor_is_unbiased_only_from_a_random_start():
+    weights = np.array([0.05, 0.1, 0.75, 0.1])
+    np.testing.assert_allclose(thinned_counts(weights, (0, 1)), 2 * weights, atol=1e-3)
+    assert np.abs(thinned_counts(weights, (0,)) - 2 * weights).max() > 0.05
+    keys = jax.random.split(jax.random.key(3), 20_000)
+    draw = jax.vmap(lambda k: resampling.thinned(k, jnp.asarray(weights), resampling.systematic, 2))
+    index = np.asarray(jax.jit(draw)(keys))
+    counts = (index[:, :, None] == np.arange(4)).sum(axis=1)
+    error = counts.std(axis=0) / np.sqrt(len(keys))
+    assert (np.abs(counts.mean(axis=0) - 2 * weights) <= 5 * error).all()
+
+
+@pytest.mark.parametrize(
+    "resampler", [resampling.systematic, resampling.residual, resampling.killing, resampling.ssp]
+)
+def test_rounding_never_revives_a_particle_of_weight_zero(resampler):
+    with jax.enable_x64(False):
+        weights = jax.random.dirichlet(jax.random.key(0), jnp.full((100_000,), 0.3, jnp.float32))
+        weights = weights.at[::7].set(0.0)
+        index = np.asarray(jax.jit(resampler)(jax.random.key(1), weights / weights.sum()))
+        assert index.size == weights.size
+        assert (np.asarray(weights)[index] > 0).all()
 
 
 def walk_importance(values, base, likelihood, correct=True):

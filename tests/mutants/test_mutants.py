@@ -14,17 +14,17 @@ from probinf import kernels, population, resampling
 from probinf.kernel import Params
 from probinf.population import Population
 from probinf.program import Score
-from probinf.samplers import smc, tuning
+from probinf.samplers import path, persistent, smc, tuning
 from probinf.validity import check_base, check_invariant, check_proper, geweke
 from probinf.validity.sbc import SbcResult
 from tests import targets
-from tests.laws import test_discrete, test_joint, test_proper
+from tests.laws import test_discrete, test_joint, test_persistent, test_proper
 
 FIXED = pi.SMC(
     particles=16,
     islands=1,
     kernel=kernels.RandomWalk(),
-    temperatures=(0.0, 0.2, 1.0),
+    schedule=(0.0, 0.2, 1.0),
     moves=2,
     tune=False,
 )
@@ -79,8 +79,8 @@ def test_tempering_the_base_too_fails_proper_weighting(monkeypatch):
 
     target = targets.skewed()
     jax.clear_caches()
-    monkeypatch.setattr(smc, "temper", wrong)
-    method = dataclasses.replace(FIXED, temperatures=(0.0, 0.1, 0.3, 1.0), moves=8)
+    monkeypatch.setattr(path, "temper", wrong)
+    method = dataclasses.replace(FIXED, schedule=(0.0, 0.1, 0.3, 1.0), moves=8)
     result = check_proper(
         method, target.program, key=2, log_evidence=target.log_evidence, replications=4000
     )
@@ -98,6 +98,37 @@ def test_tuning_on_the_particles_that_are_moved_fails_proper_weighting(monkeypat
     jax.clear_caches()
     monkeypatch.setattr(smc, "cross_fitted", own_moments)
     result = check_proper(test_proper.TUNED, program, key=3)
+    jax.clear_caches()
+    assert not result
+
+
+def whole_data_only(program, t):
+    """A path by data whose moves forget the part of a datum that was weighted in."""
+    return pi.prefix(program, jnp.floor(t))
+
+
+def test_moving_at_another_point_of_the_path_fails_proper_weighting(monkeypatch):
+    program = pi.from_numpyro(test_proper.school_effects, np.array([1.5, -0.3, 0.4, -1.0, 2.0]))
+    method = dataclasses.replace(test_proper.BY_DATA, schedule=(0.0, 2.9, 4.9, 5.0))
+    jax.clear_caches()
+    monkeypatch.setattr(path, "prefix", whole_data_only)
+    result = check_proper(method, program, key=4)
+    jax.clear_caches()
+    assert not result
+
+
+def without_evidences(log_likelihood, betas, log_zs, count):
+    """Generations mixed without their evidences, so that each counts by its mass."""
+    return persistent_mixture(log_likelihood, betas, jnp.zeros_like(log_zs), count)
+
+
+persistent_mixture = persistent._mixture
+
+
+def test_a_mixture_without_evidences_fails_persistent_sampling(monkeypatch):
+    jax.clear_caches()
+    monkeypatch.setattr(persistent, "_mixture", without_evidences)
+    result = test_persistent.agrees(targets.half_space(), key=10)
     jax.clear_caches()
     assert not result
 

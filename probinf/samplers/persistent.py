@@ -1,0 +1,324 @@
+"""Persistent sampling: tempered SMC that never throws a particle away."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from probinf.coordinates import Layout, vector_of
+from probinf.errors import MethodError
+from probinf.estimate import log_mean_exp
+from probinf.kernel import Kernel, Params
+from probinf.paths import power, temper
+from probinf.population import effective_sample_size, no_nan, normalise
+from probinf.posterior import Posterior, assemble
+from probinf.program import Key, Program
+from probinf.resampling import inverse_cdf, strata_points
+from probinf.run import Method, Run, Status
+from probinf.samplers.moving import Mover, default_kernel, first_params
+from probinf.samplers.schedule import next_point
+from probinf.samplers.smc import check_drawable, padded
+from probinf.samplers.tuning import cross_fitted
+from probinf.zero import zero_likelihood
+
+
+class Generations(NamedTuple):
+    """All particles so far; the leading axis is generations, of which the first ones are filled.
+
+    Attributes:
+        position: pytree, axes (generation, particle).
+        log_likelihood: relative to ``PersistentState.top``.
+        log_mixture: log of the sum, over generations, of the density they were drawn from,
+            relative to the base.
+        eve: first ancestor.
+    """
+
+    position: Any
+    log_likelihood: Float[Array, "g n"]
+    log_mixture: Float[Array, "g n"]
+    eve: Int[Array, "g n"]
+
+
+class PersistentState(NamedTuple):
+    """One island: its generations, their temperatures and evidences."""
+
+    all: Generations
+    filled: Int[Array, ""]
+    betas: Float[Array, " g"]
+    log_zs: Float[Array, " g"]
+    beta: Float[Array, ""]
+    top: Float[Array, ""]
+    params: Params
+    nan_count: Int[Array, ""]
+    dead: Bool[Array, ""]
+
+
+class GenerationRecord(NamedTuple):
+    """What is kept of one stage."""
+
+    beta: Float[Array, ""]
+    ess: Float[Array, ""]
+    acceptance: Float[Array, ""]
+    moves: Int[Array, ""]
+    evaluations: Int[Array, ""]
+    step_size: Float[Array, ""]
+    correlation: Float[Array, ""]
+
+
+@dataclasses.dataclass(frozen=True)
+class PersistentSMC(Method):
+    """Tempered SMC whose particles of all stages stay, reweighted as draws of a mixture.
+
+    At a given cost its evidence and posterior vary less than those of ``SMC``, whose
+    particles of earlier stages are lost; the evidence is consistent, not unbiased. It keeps
+    all generations in memory.
+
+    Args:
+        particles: particles per generation and island, an even number.
+        islands: independent populations, at least two: their spread is the evidence's error.
+        kernel: moves the particles; by default HMC, or a random walk where a coordinate is a
+            random key. It is tuned at every stage, each half of the particles on the other.
+        target_ess: effective sample size of a stage, in multiples of ``particles``; it may
+            exceed one, because all generations count.
+        moves: kernel transitions per stage, or None to move until no coordinate's
+            correlation with its start exceeds 0.2, or until it has stopped falling.
+        max_moves: most transitions per stage when ``moves`` is None.
+        max_stages: most generations, for which memory is set aside.
+
+    Raises:
+        MethodError: an option is out of range.
+
+    Source: Karamanis & Seljak (2024), algorithm 1.
+    """
+
+    particles: int = 500
+    islands: int = 4
+    kernel: Kernel | None = None
+    target_ess: float = 2.0
+    moves: int | None = None
+    max_moves: int = 40
+    max_stages: int = 100
+
+    def __post_init__(self) -> None:
+        if self.particles < 4 or self.particles % 2:
+            raise MethodError(
+                f"particles must be an even number of at least 4, got {self.particles}."
+            )
+        if self.islands < 2:
+            raise MethodError(
+                f"islands must be at least 2, got {self.islands}: their spread is the error."
+            )
+        if self.target_ess <= 0:
+            raise MethodError(f"target_ess must be positive, got {self.target_ess}.")
+        if self.moves is not None and self.moves < 1:
+            raise MethodError(f"moves must be at least 1, got {self.moves}.")
+        if self.max_stages < 2 + self._first:
+            raise MethodError(
+                f"max_stages must be at least {2 + self._first}, got {self.max_stages}."
+            )
+
+    @property
+    def _first(self) -> int:
+        """Generations drawn from the base, enough for ``target_ess`` at temperature zero."""
+        return math.floor(self.target_ess) + 1
+
+    @property
+    def lanes(self) -> int:
+        """The islands."""
+        return self.islands
+
+    @property
+    def chunk(self) -> int:
+        """Stages between two looks from the host."""
+        return 64
+
+    def validate(self, program: Program, layout: Layout) -> None:
+        """The base must be drawable, and the kernel fit the coordinates."""
+        check_drawable(program, layout, self.kernel)
+
+    def _mover(self, position: Any) -> Mover:
+        return Mover(default_kernel(self.kernel, position), tune=True, groups=2)
+
+    def init(self, key: Key, program: Program) -> PersistentState:
+        """The first generations, drawn from the base."""
+        n, first, rows = self.particles, self._first, self.max_stages
+        keys = jax.random.split(key, first * n)
+        position = jax.vmap(program.draw, (0, None))(keys, program.data)
+        score = jax.vmap(program.score, (0, None))(position, program.data)
+        usable = jnp.isfinite(score.log_base)
+        log_l, lost = no_nan(jnp.where(usable, score.log_weight, jnp.nan))
+        top = jnp.max(log_l)
+        mover = self._mover(position)
+
+        def rows_of(leaf: Array) -> Array:
+            filled = leaf.reshape(first, n, *leaf.shape[1:])
+            return jnp.concatenate([filled, jnp.repeat(filled[:1], rows - first, axis=0)])
+
+        zeros = jnp.zeros((rows,), log_l.dtype)
+        return PersistentState(
+            Generations(
+                jax.tree.map(rows_of, position),
+                rows_of(jnp.where(jnp.isneginf(log_l), -jnp.inf, log_l - top)),
+                jnp.full((rows, n), jnp.log(first), log_l.dtype),
+                rows_of(jnp.arange(first * n)),
+            ),
+            jnp.asarray(first),
+            zeros,
+            zeros,
+            jnp.zeros((), log_l.dtype),
+            top,
+            first_params(mover.kernel, vector_of(position), 2),
+            lost.astype(int),
+            jnp.isneginf(top),
+        )
+
+    def _log_weights(self, state: PersistentState, beta: Array) -> Float[Array, "g n"]:
+        """Unnormalised log weights of all particles at ``beta``; -inf where there are none."""
+        filled = jnp.arange(self.max_stages)[:, None] < state.filled
+        mixture = state.all.log_mixture - jnp.log(state.filled)
+        return jnp.where(filled, power(state.all.log_likelihood, beta) - mixture, -jnp.inf)
+
+    def step(
+        self, key: Key, program: Program, state: PersistentState
+    ) -> tuple[PersistentState, GenerationRecord]:
+        """The next temperature, and one more generation at it."""
+        n = self.particles
+        resample_key, move_key = jax.random.split(key)
+
+        def upto(beta: Float[Array, ""]) -> Float[Array, " m"]:
+            return self._log_weights(state, beta).ravel()
+
+        def share(log_w: Float[Array, " m"]) -> Float[Array, ""]:
+            return effective_sample_size(log_w) / n
+
+        one = jnp.ones_like(state.beta)
+        beta = next_point(state.beta, one, upto, share, self.target_ess)
+        log_w = self._log_weights(state, beta)
+        log_z = jax.scipy.special.logsumexp(log_w) - jnp.log(state.filled * n)
+        # particle by particle, so that halves of the particles stay apart when resampled
+        across = jax.tree.map(
+            lambda leaf: jnp.swapaxes(leaf, 0, 1).reshape(-1, *leaf.shape[2:]),
+            (state.all.position, state.all.eve, log_w),
+        )
+        position, eve, flat_w = across
+        params = cross_fitted(state.params, vector_of(position), flat_w)
+        points = strata_points(jax.random.uniform(resample_key, (), flat_w.dtype), n)
+        chosen = inverse_cdf(jnp.exp(normalise(flat_w)), points)
+        moved = self._mover(position).until_mixed(
+            move_key,
+            temper(program, beta),
+            jax.tree.map(lambda leaf: leaf[chosen], position),
+            params,
+            moves=self.moves,
+            max_moves=self.max_moves,
+        )
+        score = jax.vmap(program.score, (0, None))(moved.position, program.data)
+        log_l, lost = no_nan(score.log_weight)
+        log_l = jnp.where(jnp.isneginf(log_l), -jnp.inf, log_l - state.top)
+        row = state.filled
+        betas, log_zs = state.betas.at[row].set(beta), state.log_zs.at[row].set(log_z)
+        record = GenerationRecord(
+            beta,
+            effective_sample_size(flat_w),
+            moved.acceptance,
+            moved.moves,
+            moved.evaluations + n,
+            moved.params.step_size.mean(),
+            moved.correlation,
+        )
+        later = power(state.all.log_likelihood, beta) - log_z
+        everyone = Generations(
+            jax.tree.map(lambda a, b: a.at[row].set(b), state.all.position, moved.position),
+            state.all.log_likelihood.at[row].set(log_l),
+            jnp.logaddexp(state.all.log_mixture, later)
+            .at[row]
+            .set(_mixture(log_l, betas, log_zs, row + 1)),
+            state.all.eve.at[row].set(eve[chosen]),
+        )
+        return (
+            PersistentState(
+                everyone,
+                row + 1,
+                betas,
+                log_zs,
+                beta,
+                state.top,
+                moved.params,
+                state.nan_count + lost,
+                jnp.isneginf(log_z),
+            ),
+            record,
+        )
+
+    def done(self, state: PersistentState) -> Bool[Array, ""]:
+        """At temperature one, out of memory, or nothing left alive."""
+        return (state.beta >= 1) | state.dead | (state.filled >= self.max_stages)
+
+    def status(self, states: PersistentState) -> Status:
+        """The lowest inverse temperature."""
+        beta, stage = float(states.beta.min()), int(states.filled.max())
+        return Status(beta, f"generation {stage}, inverse temperature {beta:.3g}")
+
+    def finish(self, run: Run) -> Posterior:
+        """All generations of all islands, each island weighted by its evidence."""
+        states: PersistentState = run.states
+        everyone = jax.tree.map(np.asarray, states.all)
+        counts, top = np.asarray(states.filled), np.asarray(states.top, float)
+        if states.dead.all():
+            raise zero_likelihood(
+                run.flat,
+                run.layout,
+                "the likelihood is zero or NaN at all "
+                f"{self.islands * self._first * self.particles} particles",
+            )
+        if (states.beta < 1)[~states.dead].any():
+            raise MethodError(
+                "the run was interrupted before temperature one was reached."
+                if run.provenance["interrupted"]
+                else f"temperature one was not reached in {self.max_stages} generations. Raise "
+                "max_stages, or lower target_ess."
+            )
+        used = int(counts.max())
+        last = np.asarray(states.log_zs, float)[np.arange(self.islands), counts - 1]
+        log_z = np.where(states.dead, -np.inf, last + top)
+        log_l = np.asarray(everyone.log_likelihood[:, :used], float)
+        filled = np.arange(used)[:, None] < counts[:, None, None]
+        log_w = np.where(filled, log_l - everyone.log_mixture[:, :used], -np.inf)
+        log_w = log_w.reshape(self.islands, -1)
+        log_w = log_w - np.logaddexp.reduce(log_w, axis=1, keepdims=True) + log_z[:, None]
+        count = self._first * self.particles
+        eves = everyone.eve[:, :used].reshape(self.islands, -1)
+        return assemble(
+            run,
+            jax.tree.map(
+                lambda leaf: leaf[:, :used].reshape(self.islands, -1, *leaf.shape[3:]),
+                everyone.position,
+            ),
+            log_weights=log_w - log_w.max(),
+            stats={"log_likelihood": log_l.reshape(self.islands, -1) + top[:, None]},
+            history={
+                name: padded([getattr(r, name) for r in run.records])
+                for name in GenerationRecord._fields
+            },
+            clusters=eves + count * np.arange(self.islands)[:, None],
+            evidence=log_mean_exp(log_z),
+            provenance={"nan_evaluations": int(states.nan_count.sum())},
+        )
+
+
+def _mixture(
+    log_likelihood: Float[Array, " n"],
+    betas: Float[Array, " g"],
+    log_zs: Float[Array, " g"],
+    count: Int[Array, ""],
+) -> Float[Array, " n"]:
+    """Log of the sum over generations of ``L**beta / Z``, the density they were drawn from."""
+    terms = power(log_likelihood[None, :], betas[:, None]) - log_zs[:, None]
+    filled = jnp.arange(betas.size)[:, None] < count
+    return jax.scipy.special.logsumexp(jnp.where(filled, terms, -jnp.inf), axis=0)
