@@ -49,7 +49,7 @@ def gp_hyper_prior() -> GaussianProcess:
     )
 
 
-def gp_hyper(checkpoint: pathlib.Path, steps: int = 6_000) -> Any:
+def gp_hyper(checkpoint: pathlib.Path, steps: int = 4_500) -> Any:
     """A Gaussian process with unknown length scale, output scale and noise."""
     network = PFN(head=Mixture(10), context=40, queries=12, batch=12, fourier=8)
     return network.fit(
@@ -57,7 +57,7 @@ def gp_hyper(checkpoint: pathlib.Path, steps: int = 6_000) -> Any:
     )
 
 
-def tabular(checkpoint: pathlib.Path, steps: int = 9_000) -> Any:
+def tabular(checkpoint: pathlib.Path, steps: int = 5_000) -> Any:
     """Two balanced classes, up to 16 columns, 10 to 40 rows."""
     network = PFN(
         context=40, smallest=10, queries=24, batch=16, width=64, layers=4, standardise=True
@@ -73,7 +73,7 @@ def dt_inverse_gamma(checkpoint: pathlib.Path, steps: int = 5_000) -> Any:
     )
 
 
-def dt_beta(checkpoint: pathlib.Path, steps: int = 3_000) -> Any:
+def dt_beta(checkpoint: pathlib.Path, steps: int = 2_000) -> Any:
     """A probability with any beta prior, one to ten tosses."""
     network = DistributionTransformer(components=5, consistency=0.0)
     return network.fit(
@@ -81,7 +81,7 @@ def dt_beta(checkpoint: pathlib.Path, steps: int = 3_000) -> Any:
     )
 
 
-def dt_position(checkpoint: pathlib.Path, steps: int = 6_000) -> Any:
+def dt_position(checkpoint: pathlib.Path, steps: int = 3_500) -> Any:
     """Position and velocity with any mixture of three normals as prior; the position is seen."""
     network = DistributionTransformer(components=3)
     sensor = LinearSensor([[1.0, 0.0]], [[0.25]])

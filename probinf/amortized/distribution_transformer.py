@@ -8,13 +8,13 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from probinf.amortized.amortizer import Amortizer, Task
 from probinf.amortized.dt_network import DTNetwork
 from probinf.amortized.fitted_dt import FittedDT, prior_ranges
 from probinf.amortized.metapriors import MetaPrior
+from probinf.amortized.priors import described
 from probinf.amortized.ranges import Ranges
 from probinf.amortized.train import Trained
 from probinf.errors import TrainingError
@@ -109,11 +109,10 @@ class DistributionTransformer(Amortizer):
         keys = jax.random.split(jax.random.key(0), _PROBE)
         probe = eqx.filter_jit(jax.vmap(lambda k: source.draw(k, 1)))(keys)
         values = {"z": probe.z, **prior_ranges(probe.prior)}
-        limits = {k: (float(np.min(v)), float(np.max(v))) for k, v in values.items()}
-        limits["observations"] = (1.0, float(source.shape["observations"]))
-        training = {"prior": repr(source), "steps": trained.steps,
+        ranges = Ranges.seen({"observations": (1.0, float(source.shape["observations"]))}, **values)
+        training = {"prior": described(source), "steps": trained.steps,
                     "seconds": round(trained.seconds, 1)}  # fmt: skip
-        return FittedDT(trained.model, self._config(source), Ranges(limits), training)
+        return FittedDT(trained.model, self._config(source), ranges, training)
 
     def _config(self, source: MetaPrior) -> dict[str, Any]:
         shape = source.shape

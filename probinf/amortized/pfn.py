@@ -17,13 +17,13 @@ from probinf.amortized.categorical import Categorical
 from probinf.amortized.fitted_pfn import FittedPFN
 from probinf.amortized.network import Head, Network, head_of
 from probinf.amortized.predictive import Predictive
-from probinf.amortized.priors import TaskPrior
+from probinf.amortized.priors import TaskPrior, described
 from probinf.amortized.ranges import Ranges
 from probinf.amortized.train import Trained
 from probinf.errors import TrainingError
 from probinf.program import Key
 
-_PROBE = 512
+_PROBE = 2048
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,17 +115,21 @@ class PFN(Amortizer):
     def finish(self, source: TaskPrior, trained: Trained) -> FittedPFN:
         """The network with its training ranges."""
         draws = _probe(source, self.context)
-        limits = {
+        exact = {
             "context rows": (float(self.smallest), float(self.context)),
             "columns": (float(source.inputs), float(source.inputs)),
         }
-        if not self.standardise:
-            limits["x"] = (float(draws.x.min()), float(draws.x.max()))
+        seen = {}
+        if source.bounds is not None and not self.standardise:
+            exact["x"] = source.bounds
+        elif not self.standardise:
+            seen["x"] = draws.x
         if source.classes is None:
-            limits["y"] = (float(draws.y.min()), float(draws.y.max()))
-        training = {"prior": repr(source), "steps": trained.steps,
+            seen["y"] = draws.y
+        ranges = Ranges.seen(exact, **seen)
+        training = {"prior": described(source), "steps": trained.steps,
                     "seconds": round(trained.seconds, 1)}  # fmt: skip
-        return FittedPFN(trained.model, self._config(source), Ranges(limits), training)
+        return FittedPFN(trained.model, self._config(source), ranges, training)
 
     def _config(self, source: TaskPrior) -> dict[str, Any]:
         head = self.head or self._default_head(source)

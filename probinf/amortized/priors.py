@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, Int
 
@@ -48,6 +50,12 @@ class TaskPrior(eqx.Module):
         """Number of labels; None for real outcomes."""
         return None
 
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Interval of every input; None where training must show it."""
+        design = getattr(self, "design", None)
+        return (float(design.low), float(design.high)) if isinstance(design, dist.Uniform) else None
+
     @abc.abstractmethod
     def draw(self, key: Key, visible: Int[Array, ""], context: int, queries: int) -> Draw:
         """One data set of ``context + queries`` rows.
@@ -58,6 +66,21 @@ class TaskPrior(eqx.Module):
             context: context rows (static).
             queries: query rows (static).
         """
+
+
+def described(value: Any) -> str:
+    """A prior with its options in one line, laws by name and parameters."""
+    if isinstance(value, dist.Distribution):
+        names = value.arg_constraints
+        options = {name: float(getattr(value, name)) for name in names}
+    elif isinstance(value, eqx.Module):
+        options = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    elif isinstance(value, jax.Array):
+        return str(np.asarray(value).tolist())
+    else:
+        return value.__qualname__ if callable(value) else repr(value)
+    inside = ", ".join(f"{name}={described(v)}" for name, v in options.items())
+    return f"{type(value).__name__}({inside})"
 
 
 def _value(key: Key, law: Any) -> Array:

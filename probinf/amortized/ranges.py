@@ -12,6 +12,7 @@ from probinf.conformal.arrays import ArrayLike
 from probinf.errors import RangeError, RangeWarning
 
 _SLACK = 1e-6
+_MARGIN = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +32,20 @@ class Ranges:
         for name, (low, high) in self.limits.items():
             if not low <= high:
                 raise RangeError(f"Ranges: the interval of {name}, [{low}, {high}], is empty.")
+
+    @classmethod
+    def seen(cls, exact: dict[str, tuple[float, float]], **values: ArrayLike) -> Ranges:
+        """Ranges of values seen in training, a tenth wider, beside ``exact`` ones.
+
+        Positive values are widened by a factor, others by a share of their width.
+        """
+        limits = dict(exact)
+        for name, value in values.items():
+            low, high = float(np.min(value)), float(np.max(value))
+            margin = _MARGIN * (high - low) / 2
+            wide = (low - margin, high + margin)
+            limits[name] = (low / (1 + _MARGIN), high * (1 + _MARGIN)) if low > 0 else wide
+        return cls(limits)
 
     def outside(self, **values: ArrayLike) -> list[str]:
         """A sentence per quantity that leaves its interval (or is NaN); unknown names are skipped.

@@ -125,5 +125,6 @@ def _filled(tree: Any, arrays: dict[str, np.ndarray], name: str) -> Any:
     """``tree`` with its arrays replaced by the stored ones."""
     dynamic, static = eqx.partition(tree, eqx.is_array)
     leaves, treedef = jax.tree.flatten(dynamic)
-    stored = [arrays[f"{name}:{k}"] for k in range(len(leaves))]
-    return eqx.combine(jax.tree.unflatten(treedef, [jnp.asarray(v) for v in stored]), static)
+    # safetensors' writer turns scalars into vectors of one
+    stored = [jnp.asarray(arrays[f"{name}:{k}"]).reshape(v.shape) for k, v in enumerate(leaves)]
+    return eqx.combine(jax.tree.unflatten(treedef, stored), static)

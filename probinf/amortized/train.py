@@ -105,7 +105,7 @@ def _advance(
     def step(i: Int[Array, ""], carry: Any) -> Any:
         params, inner, lost, losses = carry
         now, gradient = jax.value_and_grad(value)(params, jax.random.fold_in(key, i))
-        norm = optax.global_norm(gradient)
+        norm = jnp.sqrt(sum(jnp.sum(g**2) for g in jax.tree.leaves(gradient)))
         scale = jnp.minimum(1.0, settings.clip / jnp.maximum(norm, 1e-30))
         gradient = jax.tree.map(lambda g: (g * scale).astype(g.dtype), gradient)
         if optimizer is None:
@@ -289,7 +289,9 @@ def _chunk(
         taken += limit
         limit = max(1, min(10 * limit, int(pace * _TARGET_SECONDS)))
         _refuse_lost(int(state.lost), taken)
-        bar.show(Status(taken / steps, f"loss {np.nanmean(pieces[-1]):.4g}"))
+        finite = pieces[-1][np.isfinite(pieces[-1])]
+        text = f"loss {finite.mean():.4g}" if finite.size else "loss not finite"
+        bar.show(Status(taken / steps, text))
     return state, np.concatenate(pieces)
 
 

@@ -7,7 +7,7 @@ import importlib
 import json
 import pathlib
 import struct
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -54,6 +54,7 @@ class Contents(NamedTuple):
     training: dict[str, Any]
 
 
+@runtime_checkable
 class Loadable(Protocol):
     """What a class named in the table of kinds offers."""
 
@@ -105,7 +106,7 @@ def save(
             )
         if half and value.ndim > 1 and value.dtype == np.float32:
             value = value.astype(ml_dtypes.bfloat16)
-        arrays[name] = np.ascontiguousarray(value)
+        arrays[name] = np.array(value, order="C")
     record: dict[str, Any] = {
         "format": _FORMAT,
         "kind": kind,
