@@ -9,6 +9,7 @@ import numpy as np
 import scipy.stats
 
 from probinf.diagnostics import kish_ess, pareto_k
+from probinf.modes import missed_modes
 from probinf.summary import MIN_DRAWS
 
 if TYPE_CHECKING:
@@ -117,7 +118,8 @@ def _of_chains(posterior: Posterior) -> list[Finding]:
             Finding(
                 "low_ess",
                 f"few effective draws: {_worst(names, np.where(moving, ess, np.inf), low=True)}; "
-                f"quantiles need about {low}. Run longer, or use metric='dense'.",
+                f"quantiles need about {low}. Run longer; strong correlations ask for "
+                "metric='low_rank' or 'dense'.",
             )
         )
     if "energy" in posterior.stats and "divergent" in posterior.stats and draws > 2:
@@ -133,7 +135,24 @@ def _of_chains(posterior: Posterior) -> list[Finding]:
             )
     if not moving.any():
         found.append(Finding("stuck", "no coordinate ever moved; the draws are useless."))
-    return found + _of_ladder(posterior)
+    return found + _of_modes(posterior) + _of_ladder(posterior)
+
+
+def _of_modes(posterior: Posterior) -> list[Finding]:
+    modes = missed_modes(posterior)
+    if not modes:
+        return []
+    where = ", ".join(f"{v:.3g}" for v in modes[0].position[:4])
+    more = ", ..." if modes[0].position.size > 4 else ""
+    return [
+        Finding(
+            "missed_mode",
+            f"no chain has been near {len(modes)} other maximum(s) of the density; the largest, at "
+            f"({where}{more}) in unconstrained coordinates, holds about {modes[0].share:.0%} of "
+            "the mass by its normal approximation. Use ParallelTempering or SMC, which give "
+            "every mode its share.",
+        )
+    ]
 
 
 def _of_ladder(posterior: Posterior) -> list[Finding]:

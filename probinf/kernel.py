@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from probinf.metric import LowRank
 from probinf.program import Key, Position, Program
 
 
@@ -19,15 +20,22 @@ class Params(NamedTuple):
     Attributes:
         step_size: scalar scale of one move.
         mean: (d,) location estimate of the target.
-        covariance: (d,) variances or (d, d) covariance estimate of the target.
+        covariance: (d,) variances or (d, d) covariance estimate of the target; Hamiltonian
+            kernels also take a ``LowRank`` one.
     """
 
     step_size: Float[Array, ""]
     mean: Float[Array, " d"]
-    covariance: Float[Array, "..."]
+    covariance: Any
 
     def scale(self) -> Float[Array, "..."]:
-        """Square root of the covariance: (d,) standard deviations or a (d, d) Cholesky factor."""
+        """Square root of the covariance: (d,) standard deviations or a (d, d) Cholesky factor.
+
+        Raises:
+            TypeError: the covariance is a ``LowRank`` one.
+        """
+        if isinstance(self.covariance, LowRank):
+            raise TypeError("a low-rank covariance serves Hamiltonian kernels only.")
         if self.covariance.ndim == 1:
             return jnp.sqrt(self.covariance)
         return jnp.linalg.cholesky(self.covariance)

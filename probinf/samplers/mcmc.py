@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -18,17 +18,21 @@ from probinf.program import Key, Program
 from probinf.run import Method, Run, Status
 from probinf.samplers import kernels
 from probinf.samplers.adaptation import Adaptation, AdaptationState
+from probinf.samplers.fisher import FisherAdaptation
 from probinf.zero import zero_likelihood
+
+Metric = Literal["diagonal", "dense", "low_rank"]
 
 _START_TRIES = 100
 _CANDIDATES = 8
 
 
 class ChainState(NamedTuple):
-    """One chain: kernel state, warm-up state, steps taken, whether a start was found."""
+    """One chain: kernel state, warm-up state, what it has seen, steps, whether it has started."""
 
     kernel: Any
     adaptation: AdaptationState
+    seen: Any
     taken: Int[Array, ""]
     started: Bool[Array, ""]
 
@@ -51,7 +55,11 @@ class MCMC(Method):
         chains: independent chains, each from its own over-dispersed start.
         warmup: adaptive transitions per chain, discarded.
         draws: kept transitions per chain.
-        metric: ``"diagonal"`` variances or a ``"dense"`` covariance in the kernel.
+        metric: ``"diagonal"`` variances or a ``"dense"`` covariance in the kernel; for
+            Hamiltonian kernels also ``"low_rank"``, variances and up to 32 directions
+            estimated from draws and gradients. By default low-rank for NUTS on a CPU and
+            diagonal otherwise (chains that move in lockstep on an accelerator would all wait
+            for each estimate).
 
     Raises:
         MethodError: a count is not positive, or the kernel does not fit the program.
@@ -61,7 +69,7 @@ class MCMC(Method):
     chains: int = 4
     warmup: int = 1000
     draws: int = 1000
-    metric: Literal["diagonal", "dense"] = "diagonal"
+    metric: Metric | None = None
 
     def __post_init__(self) -> None:
         for name in ("chains", "draws"):
@@ -69,8 +77,15 @@ class MCMC(Method):
                 raise MethodError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if self.warmup < 0:
             raise MethodError(f"warmup must not be negative, got {self.warmup}.")
-        if self.metric not in ("diagonal", "dense"):
-            raise MethodError(f"metric must be 'diagonal' or 'dense', got {self.metric!r}.")
+        if self.metric is not None and self.metric not in get_args(Metric):
+            raise MethodError(
+                f"metric must be 'diagonal', 'dense' or 'low_rank', got {self.metric!r}."
+            )
+        if self.metric == "low_rank" and not isinstance(self.kernel, kernels.HMC | kernels.NUTS):
+            raise MethodError(
+                "metric='low_rank' is estimated from gradients and serves NUTS, HMC and MALA "
+                f"only, not {type(self.kernel).__name__}. Use 'diagonal' or 'dense'."
+            )
 
     @property
     def lanes(self) -> int:
@@ -83,8 +98,19 @@ class MCMC(Method):
         return min(1000, self.warmup + self.draws)
 
     @property
+    def _low_rank(self) -> bool:
+        if self.metric is None:
+            on_cpu = jax.default_backend() == "cpu"
+            return isinstance(self.kernel, kernels.NUTS) and on_cpu and self.warmup > 0
+        return self.metric == "low_rank"
+
+    @property
     def _adaptation(self) -> Adaptation:
         return Adaptation(self.kernel, self.warmup, self.metric == "dense")
+
+    @property
+    def _fisher(self) -> FisherAdaptation:
+        return FisherAdaptation(self.kernel, self.warmup)
 
     def validate(self, program: Program, layout: Layout) -> None:
         """Gradient and slice kernels need floating-point coordinates."""
@@ -120,25 +146,33 @@ class MCMC(Method):
             search,
             (jnp.zeros((), int), blank, jnp.asarray(False)),
         )
-        adaptation = self._adaptation.init(vector_of(state.position))
-        return ChainState(state, adaptation, jnp.zeros((), int), started)
+        seen: Any = ()
+        if self._low_rank:
+            adaptation, seen = self._fisher.init(state.position, state.logdensity_grad)
+        else:
+            adaptation = self._adaptation.init(vector_of(state.position))
+        return ChainState(state, adaptation, seen, jnp.zeros((), int), started)
 
     def step(self, key: Key, program: Program, state: ChainState) -> tuple[ChainState, ChainRecord]:
         """One transition, adapting while warming up."""
         kernel, info = self.kernel.step(key, program, state.kernel, state.adaptation.params)
-        adaptation = state.adaptation
+        adaptation, seen = state.adaptation, state.seen
+        if self._low_rank:  # outside the condition, which would copy all that was seen
+            score = kernel.logdensity_grad
+            seen = self._fisher.see(seen, state.taken, kernel.position, score)
+
+        def adapted() -> AdaptationState:
+            if self._low_rank:
+                return self._fisher.update(state.adaptation, seen, state.taken, info)
+            vector = vector_of(kernel.position)
+            return self._adaptation.update(state.adaptation, state.taken, vector, info)
+
         if self.warmup:
-            adaptation = jax.lax.cond(
-                state.taken < self.warmup,
-                lambda: self._adaptation.update(
-                    state.adaptation, state.taken, vector_of(kernel.position), info
-                ),
-                lambda: state.adaptation,
-            )
+            adaptation = jax.lax.cond(state.taken < self.warmup, adapted, lambda: state.adaptation)
         record = ChainRecord(
             storable(kernel.position), kernel.logdensity, state.adaptation.params.step_size, info
         )
-        return ChainState(kernel, adaptation, state.taken + 1, state.started), record
+        return ChainState(kernel, adaptation, seen, state.taken + 1, state.started), record
 
     def done(self, state: ChainState) -> Bool[Array, ""]:
         """All transitions taken, or no start found."""
@@ -217,7 +251,8 @@ class NUTS(MCMC):
         chains: independent chains, each from its own over-dispersed start.
         warmup: adaptive transitions per chain, discarded.
         draws: kept transitions per chain.
-        metric: ``"diagonal"`` variances or a ``"dense"`` covariance.
+        metric: ``"diagonal"`` variances, a ``"dense"`` covariance, or ``"low_rank"``, variances
+            and up to 32 directions estimated from draws and gradients, the default on a CPU.
 
     Source: Hoffman & Gelman (2014); Betancourt (2017).
     """

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from probinf.kernel import Info, Kernel, Params, info
+from probinf.metric import LowRank
 from probinf.program import Key, Position, Program, log_density
 
 
@@ -19,6 +20,15 @@ def _with_gradient(program: Program, x: Position) -> Any:
     from blackjax.mcmc import hmc
 
     return hmc.init(x, lambda y: log_density(program, y))
+
+
+def _metric(params: Params) -> Any:
+    """The covariance as BlackJAX's inverse mass matrix."""
+    if not isinstance(params.covariance, LowRank):
+        return params.covariance
+    from blackjax.mcmc.metrics import LowRankInverseMassMatrix
+
+    return LowRankInverseMassMatrix(*params.covariance)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +63,7 @@ class NUTS(Kernel):
             state,
             lambda y: log_density(program, y),
             params.step_size,
-            params.covariance,
+            _metric(params),
             self.max_depth,
         )
         return state, info(
@@ -107,7 +117,7 @@ class HMC(Kernel):
             state,
             lambda y: log_density(program, y),
             params.step_size * self._jitter(jitter_key, params.step_size),
-            params.covariance,
+            _metric(params),
             steps,
         )
         return state, info(report.acceptance_rate, steps, report.energy, report.is_divergent)

@@ -1,0 +1,100 @@
+"""Warm-up with the low-rank Fisher metric: the later half of all draws so far, again and again."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from probinf.kernel import Info, Kernel, Params
+from probinf.metric import fisher, from_scores
+from probinf.samplers.adaptation import AdaptationState
+
+MAX_RANK = 32
+_FIRST, _GROWTH, _LAST = 20, 1.5, 0.85
+
+
+class Seen(NamedTuple):
+    """All warm-up draws and their scores, by transition."""
+
+    draws: Float[Array, "n d"]
+    scores: Float[Array, "n d"]
+
+
+@dataclasses.dataclass(frozen=True)
+class FisherAdaptation:
+    """Step size by dual averaging, metric by Fisher divergence at growing intervals.
+
+    The metric is estimated anew after 20 transitions and then whenever their number has grown
+    by half, from the later half of them; the last 15 % of the warm-up tune the step size only.
+
+    Args:
+        kernel: a Hamiltonian kernel, whose state holds the score.
+        steps: length of the warm-up.
+
+    Source: Seyboldt, Carlson & Carpenter (2026), section 5, on accumulating windows.
+    """
+
+    kernel: Kernel
+    steps: int
+
+    def _dual_averaging(self) -> Any:
+        from blackjax.adaptation.step_size import dual_averaging_adaptation
+
+        target = self.kernel.target_acceptance
+        return dual_averaging_adaptation(0.8 if target is None else target)
+
+    @property
+    def updates(self) -> tuple[int, ...]:
+        """Numbers of transitions after which the metric is estimated anew."""
+        last = int(_LAST * self.steps)
+        ends, size = [], float(_FIRST)
+        while size * _GROWTH < last:
+            ends.append(round(size))
+            size *= _GROWTH
+        return (*ends, last) if last >= _FIRST else ()
+
+    def init(
+        self, vector: Float[Array, " d"], score: Float[Array, " d"]
+    ) -> tuple[AdaptationState, Seen]:
+        """A metric from the score at the starting point."""
+        start_step, _, _ = self._dual_averaging()
+        step = jnp.asarray(self.kernel.first_step_size(vector.size), vector.dtype)
+        metric = from_scores(score, min(MAX_RANK, vector.size))
+        blank = jnp.zeros((self.steps, vector.size), vector.dtype)
+        state = AdaptationState(start_step(step), (), Params(step, vector, metric))
+        return state, Seen(blank, blank)
+
+    def see(
+        self, seen: Seen, index: Int[Array, ""], vector: Float[Array, " d"], score: Any
+    ) -> Seen:
+        """One more draw; nothing after the warm-up."""
+        put = lambda rows, row: rows.at[index].set(row, mode="drop")  # noqa: E731
+        return Seen(put(seen.draws, vector), put(seen.scores, score))
+
+    def update(
+        self, state: AdaptationState, seen: Seen, index: Int[Array, ""], info: Info
+    ) -> AdaptationState:
+        """One warm-up step, number ``index`` from 0; the last one fixes the parameters."""
+        start_step, update_step, final_step = self._dual_averaging()
+        dtype = state.params.step_size.dtype
+        step = update_step(state.step_size, info.acceptance.astype(dtype))
+        params = state.params._replace(step_size=jnp.exp(step.log_step_size).astype(dtype))
+        count = index + 1
+
+        def renewed() -> tuple[Any, Params]:
+            rows = jnp.arange(self.steps)
+            used = (rows >= count // 2) & (rows < count)
+            metric = fisher(seen.draws, seen.scores, used, params.covariance.values.shape[0])
+            mean = jnp.where(used[:, None], seen.draws, 0).sum(axis=0) / used.sum()
+            size = final_step(step)
+            return start_step(size), Params(size.astype(dtype), mean, metric)
+
+        if self.updates:
+            due = jnp.isin(count, jnp.asarray(self.updates))
+            step, params = jax.lax.cond(due, renewed, lambda: (step, params))
+        last = jnp.where(count == self.steps, final_step(step), params.step_size)
+        return AdaptationState(step, (), params._replace(step_size=last.astype(dtype)))
