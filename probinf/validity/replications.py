@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -22,6 +22,7 @@ from probinf.samplers import MCMC, NUTS, SMC
 from probinf.summary import scalars
 
 
+@runtime_checkable
 class Amortized(Protocol):
     """What has learned posteriors from simulations; a pytree whose method JAX can trace."""
 
