@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
 from typing import Any
 
@@ -88,6 +89,31 @@ def test_bridge_sampling_is_right_within_its_error(make: Any) -> None:
     found = pi.bridge(posterior, key=2)
     assert abs(found.z(target.log_evidence)) < 4
     assert found.error < 0.05
+
+
+def test_bridge_sampling_without_the_fitted_density_fails(monkeypatch: Any) -> None:
+    """The law above sees a twin that takes the fit for uniform."""
+
+    def only_the_target(program: pi.Program, base: pi.Program, x: Any) -> Any:
+        flat_base = dataclasses.replace(base, score=_Uniform(base.score))
+        return log_ratios(program, flat_base, x)
+
+    bridge_module = importlib.import_module("probinf.bridge")
+    log_ratios = bridge_module._log_ratios
+    monkeypatch.setattr(bridge_module, "_log_ratios", only_the_target)
+    target = targets.skewed()
+    method = pi.NUTS(chains=4, warmup=300, draws=1000)
+    posterior = pi.sample(target.program, method, key=1, progress=False)
+    assert abs(pi.bridge(posterior, key=2).z(target.log_evidence)) > 4
+
+
+@dataclasses.dataclass(frozen=True)
+class _Uniform:
+    score: Any
+
+    def __call__(self, x: Any, data: Any) -> Any:
+        found = self.score(x, data)
+        return found._replace(log_base=0.0 * found.log_base)
 
 
 @pytest.mark.slow

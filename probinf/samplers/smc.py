@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from probinf.coordinates import Layout, vector_of
 from probinf.errors import MethodError
@@ -23,11 +22,11 @@ from probinf.population import (
     resample_if,
     reweight,
 )
-from probinf.posterior import Posterior, assemble
+from probinf.posterior import Posterior
 from probinf.program import Key, Program
 from probinf.resampling import Resampler, multinomial, systematic, thinned
 from probinf.run import Method, Run, Status, advance_lane, start_lane
-from probinf.samplers.evidence import pooled_evidence
+from probinf.samplers.islands import IslandState, Particle, StageRecord, pooled
 from probinf.samplers.moving import Moved, Mover, default_kernel, first_params
 from probinf.samplers.path import ByData, Path, Tempering
 from probinf.samplers.schedule import next_point
@@ -36,44 +35,6 @@ from probinf.zero import zero_likelihood
 
 _PATHS: dict[str, Path] = {"temperature": Tempering(), "data": ByData()}
 _MAX_STAGES = {"temperature": 500, "data": 10_000}
-
-
-class Particle(NamedTuple):
-    """What travels together when a population is resampled."""
-
-    position: Any
-    terms: Float[Array, "n ..."]
-    eve: Int[Array, " n"]
-
-
-class IslandState(NamedTuple):
-    """One island: its population, place on the path, kernel tuning and counts."""
-
-    particles: Particle
-    log_w: Float[Array, " n"]
-    log_z: Float[Array, ""]
-    t: Float[Array, ""]
-    end: Float[Array, ""]
-    passed: Float[Array, " t"]
-    params: Params
-    stage: Int[Array, ""]
-    resamplings: Int[Array, ""]
-    nan_count: Int[Array, ""]
-    dead: Bool[Array, ""]
-
-
-class StageRecord(NamedTuple):
-    """What is kept of one stage."""
-
-    t: Float[Array, ""]
-    ess: Float[Array, ""]
-    log_increment: Float[Array, ""]
-    rate: Float[Array, ""]
-    acceptance: Float[Array, ""]
-    moves: Int[Array, ""]
-    evaluations: Int[Array, ""]
-    step_size: Float[Array, ""]
-    correlation: Float[Array, ""]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -327,13 +288,13 @@ class SMC(Method):
     def finish(self, run: Run) -> Posterior:
         """All islands, each weighted by its evidence."""
         states: IslandState = run.states
+        unfinished = bool((states.t < states.end).any())
         if states.dead.all():
             raise zero_likelihood(
                 run.flat,
                 run.layout,
                 f"the likelihood is zero or NaN at all {self.islands * self.particles} particles",
             )
-        unfinished = bool((states.t < states.end).any())
         if unfinished and not run.provenance["interrupted"] and not states.dead.any():
             raise MethodError(
                 f"the end of the path was not reached in {_MAX_STAGES[self.path]} stages. Lower "
@@ -341,35 +302,8 @@ class SMC(Method):
             )
         if run.provenance["interrupted"] and unfinished:
             raise MethodError("the run was interrupted before the end of the path was reached.")
-        log_z = np.array([_log_evidence(r) for r in run.records])
-        log_z = np.where(states.dead, -np.inf, log_z)
-        log_w = np.asarray(states.log_w, float)
-        log_w = log_w - np.logaddexp.reduce(log_w, axis=1, keepdims=True)
-        within = np.exp(log_w)
-        log_w = log_w + log_z[:, None]
-        eves = np.asarray(states.particles.eve)
         noisy = self.resampler is multinomial and self.waste_free is None
-        resamplings = np.asarray(states.resamplings) if noisy else np.zeros(self.islands, int)
-        history = {
-            name: padded([getattr(r, name) for r in run.records]) for name in StageRecord._fields
-        }
-        del history["rate"]
-        place = history.pop("t")
-        terms = np.asarray(states.particles.terms, float)
-        if self.path == "data":
-            history["log_evidence_of_first"] = np.asarray(states.passed, float)
-            terms = terms.sum(axis=-1)
-        history = {"beta" if self.path == "temperature" else "data": place, **history}
-        return assemble(
-            run,
-            states.particles.position,
-            log_weights=log_w - log_w.max(),
-            stats={"log_likelihood": terms},
-            history=history,
-            clusters=eves + self.particles * np.arange(self.islands)[:, None],
-            evidence=pooled_evidence(log_z, within, eves, resamplings),
-            provenance={"nan_evaluations": int(states.nan_count.sum())},
-        )
+        return pooled(run, place="beta" if self.path == "temperature" else "data", noisy=noisy)
 
 
 def check_drawable(program: Program, layout: Layout, kernel: Kernel | None) -> None:
@@ -380,17 +314,3 @@ def check_drawable(program: Program, layout: Layout, kernel: Kernel | None) -> N
             f"{type(kernel).__name__} needs gradients, but this program has a "
             "random-key coordinate. Leave kernel=None or use kernels.RandomWalk()."
         )
-
-
-def _log_evidence(record: StageRecord) -> float:
-    """Sum over stages of the increment and the largest likelihood's share, in float64."""
-    steps = np.diff(record.t.astype(float), prepend=0.0)
-    return float(np.sum(record.log_increment.astype(float) + steps * record.rate.astype(float)))
-
-
-def padded(rows: list[np.ndarray]) -> np.ndarray:
-    longest = max(len(r) for r in rows)
-    out = np.full((len(rows), longest), np.nan)
-    for k, row in enumerate(rows):
-        out[k, : len(row)] = row
-    return out
