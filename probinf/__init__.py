@@ -25,6 +25,8 @@ from probinf.fronts import from_log_likelihood as from_log_likelihood
 from probinf.fronts import from_numpyro as from_numpyro
 from probinf.fronts import from_simulator as from_simulator
 from probinf.kernel import Kernel as Kernel
+from probinf.loo import compare as compare
+from probinf.loo import loo as loo
 from probinf.paths import above as above
 from probinf.paths import prefix as prefix
 from probinf.paths import temper as temper
@@ -39,6 +41,7 @@ from probinf.sample import sample as sample
 from probinf.samplers import MCMC as MCMC
 from probinf.samplers import NUTS as NUTS
 from probinf.samplers import SMC as SMC
+from probinf.samplers import ChEES as ChEES
 from probinf.samplers import Importance as Importance
 from probinf.samplers import Nested as Nested
 from probinf.samplers import ParallelTempering as ParallelTempering

@@ -6,12 +6,14 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from probinf.errors import ObservationError, ParameterError
-from probinf.program import Program
+from probinf.errors import ObservationError, ParameterError, ZeroLikelihoodError
+from probinf.program import Position, Program, log_density
 
 _POINTS = 32
+_HUGE = 1e15  # its square overflows single precision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,13 +22,21 @@ class SiteReport:
 
     Attributes:
         name: of the site.
+        kind: ``"latent"``, ``"observed"`` or ``"factor"``.
+        shape: of its value in the user's coordinates; () for a factor.
         finite: share of the trial points at which its log probability is finite.
+        gradient: share of the trial points at which the gradient of the whole density with
+            respect to this site is finite; NaN for sites that are not latent, and when it was
+            not asked for.
         lowest: smallest finite log probability.
         highest: largest finite log probability.
     """
 
     name: str
+    kind: str
+    shape: tuple[int, ...]
     finite: float
+    gradient: float
     lowest: float
     highest: float
 
@@ -39,9 +49,13 @@ class Report:
 
     def __str__(self) -> str:
         width = max([4, *(len(s.name) for s in self.sites)])
-        lines = [f"{'site':{width}}  finite  lowest log prob  highest log prob"]
+        lines = [
+            f"{'site':{width}}  finite  lowest log prob  highest log prob  gradient  "
+            "kind      shape"
+        ]
         lines += [
-            f"{s.name:{width}}  {s.finite:6.0%}  {s.lowest:15.4g}  {s.highest:16.4g}"
+            f"{s.name:{width}}  {s.finite:6.0%}  {s.lowest:15.4g}  {s.highest:16.4g}  "
+            f"{'-' if np.isnan(s.gradient) else f'{s.gradient:.0%}':>8}  {s.kind:8}  {s.shape}"
             for s in self.sites
         ]
         return "\n".join(lines)
@@ -49,20 +63,23 @@ class Report:
     __repr__ = __str__
 
 
-def check(program: Program) -> Report:
+def check(program: Program, *, gradients: bool = True) -> Report:
     """Evaluate every site at 32 starting points and refuse what can only go wrong.
 
     Args:
         program: from ``from_numpyro`` (others have no sites to look at).
+        gradients: differentiate the density too, at the cost of one more compilation.
 
     Raises:
         ParameterError: a distribution receives parameters outside their domain.
         ObservationError: an observation lies outside its distribution's support at every
             trial point.
+        ZeroLikelihoodError: the data are so large that the likelihood overflows.
     """
     if program.sites is None:
         return Report(())
-    found = jax.tree.map(np.asarray, _probe(program, jax.random.split(jax.random.key(0), _POINTS)))
+    keys = jax.random.split(jax.random.key(0), _POINTS)
+    found = jax.tree.map(np.asarray, _probe(program, keys))
     for name, site in found.items():
         for parameter, broken in site["invalid"].items():
             if broken.any():
@@ -77,14 +94,58 @@ def check(program: Program) -> Report:
                 f"site '{name}': an observed value lies outside its distribution's support at all "
                 f"{_POINTS} trial points. Widen the support, or correct the data."
             )
-    return Report(tuple(_row(name, site["log_prob"]) for name, site in found.items()))
+    observed = {} if program.observations is None else program.observations.get(program.data)
+    for name, value in observed.items():
+        _refuse_overflow(name, np.asarray(value), found.get(name))
+    slopes: dict[str, np.ndarray] = {}
+    if gradients and _differentiable(program):
+        slopes = jax.tree.map(np.asarray, _slopes(program, keys))
+    shapes = {name: tuple(jnp.shape(value)) for name, value in observed.items()}
+    constrained = jax.eval_shape(program.constrain, program.template(), program.data)
+    shapes |= {name: leaf.shape for name, leaf in constrained.items()}
+    return Report(
+        tuple(
+            _row(
+                name,
+                "observed" if name in observed else "latent" if name in shapes else "factor",
+                shapes.get(name, ()),
+                site["log_prob"],
+                slopes.get(name),
+            )
+            for name, site in found.items()
+        )
+    )
 
 
-def _row(name: str, values: np.ndarray) -> SiteReport:
+def _refuse_overflow(name: str, value: np.ndarray, site: dict[str, Any] | None) -> None:
+    if site is None or np.isfinite(site["log_prob"]).any() or value.dtype != np.float32:
+        return
+    largest = np.abs(value[np.isfinite(value)]).max(initial=0.0)
+    if largest > _HUGE:
+        raise ZeroLikelihoodError(
+            f"site '{name}': the observed values reach {largest:.3g}, whose square overflows "
+            "float32, so the likelihood is zero everywhere. Rescale the data, or enable float64 "
+            "with jax.config.update('jax_enable_x64', True)."
+        )
+
+
+def _differentiable(program: Program) -> bool:
+    leaves = jax.tree.leaves(program.template())
+    return all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves)
+
+
+def _row(
+    name: str,
+    kind: str,
+    shape: tuple[int, ...],
+    values: np.ndarray,
+    slopes: np.ndarray | None,
+) -> SiteReport:
     finite = values[np.isfinite(values)]
-    if finite.size == 0:
-        return SiteReport(name, 0.0, float("nan"), float("nan"))
-    return SiteReport(name, finite.size / values.size, float(finite.min()), float(finite.max()))
+    share = finite.size / values.size
+    gradient = float("nan") if slopes is None else float(slopes.mean())
+    low, high = (finite.min(), finite.max()) if finite.size else (np.nan, np.nan)
+    return SiteReport(name, kind, tuple(shape), share, gradient, float(low), float(high))
 
 
 @jax.jit
@@ -94,3 +155,16 @@ def _probe(program: Program, keys: jax.Array) -> dict[str, Any]:
         return program.sites(program.start(key, program.data), program.data)
 
     return jax.vmap(at)(keys)
+
+
+@jax.jit
+def _slopes(program: Program, keys: jax.Array) -> dict[str, jax.Array]:
+    """Whether the gradient is finite, by latent site and trial point."""
+
+    def at(key: jax.Array) -> Position:
+        x = program.start(key, program.data)
+        gradient = jax.grad(lambda y: log_density(program, y))(x)
+        return jax.tree.map(lambda leaf: jnp.all(jnp.isfinite(leaf)), gradient)
+
+    found = jax.vmap(at)(keys)
+    return found if isinstance(found, dict) else {}

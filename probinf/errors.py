@@ -4,11 +4,28 @@ from __future__ import annotations
 
 
 class ProbinfError(Exception):
-    """Base class of every error that probinf raises on purpose."""
+    """Base class of every error that probinf raises on purpose.
+
+    A traceback ends with the page of the documentation that shows the error and its remedies.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        self.add_note(f"See {self.page}")
+
+    @property
+    def page(self) -> str:
+        """Where the documentation speaks of this kind of failure."""
+        return "docs/bad-input.md"
 
 
 class ModelError(ProbinfError, ValueError):
     """The model cannot be turned into a Program: its structure is wrong or not supported."""
+
+    @property
+    def page(self) -> str:
+        """The section about this class."""
+        return f"docs/bad-input.md#{type(self).__name__.lower()}"
 
 
 class ObservationError(ModelError):

@@ -77,7 +77,8 @@ class Posterior:
 
     @cached_property
     def _summary(self) -> Summary:
-        return summarise(self.draws, self.log_weights, self.clusters)
+        superchains = self.provenance.get("superchains")
+        return summarise(self.draws, self.log_weights, self.clusters, superchains)
 
     def summary(self) -> Summary:
         """Mean, sd, quantiles, Monte Carlo errors and effective sizes per scalar.
@@ -143,9 +144,9 @@ class Posterior:
         flat, _ = flatten(program)
         view = self.resampled(key)
         keys = jax.random.split(as_key(key), self.log_weights.size)
-        return _by_row(_simulate, flat, (keys, view._rows()), self.log_weights.shape)
+        return by_row(_simulate, flat, (keys, view.rows()), self.log_weights.shape)
 
-    def _rows(self) -> Any:
+    def rows(self) -> Any:
         """Flat positions with one leading axis."""
         vectors = self.unconstrained.reshape(-1, self.unconstrained.shape[-1])
         if not self.keys:
@@ -220,7 +221,7 @@ def _mapped(fn: Any, flat: Program, rows: Any) -> dict[str, jax.Array]:
     return jax.vmap(partial(fn, flat))(rows)
 
 
-def _by_row(fn: Any, flat: Program, rows: Any, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+def by_row(fn: Any, flat: Program, rows: Any, shape: tuple[int, int]) -> dict[str, np.ndarray]:
     """``fn`` on every row in batches of one compiled size, result on the host as (chain, draw)."""
     count = jax.tree.leaves(rows)[0].shape[0]
     size = min(_BATCH, count)
@@ -250,7 +251,7 @@ def assemble(
     shape = (vectors.shape[0], vectors.shape[1])
     rows = restored(jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), positions))
     return Posterior(
-        draws=_by_row(_constrain, run.flat, (rows,), shape),
+        draws=by_row(_constrain, run.flat, (rows,), shape),
         log_weights=np.zeros(shape) if log_weights is None else np.asarray(log_weights, float),
         stats=stats or {},
         history=history or {},

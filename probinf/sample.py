@@ -53,7 +53,7 @@ def sample(
             f"sample: method must be an engine such as pi.NUTS() or pi.SMC(), got {method!r}."
         )
     if check and program.sites is not None:
-        check_program(program)
+        check_program(program, gradients=False)
     return run(
         method,
         program,

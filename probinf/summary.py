@@ -13,6 +13,7 @@ from probinf.diagnostics import (
     ess_bulk,
     ess_mean,
     ess_tail,
+    nested_rhat,
     rhat,
     weighted_quantile,
 )
@@ -26,7 +27,8 @@ class Summary:
     """A table of posterior summaries; ``summary["tau"]["mean"]``, or print it.
 
     Columns: ``mean``, ``sd``, ``q5``, ``q50``, ``q95``, ``mcse`` (standard error of the mean);
-    then ``ess_bulk``, ``ess_tail``, ``r_hat`` for Markov chains, ``ess`` for weighted draws
+    then ``ess_bulk``, ``ess_tail``, ``r_hat`` for Markov chains (``nested_r_hat`` too where
+    groups of them share their starts), ``ess`` for weighted draws
     (sd² / mcse², so that it counts ancestry as well as weights).
     """
 
@@ -83,7 +85,7 @@ class Summary:
 def _shown(column: str, value: float) -> str:
     if column.startswith("ess"):
         return f"{value:.0f}"
-    if column == "r_hat":
+    if column.endswith("r_hat"):
         return f"{value:.3f}"
     return f"{value:.3g}" if abs(value) < 1e-2 and value != 0 else f"{value:.3f}"
 
@@ -103,13 +105,22 @@ def scalars(draws: dict[str, np.ndarray]) -> tuple[list[str], np.ndarray]:
 
 
 def summarise(
-    draws: dict[str, np.ndarray], log_weights: np.ndarray, clusters: np.ndarray | None
+    draws: dict[str, np.ndarray],
+    log_weights: np.ndarray,
+    clusters: np.ndarray | None,
+    superchains: int | None = None,
 ) -> Summary:
-    """The table; ``clusters`` is None for Markov chains (equal weights)."""
+    """The table; ``clusters`` is None for Markov chains (equal weights).
+
+    With ``superchains``, groups of chains with one start each, it has a nested R-hat.
+    """
     names, values = scalars(draws)
     with np.errstate(invalid="ignore", over="ignore"):  # infinite draws: their rows are NaN
         if clusters is None:
-            return Summary(_chains(values), names)
+            columns = _chains(values)
+            if superchains is not None and 1 < superchains < values.shape[0]:
+                columns["nested_r_hat"] = nested_rhat(values, superchains)
+            return Summary(columns, names)
         return Summary(_weighted(values, log_weights, clusters), names)
 
 

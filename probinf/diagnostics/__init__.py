@@ -3,6 +3,7 @@
 from probinf.diagnostics.ess import ess_bulk as ess_bulk
 from probinf.diagnostics.ess import ess_mean as ess_mean
 from probinf.diagnostics.ess import ess_tail as ess_tail
+from probinf.diagnostics.nested import nested_rhat as nested_rhat
 from probinf.diagnostics.psis import pareto_k as pareto_k
 from probinf.diagnostics.psis import psis as psis
 from probinf.diagnostics.rhat import rhat as rhat

@@ -1,5 +1,6 @@
 """Inference engines: each is a frozen dataclass of options that ``pi.sample`` drives."""
 
+from probinf.samplers.ensemble import ChEES as ChEES
 from probinf.samplers.importance import Importance as Importance
 from probinf.samplers.mcmc import MCMC as MCMC
 from probinf.samplers.mcmc import NUTS as NUTS

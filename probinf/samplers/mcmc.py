@@ -81,6 +81,8 @@ class MCMC(Method):
             raise MethodError(
                 f"metric must be 'diagonal', 'dense' or 'low_rank', got {self.metric!r}."
             )
+        if self.metric == "dense" and isinstance(self.kernel, kernels.MAMS):
+            raise MethodError("MAMS takes a diagonal metric only; leave metric=None.")
         if self.metric == "low_rank" and not isinstance(self.kernel, kernels.HMC | kernels.NUTS):
             raise MethodError(
                 "metric='low_rank' is estimated from gradients and serves NUTS, HMC and MALA "
@@ -113,7 +115,12 @@ class MCMC(Method):
         return FisherAdaptation(self.kernel, self.warmup)
 
     def validate(self, program: Program, layout: Layout) -> None:
-        """Gradient and slice kernels need floating-point coordinates."""
+        """Gradient and slice kernels need floating-point coordinates, MAMS two of them."""
+        if isinstance(self.kernel, kernels.MAMS) and layout.size < 2:
+            raise MethodError(
+                "MAMS keeps the length of its momentum, so it cannot move in one dimension. Use "
+                "NUTS."
+            )
         if layout.has_keys and not _moves_keys(self.kernel):
             raise MethodError(
                 f"{type(self.kernel).__name__} cannot move the random-key coordinate of this "

@@ -87,6 +87,14 @@ def test_composed(kernel) -> None:
     assert result, result
 
 
+@pytest.mark.parametrize("make", [targets.half_space, targets.correlated], ids=name)
+def test_microcanonical(make) -> None:
+    target = make()
+    draws = targets.exact_draws(target, DRAWS, seed=12)
+    result = check_invariant(kernels.MAMS(), target.program, key=13, draws=draws, steps=3)
+    assert result, result
+
+
 def prior_of_mean():
     numpyro.sample("mu", dist.Normal(0.0, 1.0))
 

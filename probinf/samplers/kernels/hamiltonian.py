@@ -14,7 +14,8 @@ from probinf.metric import LowRank
 from probinf.program import Key, Position, Program, log_density
 
 
-def _with_gradient(program: Program, x: Position) -> Any:
+def with_gradient(program: Program, x: Position) -> Any:
+    """Position, log density and its gradient."""
     # BlackJAX starts the JAX backend when it is imported, which would fix the number of
     # devices at the import of probinf; so it is imported where it is used
     from blackjax.mcmc import hmc
@@ -52,7 +53,7 @@ class NUTS(Kernel):
 
     def init(self, program: Program, x: Position) -> Any:
         """Position, log density and gradient."""
-        return _with_gradient(program, x)
+        return with_gradient(program, x)
 
     def step(self, key: Key, program: Program, state: Any, params: Params) -> tuple[Any, Info]:
         """One trajectory."""
@@ -102,7 +103,7 @@ class HMC(Kernel):
 
     def init(self, program: Program, x: Position) -> Any:
         """Position, log density and gradient."""
-        return _with_gradient(program, x)
+        return with_gradient(program, x)
 
     def step(self, key: Key, program: Program, state: Any, params: Params) -> tuple[Any, Info]:
         """One trajectory."""

@@ -1,0 +1,206 @@
+"""Leave-one-out predictive accuracy by Pareto-smoothed importance sampling, and comparisons."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+from scipy.special import logsumexp
+
+from probinf.coordinates import flatten
+from probinf.diagnostics import psis
+from probinf.errors import StructureError
+from probinf.estimate import Estimate
+from probinf.posterior import Posterior, by_row
+from probinf.program import Program
+
+
+@dataclasses.dataclass(frozen=True)
+class Loo:
+    """Expected log predictive density of new data, by leaving out each datum in turn.
+
+    Attributes:
+        elpd: the sum over data, with its standard error.
+        p_loo: effective number of parameters.
+        pointwise: (n,) contribution of every datum.
+        pareto_k: (n,) reliability of every contribution; above ``threshold`` it is not.
+        threshold: ``min(1 - 1 / log10(draws), 0.7)``.
+        labels: (n,) which datum, ``y[3]``.
+    """
+
+    elpd: Estimate
+    p_loo: float
+    pointwise: np.ndarray
+    pareto_k: np.ndarray
+    threshold: float
+    labels: tuple[str, ...]
+
+    @property
+    def unreliable(self) -> list[str]:
+        """Labels of the data whose contribution is not to be trusted, worst first."""
+        order = np.argsort(-self.pareto_k)
+        return [self.labels[i] for i in order if self.pareto_k[i] > self.threshold]
+
+    def __str__(self) -> str:
+        lines = [
+            f"elpd_loo {self.elpd.value:.1f} ± {self.elpd.error:.1f} over {len(self.labels)} data, "
+            f"p_loo {self.p_loo:.1f}"
+        ]
+        if bad := self.unreliable:
+            lines.append(
+                f"Pareto k above {self.threshold:.2f} at {len(bad)} data ({', '.join(bad[:5])}"
+                f"{', ...' if len(bad) > 5 else ''}): the posterior without them differs too much. "
+                "Refit without them, or look for outliers and a model with heavier tails."
+            )
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def loo(posterior: Posterior, *, site: str | None = None, max_draws: int = 4000) -> Loo:
+    """PSIS-LOO of a posterior; weights of weighted draws are respected.
+
+    Args:
+        posterior: with a program that knows its likelihood per datum (``from_numpyro``).
+        site: whose data are left out; needed where there are several observed sites.
+        max_draws: thin to at most this many draws; memory is draws times data.
+
+    Raises:
+        StructureError: there is no likelihood per datum, or which site is not clear.
+
+    Source: Vehtari, Gelman & Gabry (2017), eq. 10; Vehtari et al. (2024) for the smoothing and
+    the threshold.
+    """
+    labels, log_l, log_w = _log_likelihood(posterior, site, max_draws)
+    full = logsumexp(log_l + log_w[:, None], axis=0) - logsumexp(log_w)
+    pointwise, k = np.empty(len(labels)), np.empty(len(labels))
+    for i in range(len(labels)):
+        smoothed, k[i] = psis(log_w - log_l[:, i])
+        pointwise[i] = logsumexp(smoothed + log_l[:, i])
+    n = len(labels)
+    error = float(np.sqrt(n * pointwise.var(ddof=1))) if n > 1 else float("nan")
+    threshold = min(1 - 1 / np.log10(max(len(log_w), 11)), 0.7)
+    return Loo(
+        Estimate(float(pointwise.sum()), error),
+        float((full - pointwise).sum()),
+        pointwise,
+        k,
+        float(threshold),
+        tuple(labels),
+    )
+
+
+def _pointwise(flat: Program, rows: tuple[jax.Array, ...]) -> dict[str, jax.Array]:
+    assert flat.pointwise is not None
+    return flat.pointwise(rows[0], flat.data)
+
+
+def _log_likelihood(
+    posterior: Posterior, site: str | None, max_draws: int
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Labels, (draw, datum) log likelihoods and log weights."""
+    program = posterior.program
+    if program is None or program.pointwise is None:
+        raise StructureError(
+            "loo: the log likelihood of a single datum is not known; the posterior needs its "
+            "program (pi.load(path, program=...)), built by from_numpyro with observed sites."
+        )
+    if max_draws < 10:
+        raise StructureError(f"loo: max_draws must be at least 10, got {max_draws}.")
+    flat, _ = flatten(program)
+    size = posterior.log_weights.size
+    keep = np.unique(np.linspace(0, size - 1, min(size, max_draws)).astype(int))
+    rows = jax.tree.map(lambda leaf: leaf[keep], posterior.rows())
+    terms = by_row(_pointwise, flat, (rows,), (len(keep), 1))
+    known = {name: v.reshape(len(keep), -1) for name, v in terms.items()}
+    if site is None:
+        several = [name for name, v in known.items() if v.shape[1] > 1] or list(known)
+        if len(several) != 1:
+            raise StructureError(
+                f"loo: several sites hold data, {several}; say whose are left out with site=."
+            )
+        site = several[0]
+    if site not in known:
+        raise StructureError(f"loo: no observed site named '{site}'; there are {sorted(known)}.")
+    values = known[site].astype(float)
+    shape = terms[site].shape[2:]
+    labels = [f"{site}[{','.join(map(str, i))}]" if i else site for i in np.ndindex(*shape)]
+    return labels, values, posterior.log_weights.ravel()[keep]
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Models by expected log predictive density, best first.
+
+    Attributes:
+        loos: by model, best first.
+        differences: by model, its elpd minus the best one's, with the standard error of the
+            paired difference.
+        weights: by model, stacking weights: the mixture of predictions that would have done
+            best on the left-out data.
+    """
+
+    loos: dict[str, Loo]
+    differences: dict[str, Estimate]
+    weights: dict[str, float]
+
+    def __str__(self) -> str:
+        width = max(5, *(len(name) for name in self.loos))
+        lines = [f"{'':{width}}      elpd    diff  its se  p_loo  weight  bad k"]
+        for name, found in self.loos.items():
+            difference = self.differences[name]
+            lines.append(
+                f"{name:{width}} {found.elpd.value:9.1f} {difference.value:7.1f} "
+                f"{difference.error:7.1f} {found.p_loo:6.1f} {self.weights[name]:7.2f} "
+                f"{len(found.unreliable):6d}"
+            )
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def compare(
+    posteriors: Mapping[str, Posterior], *, site: str | None = None, max_draws: int = 4000
+) -> Comparison:
+    """Several posteriors of the same data by PSIS-LOO.
+
+    Args:
+        posteriors: by name.
+        site: as in ``loo``.
+        max_draws: as in ``loo``.
+
+    Raises:
+        StructureError: fewer than two models, or they do not predict the same data.
+
+    Source: Vehtari, Gelman & Gabry (2017), section 5; stacking: Yao et al. (2018), eq. 5.
+    """
+    if len(posteriors) < 2:
+        raise StructureError("compare: give at least two posteriors, by name.")
+    found = {name: loo(p, site=site, max_draws=max_draws) for name, p in posteriors.items()}
+    sizes = {name: len(f.labels) for name, f in found.items()}
+    if len(set(sizes.values())) > 1:
+        raise StructureError(f"compare: the models do not predict the same data: {sizes}.")
+    ranked = dict(sorted(found.items(), key=lambda item: -item[1].elpd.value))
+    best = next(iter(ranked.values())).pointwise
+    differences = {}
+    for name, f in ranked.items():
+        gap = f.pointwise - best
+        differences[name] = Estimate(float(gap.sum()), float(np.sqrt(gap.size * gap.var(ddof=1))))
+    weights = _stacking(np.stack([f.pointwise for f in ranked.values()]))
+    return Comparison(ranked, differences, dict(zip(ranked, weights.tolist(), strict=True)))
+
+
+def _stacking(log_p: np.ndarray) -> np.ndarray:
+    """Weights that maximise the log score of the mixture, by expectation maximisation."""
+    p = np.exp(log_p - log_p.max(axis=0))
+    weights = np.full(len(p), 1 / len(p))
+    for _ in range(10_000):
+        share = weights[:, None] * p
+        fresh = (share / share.sum(axis=0)).mean(axis=1)
+        moved = np.abs(fresh - weights).max()
+        weights = fresh
+        if moved < 1e-8:
+            break
+    return weights
