@@ -86,6 +86,24 @@ def missed_modes(posterior: Posterior, *, share: float = 0.02) -> list[Mode]:
     return _unvisited(visited, elsewhere, draws[picked], share)
 
 
+def maxima(program: Program, *, share: float = 0.02) -> list[Mode]:
+    """Maxima of the density with a noticeable share of the mass, largest first.
+
+    Args:
+        program: of at most 100 floating-point dimensions; nothing is sought in others.
+        share: smallest share of the mass, by normal approximations.
+    """
+    flat, layout = flatten(program)
+    if layout.has_keys or not 0 < layout.size <= _MAX_DIM:
+        return []
+    found = _climbed(flat, _outside(flat), time.perf_counter())
+    if not found:
+        return []
+    total = np.logaddexp.reduce([m.log_mass for m in found])
+    modes = [Mode(m.position, m.log_mass, float(np.exp(m.log_mass - total))) for m in found]
+    return sorted((m for m in modes if m.share > share), key=lambda m: -m.share)
+
+
 def _outside(flat: Program) -> np.ndarray:
     found = [np.asarray(_starts(flat), float)]
     with contextlib.suppress(ImproperPriorError):

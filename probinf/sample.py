@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 
 from probinf.check import check as check_program
@@ -10,11 +11,12 @@ from probinf.posterior import Posterior, as_key
 from probinf.program import Key, Program
 from probinf.run import Method, run
 from probinf.samplers import NUTS
+from probinf.samplers.auto import choose
 
 
 def sample(
     program: Program,
-    method: Method | None = None,
+    method: Method | str | None = None,
     *,
     key: int | Key,
     progress: bool = True,
@@ -28,7 +30,9 @@ def sample(
 
     Args:
         program: the measure, from one of the fronts.
-        method: the engine and its options; NUTS by default.
+        method: the engine and its options; NUTS by default. ``"auto"`` chooses one from the
+            program, the device and a short pilot; the choice is printed with its reason (unless
+            ``progress=False``) and kept in ``provenance["chosen"]``.
         key: a JAX random key, or an integer seed.
         progress: show a progress bar in a terminal.
         check: look for broken distributions first, at the cost of one small compilation.
@@ -43,18 +47,27 @@ def sample(
         SavedFileError: the checkpoint's folder holds something already.
     """
     method = NUTS() if method is None else method
+    chosen = ""
     if not isinstance(program, Program):
         raise MethodError(
             f"sample: the first argument must be a Program, got {type(program).__name__}. Make "
             "one with pi.from_numpyro(model, data)."
         )
+    if method == "auto":
+        if check and program.sites is not None:
+            check_program(program, gradients=False)
+            check = False
+        method, reason = choose(program, as_key(key))
+        chosen = f"{method!r}: {reason}"
+        if progress:
+            print(f"method='auto' chose {chosen}")
     if not isinstance(method, Method):
         raise MethodError(
             f"sample: method must be an engine such as pi.NUTS() or pi.SMC(), got {method!r}."
         )
     if check and program.sites is not None:
         check_program(program, gradients=False)
-    return run(
+    posterior: Posterior = run(
         method,
         program,
         as_key(key),
@@ -62,3 +75,8 @@ def sample(
         checkpoint=checkpoint,
         max_seconds=max_seconds,
     )
+    if chosen:
+        posterior = dataclasses.replace(
+            posterior, provenance={**posterior.provenance, "chosen": chosen}
+        )
+    return posterior

@@ -1,0 +1,101 @@
+"""method="auto": an engine chosen from the program, the device and a short pilot."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from probinf.coordinates import Layout, flatten
+from probinf.errors import ImproperPriorError
+from probinf.modes import maxima
+from probinf.program import Key, Program, log_density
+from probinf.run import Method
+from probinf.samplers import kernels
+from probinf.samplers.ensemble import ChEES
+from probinf.samplers.mcmc import MCMC, NUTS
+from probinf.samplers.parallel_tempering import ParallelTempering
+from probinf.samplers.smc import SMC
+
+_POINTS = 32
+_USEFUL = 0.5  # share of the trial points with a finite gradient that is not all zero
+
+
+class Choice(NamedTuple):
+    """An engine, and why it was chosen.
+
+    Attributes:
+        method: the engine.
+        reason: one sentence.
+    """
+
+    method: Method
+    reason: str
+
+
+def choose(program: Program, key: Key) -> Choice:
+    """The engine for a program.
+
+    In this order: random-key coordinates and densities without useful gradients cannot be
+    moved by gradients; several modes need tempering, which needs a prior to draw from;
+    accelerators want many chains in lockstep; everything else is for NUTS. The pilot is 32
+    gradients and a search of a few seconds for maxima.
+
+    Args:
+        program: any program.
+        key: of the pilot.
+    """
+    layout = Layout.of(program)
+    proper = _proper(program)
+    if layout.has_keys:
+        why = "a coordinate is a random key (a simulator or particle filter), without a gradient"
+        if proper:
+            return Choice(SMC(), f"{why}; SMC moves it by random walks and gives the evidence.")
+        return Choice(MCMC(kernels.RandomWalk()), f"{why}, and the prior cannot be drawn from.")
+    flat, _ = flatten(program)
+    useful = float(np.mean(_useful_gradients(flat, jax.random.split(key, _POINTS))))
+    if useful < _USEFUL:
+        why = f"the gradient is useful at only {useful:.0%} of {_POINTS} starting points"
+        if proper:
+            return Choice(SMC(kernel=kernels.Slice()), f"{why}; SMC moves by slices.")
+        return Choice(MCMC(kernels.Slice()), f"{why}, and the prior cannot be drawn from.")
+    modes = maxima(program)
+    if len(modes) > 1 and proper:
+        shares = ", ".join(f"{mode.share:.0%}" for mode in modes[:4])
+        return Choice(
+            ParallelTempering(),
+            f"the density has {len(modes)} maxima (about {shares} of the mass, by their normal "
+            "approximations), between which only tempered chains move.",
+        )
+    where = f"{layout.size} differentiable coordinates"
+    if jax.default_backend() != "cpu":
+        return Choice(ChEES(chains=256), f"{where} on an accelerator: many chains in lockstep.")
+    if len(modes) > 1:
+        return Choice(
+            NUTS(),
+            f"{where}; the density has {len(modes)} maxima, but tempering needs a prior that can "
+            "be drawn from: look at diagnose().",
+        )
+    return Choice(NUTS(), f"{where}, one mode as far as the pilot saw.")
+
+
+def _proper(program: Program) -> bool:
+    try:
+        jax.eval_shape(program.draw, jax.random.key(0), program.data)
+    except ImproperPriorError:
+        return False
+    return True
+
+
+@jax.jit
+def _useful_gradients(flat: Program, keys: Key) -> jax.Array:
+    def one(key: Key) -> jax.Array:
+        x = flat.start(key, flat.data)
+        slope = jax.grad(lambda y: flat.score(y, flat.data).log_weight)(x)
+        fine = jnp.isfinite(jax.grad(lambda y: log_density(flat, y))(x))
+        # a likelihood that is flat in every direction (steps, plateaus) leads nowhere
+        return jnp.all(fine) & jnp.any(slope != 0)
+
+    return jax.lax.map(one, keys)
