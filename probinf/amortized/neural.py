@@ -41,13 +41,12 @@ class Split(NamedTuple):
 class Record:
     """Facts about one training; compared by identity, so that it may be a static field."""
 
-    def __init__(self, trained: Trained, simulations: int, seed: list[int]) -> None:
+    def __init__(self, trained: Trained, simulations: int) -> None:
         self.losses = trained.losses
         self.validation_losses = trained.validation_losses
         self.steps = trained.steps
         self.seconds = trained.seconds
         self.simulations = simulations
-        self.seed = seed
 
     def summary(self) -> dict[str, Any]:
         """As JSON values."""
@@ -57,7 +56,6 @@ class Record:
             "steps": self.steps,
             "seconds": round(self.seconds, 1),
             "validation_loss": best,
-            "seed": self.seed,
         }
 
 

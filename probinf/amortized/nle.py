@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from probinf.amortized import weights
 from probinf.amortized.amortizer import Task
 from probinf.amortized.ensemble import Ensemble
-from probinf.amortized.familiar import Familiar
+from probinf.amortized.familiar import Familiar, Familiarity
 from probinf.amortized.flow import SplineFlow
 from probinf.amortized.marginals import Marginals
 from probinf.amortized.neural import Neural, Record, Split, batch, widened
@@ -58,6 +58,7 @@ class Observed(NamedTuple):
 
     network: LikelihoodNetwork
     data: Float[Array, "n d"]
+    familiarity: Familiarity
 
 
 def parameters_only(program: Program) -> Program:
@@ -216,13 +217,13 @@ class NLE(Neural):
         cells = np.asarray(jax.random.uniform(third, stored.data.shape)) - 0.5
         data = stored.data + sites.counts * cells
         network = _network(self, second, Marginals.of(stored.theta), Marginals.of(data))
-        z = np.asarray(jax.vmap(lambda v: widened(network.targets(v)[0]))(jnp.asarray(data, float)))
+        z = np.asarray(_mapped(network.targets, jnp.asarray(data, float)))
         network = eqx.tree_at(lambda n: n.familiar, network, Familiar.of(z))
         return Task(network, _Loss(sites, self.batch), split, _Loss(sites, self.batch, held=True))
 
     def finish(self, source: Program, trained: Trained) -> FittedNLE:
         """The fitted likelihood."""
-        record = Record(trained, self.simulations, [])
+        record = Record(trained, self.simulations)
         return FittedNLE(trained.model, source, Sites.of(source), self, record)
 
 
@@ -275,7 +276,7 @@ class FittedNLE(eqx.Module):
         if given is None:
             raise StructureError(
                 "posterior: this network was loaded from a file; pass program=, the model it was "
-                "trained on."
+                "trained on, or use with_program(program)."
             )
         given = parameters_only(given)
         layout = Layout.of(given)
@@ -286,11 +287,13 @@ class FittedNLE(eqx.Module):
             )
         values = self.sites.named(observations_of(given) if observed is None else observed)
         data = self._stacked(values)
-        for row in data if not isinstance(data, jax.core.Tracer) else ():
-            self.network.familiar(widened(self.network.targets(row)[0])).warn()
+        each = jax.vmap(self.network.familiar)(_mapped(self.network.targets, data))
+        worst = jnp.argmax(each.distance)
+        familiarity: Familiarity = jax.tree.map(lambda v: v[worst], each)
+        familiarity.warn()
         return nest(
             given,
-            Observed(self.network, data),
+            Observed(self.network, data, familiarity),
             score=_Learned(given.score, layout),
             draw=OnInner(given.draw),
             pointwise=None,
@@ -316,6 +319,10 @@ class FittedNLE(eqx.Module):
     @property
     def _named_shapes(self) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
         return self.sites.names, self.sites.shapes
+
+    def with_program(self, program: Program) -> FittedNLE:
+        """The same network on a program, after loading."""
+        return FittedNLE(self.network, program, self.sites, self.options, self.training)
 
     def save(self, path: Any) -> None:
         """Write the network as safetensors; ``pi.amortized.load`` reads it."""
@@ -346,7 +353,7 @@ class FittedNLE(eqx.Module):
         trained = Trained(
             network, np.zeros(0), np.zeros((0, 2)), facts["steps"], 0, facts["seconds"]
         )
-        return cls(network, None, sites, method, Record(trained, facts["simulations"], []))
+        return cls(network, None, sites, method, Record(trained, facts["simulations"]))
 
 
 def _options(config: dict[str, Any]) -> tuple[NLE, Sites]:

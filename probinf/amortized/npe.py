@@ -197,7 +197,9 @@ class NPE(Neural):
         network = trained.model
         summaries = np.asarray(_summaries(network, sites, sets, jnp.asarray(stored.data, float)))
         network = eqx.tree_at(lambda n: n.familiar, network, Familiar.of(summaries))
-        return FittedNPE(network, source, sites, self, Record(trained, self.simulations, []))
+        # a module holds arrays, which no static field may; the trained one is in the network
+        options = self if sets else dataclasses.replace(self, embedding=None)
+        return FittedNPE(network, source, sites, options, Record(trained, self.simulations))
 
 
 def _check_rows(sites: Sites) -> None:
@@ -281,7 +283,7 @@ class FittedNPE(eqx.Module):
         if given is None:
             raise StructureError(
                 "posterior: this network was loaded from a file; pass program=, the model it was "
-                "trained on."
+                "trained on, or use with_program(program)."
             )
         layout = Layout.of(given)
         if layout.size != self.network.targets.centre.shape[0]:
@@ -312,16 +314,18 @@ class FittedNPE(eqx.Module):
             sites=None,
         )
 
+    def with_program(self, program: Program) -> FittedNPE:
+        """The same network on a program, after loading."""
+        return FittedNPE(self.network, program, self.sites, self.options, self.training)
+
     def save(self, path: Any) -> None:
         """Write the network as safetensors; ``pi.amortized.load`` reads it.
 
         Raises:
             SavedFileError: the embedding is the user's own, which no file can rebuild.
         """
-        config = dataclasses.asdict(dataclasses.replace(self.options, embedding=None))
-        if isinstance(self.options.embedding, SetEmbedding):
-            config["embedding"] = dataclasses.asdict(self.options.embedding)
-        elif self.options.embedding is not None:
+        config = dataclasses.asdict(self.options)
+        if self.options.embedding is None and self.network.embedding is not None:
             raise SavedFileError(
                 "save: the embedding is your own module, which no file can rebuild. Save it with "
                 "equinox.tree_serialise_leaves(path, fitted.network)."
@@ -357,7 +361,7 @@ class FittedNPE(eqx.Module):
         trained = Trained(
             network, np.zeros(0), np.zeros((0, 2)), facts["steps"], 0, facts["seconds"]
         )
-        return cls(network, None, sites, method, Record(trained, facts["simulations"], []))
+        return cls(network, None, sites, method, Record(trained, facts["simulations"]))
 
 
 def observations_of(program: Program) -> dict[str, Array]:

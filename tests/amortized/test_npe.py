@@ -124,7 +124,7 @@ def test_a_saved_network_gives_the_same_answers(program, npe, nle, tmp_path):
         with pytest.raises(StructureError, match="loaded from a file"):
             again.posterior(np.array(12))
         ours = fitted.posterior(np.array(12))
-        theirs = again.posterior(np.array(12), program=program)
+        theirs = again.with_program(program).posterior(np.array(12))
         assert sum(ours.score(x, ours.data)) == sum(theirs.score(x, theirs.data))
 
 
@@ -135,7 +135,7 @@ def test_unusual_data_are_reported(npe):
 
 
 def test_training_depends_on_the_key_alone(program):
-    method = NPE(simulations=500, **SMALL)
+    method = NPE(simulations=4000, **SMALL)
     one, two = (method.fit(program, key=7, steps=20, progress=False) for _ in range(2))
     assert eqx.tree_equal(one.network, two.network)
 
@@ -188,14 +188,20 @@ def test_a_simulator_without_likelihood_keeps_its_random_key():
     found = pi.refine(program, q, key=1, progress=False)
     row = found.summary()["p"]
     assert abs(row["mean"] - exact_mean(15)) < 4 * row["mcse"] + 1e-3
-    nle = NLE(simulations=2000, **SMALL).fit(program, key=0, steps=300, progress=False)
+
+
+@pytest.mark.slow
+def test_a_likelihood_learned_from_a_simulator_has_gradients():
+    prior = {"p": dist.Beta(2.0, 1.0)}
+    program = pi.from_simulator(prior, blurred, near, jnp.asarray(15.0), tolerance=0.3)
+    nle = NLE(simulations=2000, **SMALL).fit(program, key=0, steps=600, progress=False)
     chains = pi.sample(
         nle.posterior(), pi.NUTS(chains=1, draws=300, warmup=200), key=2, progress=False
     )
     assert abs(chains.draws["p"].mean() - exact_mean(15)) < 0.05
 
 
-def test_fresh_simulations_and_own_embeddings(program):
+def flax_net():
     nnx = pytest.importorskip("flax.nnx", reason="flax is not installed")
 
     class Net(nnx.Module):
@@ -205,16 +211,29 @@ def test_fresh_simulations_and_own_embeddings(program):
         def __call__(self, y):
             return jnp.tanh(self.first(jnp.atleast_1d(y)))
 
-    method = NPE(simulations=500, fresh=True, embedding=from_flax(Net(nnx.Rngs(0))), **SMALL)
+    return Net(nnx.Rngs(0))
+
+
+def test_a_flax_module_serves_as_an_embedding():
+    net, value = flax_net(), jnp.asarray(0.3)
+    adapted = from_flax(net)
+    assert jnp.allclose(adapted(value), net(value))
+    gradient = jax.grad(lambda e: jnp.sum(e(value)))(adapted)
+    assert all(bool(jnp.any(leaf != 0)) for leaf in jax.tree.leaves(gradient))
+    with pytest.raises(ModelError, match=r"flax\.nnx\.Module"):
+        from_flax(lambda y: y)
+
+
+@pytest.mark.slow
+def test_fresh_simulations_and_own_embeddings(program):
+    method = NPE(simulations=500, fresh=True, embedding=from_flax(flax_net()), **SMALL)
     fitted = method.fit(program, key=0, steps=200, progress=False)
     assert fitted.training.validation_losses[-1, 1] < fitted.training.validation_losses[0, 1]
-    first = from_flax(Net(nnx.Rngs(0)))
+    first = from_flax(flax_net())
     moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), fitted.network.embedding, first)
     assert all(jax.tree.leaves(moved)), "the embedding was not trained"
     with pytest.raises(SavedFileError, match="your own module"):
         fitted.save("anywhere")
-    with pytest.raises(ModelError, match=r"flax\.nnx\.Module"):
-        from_flax(lambda y: y)
 
 
 def broken(y=None):
