@@ -29,6 +29,8 @@ PUBLISHED = {
     "sir": (0.737, 0.748),
 }
 ROWS = 4000
+WALK = pi.SMC(particles=2000, islands=2, kernel=pi.kernels.RandomWalk())
+"""Where NPE is no proposal for NLE: a network's gradient is dearer than its density."""
 
 
 def equally_weighted(posterior: pi.Posterior, seed: int) -> np.ndarray:
@@ -70,7 +72,12 @@ def run(task: str, observations: int, steps: int, members: int) -> dict[str, Any
         found = {
             "npe": pi.sample(q, pi.Importance(draws=ROWS), key=key, progress=False),
             "nle": pi.refine(
-                fitted["nle"].posterior(observed), q, key=key, draws=40_000, progress=False
+                fitted["nle"].posterior(observed),
+                q,
+                key=key,
+                draws=40_000,
+                fallback=WALK,
+                progress=False,
             ),
             "refined": pi.refine(exact, q, key=key, draws=40_000, progress=False),
         }

@@ -14,6 +14,7 @@ from probinf.amortized.familiar import Familiarity
 from probinf.coordinates import Layout, flatten, restored
 from probinf.diagnostics import psis
 from probinf.errors import MethodError, StructureError, ZeroLikelihoodError
+from probinf.fitted import fit
 from probinf.paths import OnInner
 from probinf.posterior import Posterior, as_key
 from probinf.program import Data, Key, Position, Program, check_same_coordinates
@@ -98,9 +99,10 @@ def refine(
 
     Draws of q, a share of them replaced by draws of the prior so that a mode which q missed is
     seen, are weighted by ``gamma`` over their density. Where the Pareto shape of the weights
-    is below its threshold they are the answer. Otherwise tempered SMC goes from an equal
-    mixture of q and the prior to the program, which is exact too; a q given by draws only
-    starts NUTS chains. ``pi.amortized.refinement(result)`` says which rung was reached and why.
+    is below its threshold they are the answer. Otherwise tempered SMC goes to the program from an
+    equal mixture of the prior and a Student t fitted to the draws, which is exact too and
+    cheaper to move in than a network; a q given by draws only starts NUTS chains.
+    ``pi.amortized.refinement(result)`` says which rung was reached and why.
 
     Args:
         program: the exact measure, with a likelihood that can be evaluated.
@@ -141,7 +143,7 @@ def refine(
             raise MethodError(f"refine: defence must lie in [0, 1), got {defence}.")
         base = defensive(program, q, defence) if defence else q
         weighted = _weigh(rebase(program, base), first, draws, progress)
-        target = rebase(program, defensive(program, q, _SMC_SHARE))
+        target = program
     # never bolder than what so many draws can show
     size = draws if weighted is None else weighted.log_weights.size
     limit = min(0.7, 1 - 1 / np.log10(size)) if threshold is None else threshold
@@ -158,6 +160,8 @@ def refine(
         method = _fallback(q, program) if fallback is None else fallback
         rung = "mcmc" if isinstance(method, MCMC) else "smc"
         reason = f"the weights cannot be trusted (Pareto k {k:.2f} >= {limit:.2f}){note}"
+        if isinstance(q, Program):
+            target = _envelope(program, q, weighted)
         found = sample(target, method, key=second, progress=progress, check=False)
     report = Refinement(
         rung, reason, k, float(limit), share, familiar, distance, tails[0], tails[1]
@@ -188,6 +192,16 @@ def _weigh(target: Program, key: Key, draws: int, progress: bool) -> Posterior |
         return None
 
 
+def _envelope(program: Program, q: Program, weighted: Posterior | None) -> Program:
+    """The program over a base from which a population can move at little cost."""
+    if weighted is None or Layout.of(program).has_keys:
+        return rebase(program, defensive(program, q, _SMC_SHARE))
+    plain = dataclasses.replace(
+        weighted, log_weights=np.zeros_like(weighted.log_weights), program=program
+    )
+    return rebase(program, defensive(program, fit(plain, "student"), _SMC_SHARE))
+
+
 def _judge(weighted: Posterior | None) -> tuple[float, float, tuple[float, float]]:
     """Pareto k, effective share, and share and weight of the draws far out."""
     if weighted is None or not np.isfinite(weighted.log_weights).any():
@@ -197,10 +211,16 @@ def _judge(weighted: Posterior | None) -> tuple[float, float, tuple[float, float
     return float(k), share, _tails(weighted, np.exp(smoothed))
 
 
+@jax.jit
+def _weights(flat: Program, keys: Key) -> jax.Array:
+    """log_weight at draws from the base."""
+    x = jax.vmap(flat.draw, (0, None))(keys, flat.data)
+    return jax.vmap(flat.score, (0, None))(x, flat.data).log_weight
+
+
 def _check_normalised(q: Program, key: Key) -> None:
     flat, _ = flatten(q)
-    x = jax.vmap(flat.draw, (0, None))(jax.random.split(key, 16), flat.data)
-    weight = np.asarray(jax.vmap(flat.score, (0, None))(x, flat.data).log_weight)
+    weight = np.asarray(_weights(flat, jax.random.split(key, 16)))
     if np.any(weight != 0):
         raise StructureError(
             "refine: q carries a weight, so its draws are not those of its base. Sample it first: "
@@ -222,8 +242,7 @@ def _from_draws(program: Program, posterior: Posterior) -> tuple[Program, Poster
         )
     view = posterior.resampled(0)
     rows = restored(view.unconstrained.reshape(-1, layout.size))
-    density = jax.jit(_totals)
-    log_w = np.asarray(density(flat, rows), float) - np.asarray(density(flat_q, rows), float)
+    log_w = np.asarray(_totals(flat, rows), float) - np.asarray(_totals(flat_q, rows), float)
     log_w = np.where(np.isfinite(log_w), log_w, -np.inf)
     target = dataclasses.replace(
         program,
@@ -255,6 +274,7 @@ def _from_draws(program: Program, posterior: Posterior) -> tuple[Program, Poster
     )
 
 
+@jax.jit
 def _totals(flat: Program, rows: Any) -> jax.Array:
     def total(x: Any) -> jax.Array:
         score = flat.score(x, flat.data)
