@@ -163,6 +163,19 @@ class Posterior:
 
         return to_datatree(self)
 
+    def to_anesthetic(self) -> Any:
+        """An ``anesthetic.NestedSamples`` of a run of ``Nested``, birth contours included.
+
+        Its columns are the sites, ``name`` or ``name[i, j]``.
+
+        Raises:
+            MethodError: the posterior is not from nested sampling.
+            ImportError: the package anesthetic is not installed.
+        """
+        from probinf.export import to_anesthetic
+
+        return to_anesthetic(self)
+
     def save(self, path: str | pathlib.Path) -> None:
         """Write a folder with ``posterior.nc`` (netCDF, opens in ArviZ) and ``manifest.json``.
 

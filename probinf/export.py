@@ -1,0 +1,42 @@
+"""Nested-sampling runs for anesthetic, the post-processor of that field."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from probinf.errors import MethodError
+
+if TYPE_CHECKING:
+    from probinf.posterior import Posterior
+
+_NEVER = -9e29  # counts in the volumes and weighs nothing; below 1e30 anesthetic drops points
+
+
+def to_anesthetic(posterior: Posterior) -> Any:
+    """See :meth:`probinf.Posterior.to_anesthetic`."""
+    if "birth_log_likelihood" not in posterior.stats:
+        raise MethodError(
+            "to_anesthetic needs the birth contours of a nested-sampling run; this posterior is "
+            f"from {posterior.provenance.get('method', 'another engine')}. Use Nested()."
+        )
+    try:
+        from anesthetic import NestedSamples
+    except ImportError as error:
+        raise ImportError("to_anesthetic needs the package anesthetic: pip install it.") from error
+
+    columns: dict[str, np.ndarray] = {}
+    for name, value in posterior.draws.items():
+        flat = value[0].reshape(value.shape[1], -1)
+        index = list(np.ndindex(value.shape[2:]))
+        for k, at in enumerate(index):
+            columns[name + (f"[{', '.join(map(str, at))}]" if at else "")] = flat[:, k]
+    log_l = posterior.stats["log_likelihood"][0]
+    birth = posterior.stats["birth_log_likelihood"][0]
+    return NestedSamples(
+        data=np.column_stack(list(columns.values())),
+        columns=list(columns),
+        logL=np.where(np.isneginf(log_l), _NEVER, log_l),
+        logL_birth=np.where(np.isnan(birth), -np.inf, np.maximum(birth, _NEVER)),
+    )
