@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from probinf.coordinates import vector_of
+from probinf.coordinates import Layout, vector_of
+from probinf.errors import MethodError
 from probinf.kernel import Info, Kernel, Params
 from probinf.program import Key, Program
 from probinf.samplers import kernels
@@ -49,6 +50,16 @@ def default_kernel(kernel: Kernel | None, position: Any) -> Kernel:
     if isinstance(position, jax.Array):
         return kernels.HMC(steps=20, length=math.pi / 2)
     return kernels.RandomWalk()
+
+
+def check_drawable(program: Program, layout: Layout, kernel: Kernel | None) -> None:
+    """Raise where the base has no draws, or the kernel wants gradients that there are not."""
+    jax.eval_shape(program.draw, jax.random.key(0), program.data)
+    if layout.has_keys and kernel is not None and kernel.needs_gradient:
+        raise MethodError(
+            f"{type(kernel).__name__} needs gradients, but this program has a "
+            "random-key coordinate. Leave kernel=None or use kernels.RandomWalk()."
+        )
 
 
 def first_params(kernel: Kernel, vectors: Float[Array, "n d"], groups: int) -> Params:

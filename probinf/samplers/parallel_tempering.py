@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -19,9 +18,9 @@ from probinf.population import no_nan
 from probinf.posterior import Posterior, assemble
 from probinf.program import Key, Program
 from probinf.run import Method, Run, Status
-from probinf.samplers import kernels
 from probinf.samplers.adaptation import Adaptation, AdaptationState
 from probinf.samplers.ladder import first_ladder, ladder_evidence, log_swap, respaced, swap
+from probinf.samplers.moving import check_drawable, default_kernel
 from probinf.zero import zero_likelihood
 
 _START_TRIES = 100
@@ -123,19 +122,10 @@ class ParallelTempering(Method):
 
     def validate(self, program: Program, layout: Layout) -> None:
         """The base must be drawable, and the kernel fit the coordinates."""
-        jax.eval_shape(program.draw, jax.random.key(0), program.data)
-        if layout.has_keys and self.kernel is not None and self.kernel.needs_gradient:
-            raise MethodError(
-                f"{type(self.kernel).__name__} needs gradients, but this program has a "
-                "random-key coordinate. Leave kernel=None or use kernels.RandomWalk()."
-            )
+        check_drawable(program, layout, self.kernel)
 
     def _kernel(self, position: Any) -> Kernel:
-        if self.kernel is not None:
-            return self.kernel
-        if isinstance(position, jax.Array):
-            return kernels.HMC(steps=20, length=math.pi / 2)
-        return kernels.RandomWalk()
+        return default_kernel(self.kernel, position)
 
     def init(self, key: Key, program: Program) -> LadderState:
         """Draws of the base with finite density and gradient at every temperature."""

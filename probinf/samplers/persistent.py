@@ -22,9 +22,8 @@ from probinf.program import Key, Program
 from probinf.resampling import inverse_cdf, strata_points
 from probinf.run import Method, Run, Status
 from probinf.samplers.islands import padded
-from probinf.samplers.moving import Mover, default_kernel, first_params
+from probinf.samplers.moving import Mover, check_drawable, default_kernel, first_params
 from probinf.samplers.schedule import next_point
-from probinf.samplers.smc import check_drawable
 from probinf.samplers.tuning import cross_fitted
 from probinf.zero import zero_likelihood
 

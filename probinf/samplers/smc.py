@@ -27,7 +27,7 @@ from probinf.program import Key, Program
 from probinf.resampling import Resampler, multinomial, systematic, thinned
 from probinf.run import Method, Run, Status, advance_lane, start_lane
 from probinf.samplers.islands import IslandState, Particle, StageRecord, pooled
-from probinf.samplers.moving import Moved, Mover, default_kernel, first_params
+from probinf.samplers.moving import Moved, Mover, check_drawable, default_kernel, first_params
 from probinf.samplers.path import ByData, Path, Tempering
 from probinf.samplers.schedule import next_point
 from probinf.samplers.tuning import cross_fitted
@@ -304,13 +304,3 @@ class SMC(Method):
             raise MethodError("the run was interrupted before the end of the path was reached.")
         noisy = self.resampler is multinomial and self.waste_free is None
         return pooled(run, place="beta" if self.path == "temperature" else "data", noisy=noisy)
-
-
-def check_drawable(program: Program, layout: Layout, kernel: Kernel | None) -> None:
-    """Raise where the base has no draws, or the kernel wants gradients that there are not."""
-    jax.eval_shape(program.draw, jax.random.key(0), program.data)
-    if layout.has_keys and kernel is not None and kernel.needs_gradient:
-        raise MethodError(
-            f"{type(kernel).__name__} needs gradients, but this program has a "
-            "random-key coordinate. Leave kernel=None or use kernels.RandomWalk()."
-        )
