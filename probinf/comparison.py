@@ -19,9 +19,16 @@ from probinf.posterior import Posterior, as_key
 from probinf.program import Key, Program
 from probinf.run import Method
 from probinf.sample import sample
-from probinf.samplers import NUTS, SMC, Importance, Nested
+from probinf.samplers import NUTS, SMC, Importance, Nested, ParallelTempering
 
 _LEVEL = 1e-3
+
+_DEFAULT: Mapping[str, Method] = {
+    "Nested": Nested(),
+    "SMC": SMC(),
+    "Tempering": ParallelTempering(),
+    "Bridge": NUTS(),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,22 +88,22 @@ def compare_evidence(
 ) -> EvidenceComparison:
     """The evidence of one program by every engine that can estimate it.
 
-    Nested sampling and SMC start from the prior and share no formula; bridge sampling and
-    importance sampling start from a fit to the draws of NUTS. What all of them miss can only
-    be a mode that none has seen.
+    Nested sampling, SMC and parallel tempering start from the prior and share no formula;
+    bridge sampling and importance sampling start from a fit to the draws of NUTS. What all of
+    them miss can only be a mode that none has seen.
 
     Args:
         program: with a prior that can be drawn from.
         key: random key or seed.
-        methods: by name, in place of ``Nested()`` and ``SMC()``. An engine without an
-            evidence of its own (``NUTS``, ``MCMC``) is bridged.
+        methods: by name, in place of these. An engine without an evidence of its own
+            (``NUTS``, ``MCMC``) is bridged.
         progress: show progress bars in a terminal.
 
     Raises:
         ImproperPriorError: the prior cannot be drawn from, so there is no evidence.
     """
     jax.eval_shape(program.draw, jax.random.key(0), program.data)
-    chosen = {"Nested": Nested(), "SMC": SMC(), "Bridge": NUTS()} if methods is None else methods
+    chosen = _DEFAULT if methods is None else methods
     estimates: dict[str, Estimate] = {}
     seconds: dict[str, float] = {}
     refused: dict[str, str] = {}

@@ -154,7 +154,7 @@ def test_all_engines_agree_with_the_exact_evidence(program: pi.Program) -> None:
 @pytest.mark.slow
 def test_the_default_comparison(program: pi.Program) -> None:
     found = pi.compare_evidence(program, key=2, progress=False)
-    assert list(found.estimates) == ["Nested", "SMC", "Bridge", "Importance"]
+    assert list(found.estimates) == ["Nested", "SMC", "Tempering", "Bridge", "Importance"]
     assert found
     for estimate in found.estimates.values():
         assert abs(estimate.z(EXACT)) < 4
