@@ -39,24 +39,33 @@ class Split(NamedTuple):
 
 
 class Record:
-    """Facts about one training; compared by identity, so that it may be a static field."""
+    """Facts about one training; compared by identity, so that it may be a static field.
 
-    def __init__(self, trained: Trained, simulations: int) -> None:
-        self.losses = trained.losses
-        self.validation_losses = trained.validation_losses
-        self.steps = trained.steps
-        self.seconds = trained.seconds
-        self.simulations = simulations
+    Attributes:
+        facts: JSON values: simulations, steps, seconds, smallest validation loss.
+        losses: training loss of every step; empty after loading.
+        validation_losses: one row ``(step, loss)`` per validation; empty after loading.
+    """
+
+    def __init__(self, facts: dict[str, Any], trained: Trained | None = None) -> None:
+        self.facts = facts
+        self.losses = np.zeros(0) if trained is None else trained.losses
+        self.validation_losses = np.zeros((0, 2)) if trained is None else trained.validation_losses
+
+    @classmethod
+    def of(cls, trained: Trained, simulations: int) -> Record:
+        """Of a training that has just ended."""
+        facts = {
+            "simulations": simulations,
+            "steps": trained.steps,
+            "seconds": round(trained.seconds, 1),
+            "validation_loss": float(np.min(trained.validation_losses[:, 1])),
+        }
+        return cls(facts, trained)
 
     def summary(self) -> dict[str, Any]:
-        """As JSON values."""
-        best = float(np.min(self.validation_losses[:, 1])) if len(self.validation_losses) else None
-        return {
-            "simulations": self.simulations,
-            "steps": self.steps,
-            "seconds": round(self.seconds, 1),
-            "validation_loss": best,
-        }
+        """The facts."""
+        return dict(self.facts)
 
 
 def batch(pairs: Pairs, key: Key, rows: int, sites: Sites) -> tuple[Array, Array]:

@@ -223,8 +223,21 @@ class NLE(Neural):
 
     def finish(self, source: Program, trained: Trained) -> FittedNLE:
         """The fitted likelihood."""
-        record = Record(trained, self.simulations)
+        record = Record.of(trained, self.simulations)
         return FittedNLE(trained.model, source, Sites.of(source), self, record)
+
+
+@jax.jit
+def _mapped(targets: Marginals, data: Array) -> Array:
+    return jax.vmap(lambda v: widened(targets(v)[0]))(data)
+
+
+@jax.jit
+def _worst(network: LikelihoodNetwork, data: Array) -> Familiarity:
+    """Of the most unusual of several data sets."""
+    z = _mapped(network.targets, data)
+    each = jax.vmap(lambda row: network.familiar(row))(z)
+    return jax.tree.map(lambda v: v[jnp.argmax(each.distance)], each)
 
 
 def _network(method: NLE, key: Key, inputs: Marginals, targets: Marginals) -> LikelihoodNetwork:
@@ -287,9 +300,7 @@ class FittedNLE(eqx.Module):
             )
         values = self.sites.named(observations_of(given) if observed is None else observed)
         data = self._stacked(values)
-        each = jax.vmap(self.network.familiar)(_mapped(self.network.targets, data))
-        worst = jnp.argmax(each.distance)
-        familiarity: Familiarity = jax.tree.map(lambda v: v[worst], each)
+        familiarity = _worst(self.network, data)
         familiarity.warn()
         return nest(
             given,
@@ -349,11 +360,7 @@ class FittedNLE(eqx.Module):
     def assemble(cls, network: LikelihoodNetwork, contents: weights.Contents) -> FittedNLE:
         """The fitted likelihood from a file, without its program."""
         method, sites = _options(contents.config)
-        facts = contents.training
-        trained = Trained(
-            network, np.zeros(0), np.zeros((0, 2)), facts["steps"], 0, facts["seconds"]
-        )
-        return cls(network, None, sites, method, Record(trained, facts["simulations"]))
+        return cls(network, None, sites, method, Record(contents.training))
 
 
 def _options(config: dict[str, Any]) -> tuple[NLE, Sites]:

@@ -199,7 +199,7 @@ class NPE(Neural):
         network = eqx.tree_at(lambda n: n.familiar, network, Familiar.of(summaries))
         # a module holds arrays, which no static field may; the trained one is in the network
         options = self if sets else dataclasses.replace(self, embedding=None)
-        return FittedNPE(network, source, sites, options, Record(trained, self.simulations))
+        return FittedNPE(network, source, sites, options, Record.of(trained, self.simulations))
 
 
 def _check_rows(sites: Sites) -> None:
@@ -357,11 +357,7 @@ class FittedNPE(eqx.Module):
     def assemble(cls, network: PosteriorNetwork, contents: weights.Contents) -> FittedNPE:
         """The fitted posterior from a file, without its program."""
         method, sites = _options(contents.config)
-        facts = contents.training
-        trained = Trained(
-            network, np.zeros(0), np.zeros((0, 2)), facts["steps"], 0, facts["seconds"]
-        )
-        return cls(network, None, sites, method, Record(trained, facts["simulations"]))
+        return cls(network, None, sites, method, Record(contents.training))
 
 
 def observations_of(program: Program) -> dict[str, Array]:

@@ -39,7 +39,8 @@ class Refinement:
         ess_share: effective share of the weighted draws.
         familiar_share: share of training data at least as unusual; None where q does not say.
         distance: squared Mahalanobis distance of the data's summary; None likewise.
-        tail_share: share of q's draws more than 5 sd from the weighted mean in a coordinate.
+        tail_share: share of the draws, those from the prior included, that lie more than 5 sd from
+            the corrected mean in a coordinate.
         tail_weight: their weight after the correction.
     """
 
