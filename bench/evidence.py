@@ -1,9 +1,9 @@
-"""Evidences against known values: nested sampling and SMC, twenty runs of each problem.
+"""Evidences against known values, by every engine that has one: twenty runs of each problem.
 
 Run from the project's root: ``python -m bench.evidence [problem ...]``. Prints, per problem and
 engine, the bias of log Z with its standard error, the standard deviation of the z-scores (1 when
-the reported errors are right), likelihood evaluations and seconds of one run. dynesty joins when it
-is installed.
+the reported errors are right), likelihood evaluations and seconds of one run. BlackJAX's nested
+slice sampling runs beside them; dynesty joins when it is installed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 import numpyro.distributions as dist
 
 import probinf as pi
+from probinf.run import Method
 
 RUNS = 20
 
@@ -83,7 +84,7 @@ def row(name: str, engine: str, errors: np.ndarray, stated: np.ndarray, rest: st
     standard = errors.std(ddof=1) / np.sqrt(errors.size) if errors.size > 1 else stated[0]
     spread = (errors / stated).std(ddof=1) if errors.size > 1 else float("nan")
     print(
-        f"{name:14} {engine:8} {errors.mean():8.3f} ± {standard:.3f}  {spread:5.2f} "
+        f"{name:14} {engine:10} {errors.mean():8.3f} ± {standard:.3f}  {spread:5.2f} "
         f"{np.sqrt((errors**2).mean()):7.3f}  {rest}",
         flush=True,
     )
@@ -103,8 +104,18 @@ def with_nested(name: str, problem: Problem, program: pi.Program) -> None:
     row(name, "Nested", errors, fit.history["log_evidence_error"][:, 0], rest)
 
 
-def with_smc(name: str, problem: Problem, program: pi.Program) -> None:
-    method = pi.SMC(particles=1000, islands=4)
+# half the particles of PersistentSMC, which keeps them all: about the same evaluations
+TEMPERED: dict[str, Method] = {
+    "SMC": pi.SMC(particles=1000, islands=4),
+    "waste-free": pi.SMC(particles=1000, islands=4, waste_free=10),
+    "persistent": pi.PersistentSMC(particles=500, islands=4),
+    "tempering": pi.ParallelTempering(temperatures=12, warmup=500, draws=1000),
+}
+
+
+def with_temperatures(
+    name: str, engine: str, method: Method, problem: Problem, program: pi.Program
+) -> None:
     errors, stated, warm, cold, evaluations = [], [], [], 0.0, []
     for key in range(RUNS):
         began = time.perf_counter()
@@ -112,11 +123,55 @@ def with_smc(name: str, problem: Problem, program: pi.Program) -> None:
         seconds = time.perf_counter() - began
         errors.append(fit.log_evidence.value - problem.log_evidence)
         stated.append(fit.log_evidence.error)
-        evaluations.append(np.nansum(fit.history["evaluations"]))
+        counted = fit.history.get("evaluations", fit.stats.get("evaluations"))
+        evaluations.append(np.nansum(counted) + fit.provenance.get("warmup_evaluations", 0))
         warm.append(fit.provenance["run_seconds"])
         cold = seconds - warm[0] if key == 0 else cold
     rest = f"{np.mean(evaluations):9.0f} {np.median(warm):7.2f} {cold:7.1f}"
-    row(name, "SMC", np.array(errors), np.array(stated), rest)
+    row(name, engine, np.array(errors), np.array(stated), rest)
+
+
+def with_nss(name: str, problem: Problem) -> None:
+    """BlackJAX's nested slice sampling, as its documentation drives it."""
+    import blackjax
+
+    width = problem.high - problem.low
+
+    def log_prior(x: Any) -> Any:
+        inside = jnp.all((x > problem.low) & (x < problem.high))
+        return jnp.where(inside, -problem.size * jnp.log(width), -jnp.inf)
+
+    sampler = blackjax.nss(
+        logprior_fn=log_prior,
+        loglikelihood_fn=problem.log_likelihood,
+        num_inner_steps=max(5, 2 * problem.size),
+        num_delete=50,
+    )
+    step = jax.jit(sampler.step)
+    errors, stated, warm, cold = [], [], [], 0.0
+    for seed in range(RUNS):
+        key, first = jax.random.split(jax.random.key(seed))
+        began = time.perf_counter()
+        start = jax.random.uniform(
+            first, (500, problem.size), minval=problem.low, maxval=problem.high
+        )
+        live, dead = sampler.init(start), []
+        # one hundredth of the evidence left, as its users stop
+        while float(live.integrator.logZ_live - live.integrator.logZ) > np.log(1e-2):
+            key, use = jax.random.split(key)
+            live, info = step(use, live)
+            dead.append(info)
+        every = blackjax.ns.utils.finalise(live, dead)
+        log_w = np.asarray(blackjax.ns.utils.log_weights(key, every, shape=400), float)
+        log_z = np.logaddexp.reduce(log_w, axis=0)
+        seconds = time.perf_counter() - began
+        errors.append(log_z.mean() - problem.log_evidence)
+        stated.append(log_z.std())
+        if seed:
+            warm.append(seconds)
+        cold = cold if seed else seconds
+    rest = f"{'':9} {np.median(warm):7.2f} {cold:7.1f}"
+    row(name, "NSS", np.array(errors), np.array(stated), rest)
 
 
 def with_dynesty(name: str, problem: Problem) -> None:
@@ -145,14 +200,16 @@ def with_dynesty(name: str, problem: Problem) -> None:
 def main(names: list[str]) -> None:
     """Print the table."""
     pi.use_cpu_devices()
-    print("problem        engine   bias of log Z     z sd    rmse  evaluations  run s  cold s")
+    print("problem        engine     bias of log Z     z sd    rmse  evaluations  run s  cold s")
     for name, problem in PROBLEMS.items():
         if names and name not in names:
             continue
         box = dist.Uniform(problem.low, problem.high).expand([problem.size]).to_event(1)
         program = pi.from_log_likelihood(problem.log_likelihood, box)
         with_nested(name, problem, program)
-        with_smc(name, problem, program)
+        for engine, method in TEMPERED.items():
+            with_temperatures(name, engine, method, problem, program)
+        with_nss(name, problem)
         with_dynesty(name, problem)
 
 
