@@ -2,7 +2,7 @@
 
 Run from the project's root: ``python -m bench.mcmc [model ...]``. Every row is a fresh process
 that imports the library and fits 4 chains of 1,000 + 1,000 transitions twice: cold (imports and
-compilation included) and warm (another key). Gradients are counted after the warm-up. All
+compilation included) and warm (another key, everything compiled). Gradients are counted after the warm-up. All
 libraries get the same NumPyro model; the effective sizes are computed by one function. The last
 lines are geometric means over models of ``min bulk ESS / second`` relative to the best peer.
 """
@@ -104,9 +104,9 @@ NUMPYRO = """
 from numpyro.infer import MCMC, NUTS
 if "{method}" == "parallel":
     numpyro.set_host_device_count(4)
+mcmc = MCMC(NUTS(model), num_warmup=1000, num_samples=1000, num_chains=4,
+            chain_method="{method}", progress_bar=False)
 def fit(key):
-    mcmc = MCMC(NUTS(model), num_warmup=1000, num_samples=1000, num_chains=4,
-                chain_method="{method}", progress_bar=False)
     mcmc.run(jax.random.key(key), x, y=y, extra_fields=("num_steps",))
     steps = np.asarray(mcmc.get_extra_fields()["num_steps"]).sum()
     return mcmc.get_samples(group_by_chain=True), steps
@@ -116,21 +116,22 @@ twice(fit)
 BLACKJAX = """
 import blackjax
 from numpyro.infer.util import initialize_model
+info = initialize_model(jax.random.key(0), model, model_args=(x,), model_kwargs=dict(y=y))
+logdensity = lambda z: -info.potential_fn(z)
+@jax.jit
+@jax.vmap
+def chains(key):
+    warm_key, key = jax.random.split(key)
+    warmup = blackjax.{warmup}(blackjax.nuts, logdensity)
+    (state, parameters), _ = warmup.run(warm_key, info.param_info.z, 1000)
+    kernel = blackjax.nuts(logdensity, **parameters)
+    def one(state, key):
+        state, report = kernel.step(key, state)
+        return state, (state.position, report.num_integration_steps)
+    _, (positions, steps) = jax.lax.scan(one, state, jax.random.split(key, 1000))
+    return jax.vmap(info.postprocess_fn)(positions), steps
 def fit(key):
-    key = jax.random.key(key)
-    info = initialize_model(key, model, model_args=(x,), model_kwargs=dict(y=y))
-    logdensity = lambda z: -info.potential_fn(z)
-    def chain(key):
-        warm_key, key = jax.random.split(key)
-        warmup = blackjax.{warmup}(blackjax.nuts, logdensity)
-        (state, parameters), _ = warmup.run(warm_key, info.param_info.z, 1000)
-        kernel = blackjax.nuts(logdensity, **parameters)
-        def one(state, key):
-            state, report = kernel.step(key, state)
-            return state, (state.position, report.num_integration_steps)
-        _, (positions, steps) = jax.lax.scan(one, state, jax.random.split(key, 1000))
-        return jax.vmap(info.postprocess_fn)(positions), steps
-    draws, steps = jax.jit(jax.vmap(chain))(jax.random.split(key, 4))
+    draws, steps = chains(jax.random.split(jax.random.key(key), 4))
     return {{k: np.asarray(v) for k, v in draws.items()}}, np.asarray(steps).sum()
 twice(fit)
 """

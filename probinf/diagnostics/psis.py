@@ -55,9 +55,11 @@ def psis(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
         excess = np.exp(smoothed[top]) - np.exp(cutoff)
         if excess[-1] <= 0 or np.ptp(smoothed[top]) == 0:
             k = -np.inf  # a flat tail: every weight in it is the same
-        elif excess[0] > 0:
+        elif (excess > 0).sum() >= 5:
+            # weights that tie with the cutoff, as rounded ones do, are not in the tail
+            top, excess = top[excess > 0], excess[excess > 0]
             k, sigma = _fit_pareto(excess)
-            p = (np.arange(tail) + 0.5) / tail
+            p = (np.arange(top.size) + 0.5) / top.size
             if abs(k) < 1e-12:
                 quantiles = -sigma * np.log1p(-p)
             else:
