@@ -46,6 +46,9 @@ from probinf.samplers import Importance as Importance
 from probinf.samplers import Nested as Nested
 from probinf.samplers import ParallelTempering as ParallelTempering
 from probinf.samplers import PersistentSMC as PersistentSMC
+from probinf.separation import SeparateMode as SeparateMode
+from probinf.separation import SeparateModes as SeparateModes
+from probinf.separation import separate_modes as separate_modes
 from probinf.sequence import Sequence as Sequence
 from probinf.sequence import marginal as marginal
 from probinf.storage import load as load

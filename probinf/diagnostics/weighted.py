@@ -36,6 +36,12 @@ def weighted_quantile(values: np.ndarray, weights: np.ndarray, q: float) -> floa
     return float(np.interp(q, middle, values[order]))
 
 
+def chain_blocks(chains: int, draws: int) -> np.ndarray:
+    """Labels (chain, draw) of at most 50 blocks per chain, nearly independent of each other."""
+    within = np.arange(draws) // max(1, draws // 50)
+    return within + (within.max() + 1) * np.arange(chains)[:, None]
+
+
 def cluster_error(values: np.ndarray, weights: np.ndarray, clusters: np.ndarray) -> np.ndarray:
     """Standard error of a weighted mean whose draws are independent only between clusters.
 
