@@ -53,7 +53,8 @@ def separate_modes(posterior: Posterior, *, smallest: float = 0.02) -> SeparateM
     Draws that are mutually among each other's 20 nearest, in coordinates of unit scale, belong
     together; what is not connected by such pairs is separate. The shares are only as good as
     the engine's: chains that never cross between modes do not know them, which the error
-    says (it is then as large as the share), while ``Nested``, ``SMC`` and ``ParallelTempering`` do.
+    says (it is then as large as the share), while ``Nested``, ``SMC`` and ``ParallelTempering``
+    do; for ``Nested`` the error counts the drift of live points between modes as well.
 
     Args:
         posterior: from any engine.
@@ -63,7 +64,8 @@ def separate_modes(posterior: Posterior, *, smallest: float = 0.02) -> SeparateM
     Raises:
         MethodError: ``smallest`` is out of range, or there are too few different draws.
 
-    Source: mutual nearest neighbours: Brito, Chávez, Quiroz & Yukich (1997).
+    Source: mutual nearest neighbours: Brito, Chávez, Quiroz & Yukich (1997); drift: the Moran
+    model of population genetics.
     """
     if not 0.01 <= smallest < 1:
         raise MethodError(f"smallest must lie in [0.01, 1), got {smallest}.")
@@ -115,6 +117,19 @@ def _parts(chosen: np.ndarray, tree: scipy.spatial.cKDTree, smallest: float) -> 
     return label[kept][owner]
 
 
+def _drift(posterior: Posterior, w: np.ndarray) -> float:
+    """Variance of a mode's share of the live points of nested sampling, per share (1 - share).
+
+    A removed point is replaced from a random survivor, in whichever mode that is, so that the
+    live points of separate modes drift like alleles: by 2 / n for each e-fold of volume. How
+    many lie between the separation and the posterior is at most the information.
+    """
+    if "live_points" not in posterior.stats:
+        return 0.0
+    live = float(w @ posterior.stats["live_points"].ravel())
+    return 2 * float(posterior.provenance["information"]) / live
+
+
 def _mode(posterior: Posterior, member: np.ndarray, w: np.ndarray) -> SeparateMode:
     shape = posterior.log_weights.shape
     inside = member.astype(float)
@@ -126,7 +141,8 @@ def _mode(posterior: Posterior, member: np.ndarray, w: np.ndarray) -> SeparateMo
         error = float(np.sqrt(share * (1 - share) / ess)) if share < 1 else 0.0
         clusters = chain_blocks(*shape)
     else:
-        error = float(cluster_error(inside[:, None], w, clusters.ravel())[0])
+        variance = float(cluster_error(inside[:, None], w, clusters.ravel())[0]) ** 2
+        error = float(np.sqrt(variance + share * (1 - share) * _drift(posterior, w)))
     evidence = posterior.evidence
     if evidence is not None:
         total = float(np.hypot(evidence.error, error / share))

@@ -83,6 +83,21 @@ def test_weights_decide_the_shares(blank: pi.Posterior) -> None:
     assert found[0].share.value == pytest.approx(0.9, abs=5e-3)
 
 
+def test_live_points_drift_between_modes(blank: pi.Posterior) -> None:
+    """Forty runs of nested sampling on two rings: shares spread by .048, .085 is stated."""
+    rng = np.random.default_rng(9)
+    x = rng.normal(size=(1, 4000, 2)) + 9.0 * (rng.uniform(size=(1, 4000, 1)) < 0.5)
+    plain = holding(blank, x)
+    nested = dataclasses.replace(
+        plain,
+        stats={"live_points": np.full((1, 4000), 200)},
+        provenance={**plain.provenance, "information": 2.5},
+    )
+    without, found = pi.separate_modes(plain), pi.separate_modes(nested)
+    extra = found[0].share.error ** 2 - without[0].share.error ** 2
+    assert extra == pytest.approx(0.25 * 2 * 2.5 / 200, rel=0.01)
+
+
 def test_chains_that_never_cross_do_not_know_the_shares(blank: pi.Posterior) -> None:
     rng = np.random.default_rng(7)
     x = rng.normal(size=(4, 1000, 2))
