@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +42,10 @@ class MixtureDistribution(Predictive):
     def expected_log_density(
         self, mean: Float[Array, "*batch"], sd: Float[Array, "*batch"]
     ) -> Float[Array, "*batch"]:
-        """Expectation of the log density under N(mean, sd²), by Gauss-Hermite quadrature."""
+        """Expectation of the log density under N(mean, sd²), by Gauss-Hermite quadrature.
+
+        Accurate where no component is much narrower than ``sd``.
+        """
         y = mean + sd * jnp.asarray(_NODES, mean.dtype).reshape(-1, *[1] * mean.ndim)
         weights = jnp.asarray(_WEIGHTS / _WEIGHTS.sum(), mean.dtype)
         return jnp.tensordot(weights, jax.vmap(self.log_density)(y), 1)
@@ -58,7 +61,7 @@ class MixtureDistribution(Predictive):
         reach = 12 * self.sds
         low, high = jnp.min(self.means - reach, -1), jnp.max(self.means + reach, -1)
 
-        def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        def halve(_: Any, ends: tuple[Array, Array]) -> tuple[Array, Array]:
             low, high = ends
             middle = (low + high) / 2
             under = self.cdf(middle) < q
