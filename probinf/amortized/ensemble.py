@@ -31,10 +31,14 @@ class Ensemble(eqx.Module):
         return cls(made, members)
 
     def each(
-        self, z: Float[Array, "members d"], context: Float[Array, "members c"]
-    ) -> Float[Array, " members"]:
-        """Log density of every member at its own point and context."""
-        return eqx.filter_vmap(SplineFlow.log_density)(self.flows, z, context)
+        self, z: Float[Array, "members n d"], context: Float[Array, "members n c"]
+    ) -> Float[Array, "members n"]:
+        """Log densities of every member at its own points and contexts."""
+
+        def of_one(flow: SplineFlow, z: Array, context: Array) -> Array:
+            return jax.vmap(flow.log_density)(z, context)
+
+        return eqx.filter_vmap(of_one)(self.flows, z, context)
 
     def log_density(self, z: Float[Array, " d"], context: Float[Array, " c"]) -> Float[Array, ""]:
         """Log density of the mixture."""

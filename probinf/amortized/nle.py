@@ -174,9 +174,7 @@ class _Loss:
         y = y + self.sites.counts * (jax.random.uniform(second, y.shape) - 0.5)
         z, log_det = jax.vmap(jax.vmap(model.targets))(y)
         context = jax.vmap(jax.vmap(lambda t: widened(model.inputs(t)[0])))(theta)
-        log_q = eqx.filter_vmap(lambda flow, z, c: jax.vmap(flow.log_density)(z, c))(
-            model.flows.flows, z, context
-        )
+        log_q = model.flows.each(z, context)
         return -jnp.sum(jnp.mean(log_q + log_det, axis=1))
 
 

@@ -131,9 +131,7 @@ class _Loss:
             )(y, kept)
         else:
             context = jax.vmap(jax.vmap(lambda v: model.context(v, self.sites)))(y)
-        log_q = eqx.filter_vmap(lambda flow, z, c: jax.vmap(flow.log_density)(z, c))(
-            model.flows.flows, z, context
-        )
+        log_q = model.flows.each(z, context)
         return -jnp.sum(jnp.mean(log_q, axis=1))
 
 

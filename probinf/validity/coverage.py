@@ -31,7 +31,7 @@ class CoverageResult:
         if not ((nominal >= 0) & (nominal <= 1)).all():
             raise LevelError(f"coverage: nominal must lie in [0, 1], got {nominal}.")
         below = np.sort(self.credibility)
-        return np.searchsorted(below, nominal, side="right") / below.size
+        return np.asarray(np.searchsorted(below, nominal, side="right") / below.size)
 
     @property
     def error(self) -> float:
