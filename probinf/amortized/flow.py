@@ -129,7 +129,7 @@ class SplineFlow(eqx.Module):
     def to_normal(
         self, z: Float[Array, " d"], context: Float[Array, " c"]
     ) -> tuple[Float[Array, " d"], Float[Array, ""]]:
-        """The standard normal image of ``z``, and log |det| of the map."""
+        """The standard normal image of ``z``, and the log of its Jacobian determinant."""
 
         def through(z: Array, item: Any) -> tuple[Array, Array]:
             layer, masks, _ = item

@@ -55,7 +55,7 @@ class Marginals(eqx.Module):
         return cls.of(np.arange(20.0)[:, None] * np.ones(size))
 
     def __call__(self, value: Float[Array, " d"]) -> tuple[Float[Array, " d"], Float[Array, ""]]:
-        """The image, and log |det|."""
+        """The image, and the log Jacobian determinant."""
         frozen: Marginals = jax.lax.stop_gradient(self)
         x, y, slope = frozen.knots
         v = (value - frozen.centre) / frozen.scale
