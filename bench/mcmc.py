@@ -2,7 +2,8 @@
 
 Run from the project's root: ``python -m bench.mcmc [model ...]``. Every row is a fresh process
 that imports the library and fits 4 chains of 1,000 + 1,000 transitions twice: cold (imports and
-compilation included) and warm (another key, everything compiled). Gradients are counted after the warm-up. All
+compilation included) and warm (another key, everything compiled). Gradients are counted after the
+warm-up. All
 libraries get the same NumPyro model; the effective sizes are computed by one function. The last
 lines are geometric means over models of ``min bulk ESS / second`` relative to the best peer.
 """

@@ -76,31 +76,16 @@ def check(program: Program, *, gradients: bool = True) -> Report:
             trial point.
         ZeroLikelihoodError: the data are so large that the likelihood overflows.
     """
-    if program.sites is None:
+    found = refuse(program)
+    if not found:
         return Report(())
-    keys = jax.random.split(jax.random.key(0), _POINTS)
-    found = jax.tree.map(np.asarray, _probe(program, keys))
-    for name, site in found.items():
-        for parameter, broken in site["invalid"].items():
-            if broken.any():
-                raise ParameterError(
-                    f"site '{name}': parameter '{parameter}' of its distribution is outside its "
-                    f"domain at {int(broken.sum())} of {_POINTS} trial points (a negative scale, "
-                    "for instance). Give the quantity it is computed from a prior with the right "
-                    "support (dist.HalfNormal, dist.LogNormal) or transform it (jnp.exp)."
-                )
-        if site["outside"].all():
-            raise ObservationError(
-                f"site '{name}': an observed value lies outside its distribution's support at all "
-                f"{_POINTS} trial points. Widen the support, or correct the data."
-            )
-    observed = {} if program.observations is None else program.observations.get(program.data)
-    for name, value in observed.items():
-        _refuse_overflow(name, np.asarray(value), found.get(name))
     slopes: dict[str, np.ndarray] = {}
     if gradients and _differentiable(program):
-        slopes = jax.tree.map(np.asarray, _slopes(program, keys))
-    shapes = {name: tuple(jnp.shape(value)) for name, value in observed.items()}
+        slopes = jax.tree.map(np.asarray, _slopes(program, _keys()))
+    observed = {}
+    if program.observations is not None:
+        observed = jax.eval_shape(program.observations.get, program.data)
+    shapes = {name: leaf.shape for name, leaf in observed.items()}
     constrained = jax.eval_shape(program.constrain, program.template(), program.data)
     shapes |= {name: leaf.shape for name, leaf in constrained.items()}
     return Report(
@@ -117,8 +102,40 @@ def check(program: Program, *, gradients: bool = True) -> Report:
     )
 
 
-def _refuse_overflow(name: str, value: np.ndarray, site: dict[str, Any] | None) -> None:
-    if site is None or np.isfinite(site["log_prob"]).any() or value.dtype != np.float32:
+def refuse(program: Program) -> dict[str, Any]:
+    """The errors of ``check`` without its table; what was seen of every site, by name."""
+    if program.sites is None:
+        return {}
+    found: dict[str, Any] = jax.tree.map(np.asarray, _probe(program, _keys()))
+    for name, site in found.items():
+        for parameter, broken in site["invalid"].items():
+            if broken.any():
+                raise ParameterError(
+                    f"site '{name}': parameter '{parameter}' of its distribution is outside its "
+                    f"domain at {int(broken.sum())} of {_POINTS} trial points (a negative scale, "
+                    "for instance). Give the quantity it is computed from a prior with the right "
+                    "support (dist.HalfNormal, dist.LogNormal) or transform it (jnp.exp)."
+                )
+        if site["outside"].all():
+            raise ObservationError(
+                f"site '{name}': an observed value lies outside its distribution's support at all "
+                f"{_POINTS} trial points. Widen the support, or correct the data."
+            )
+    dead = [name for name, site in found.items() if not np.isfinite(site["log_prob"]).any()]
+    if dead and program.observations is not None:
+        observed = program.observations.get(program.data)
+        for name in dead:
+            if name in observed:
+                _refuse_overflow(name, np.asarray(observed[name]))
+    return found
+
+
+def _keys() -> jax.Array:
+    return jax.random.split(jax.random.key(0), _POINTS)
+
+
+def _refuse_overflow(name: str, value: np.ndarray) -> None:
+    if value.dtype != np.float32:
         return
     largest = np.abs(value[np.isfinite(value)]).max(initial=0.0)
     if largest > _HUGE:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
 
-from probinf.check import check as check_program
+from probinf.check import refuse
+from probinf.coordinates import Layout
 from probinf.errors import MethodError
 from probinf.posterior import Posterior, as_key
 from probinf.program import Key, Program
 from probinf.run import Method, run
-from probinf.samplers import NUTS
+from probinf.samplers import MCMC, NUTS
 from probinf.samplers.auto import choose
 
 
@@ -54,8 +56,8 @@ def sample(
             "one with pi.from_numpyro(model, data)."
         )
     if method == "auto":
-        if check and program.sites is not None:
-            check_program(program, gradients=False)
+        if check:
+            refuse(program)
             check = False
         method, reason = choose(program, as_key(key))
         chosen = f"{method!r}: {reason}"
@@ -65,8 +67,9 @@ def sample(
         raise MethodError(
             f"sample: method must be an engine such as pi.NUTS() or pi.SMC(), got {method!r}."
         )
-    if check and program.sites is not None:
-        check_program(program, gradients=False)
+    if check:
+        refuse(program)
+    estimate = _memory(method, program)
     posterior: Posterior = run(
         method,
         program,
@@ -75,8 +78,26 @@ def sample(
         checkpoint=checkpoint,
         max_seconds=max_seconds,
     )
-    if chosen:
-        posterior = dataclasses.replace(
-            posterior, provenance={**posterior.provenance, "chosen": chosen}
+    notes = {**({"chosen": chosen} if chosen else {}), **estimate}
+    if not notes:
+        return posterior
+    return dataclasses.replace(posterior, provenance={**posterior.provenance, **notes})
+
+
+def _memory(method: Method, program: Program) -> dict[str, float]:
+    """What the run will need, where the method knows; refuses more than there is."""
+    if not isinstance(method, MCMC):
+        return {}
+    needed = method.memory(Layout.of(program))
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):  # not on every system
+        return {"memory_estimate_mb": round(needed / 1e6, 3)}
+    if needed > total:
+        raise MethodError(
+            f"the run needs at least {needed / 1e9:.1f} GB of memory, this machine has "
+            f"{total / 1e9:.1f} ({free / 1e9:.1f} free). Keep fewer draws, or every k-th with "
+            "thin=k."
         )
-    return posterior
+    return {"memory_estimate_mb": round(needed / 1e6, 3)}

@@ -25,6 +25,7 @@ Metric = Literal["diagonal", "dense", "low_rank"]
 
 _START_TRIES = 100
 _CANDIDATES = 8
+_STATS = 40  # bytes of statistics per transition
 
 
 class ChainState(NamedTuple):
@@ -60,6 +61,7 @@ class MCMC(Method):
             estimated from draws and gradients. By default low-rank for NUTS on a CPU and
             diagonal otherwise (chains that move in lockstep on an accelerator would all wait
             for each estimate).
+        thin: transitions per kept draw; the ones in between are never stored.
 
     Raises:
         MethodError: a count is not positive, or the kernel does not fit the program.
@@ -70,9 +72,10 @@ class MCMC(Method):
     warmup: int = 1000
     draws: int = 1000
     metric: Metric | None = None
+    thin: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("chains", "draws"):
+        for name in ("chains", "draws", "thin"):
             if getattr(self, name) < 1:
                 raise MethodError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if self.warmup < 0:
@@ -128,6 +131,15 @@ class MCMC(Method):
                 "MCMC(kernels.RandomWalk()), SMC(kernel=kernels.RandomWalk()) or Importance()."
             )
 
+    def memory(self, layout: Layout) -> int:
+        """Bytes that a whole run takes at least for its records and draws.
+
+        Records are held twice while they are put together, the draws once more; deterministic
+        sites come on top.
+        """
+        row = layout.size * np.dtype(layout.dtype).itemsize
+        return self.chains * ((2 * self.draws + self.warmup) * (row + _STATS) + self.draws * row)
+
     def init(self, key: Key, program: Program) -> ChainState:
         """The densest of 8 starts with finite density and gradient; up to 100 tries for one.
 
@@ -161,7 +173,26 @@ class MCMC(Method):
         return ChainState(state, adaptation, seen, jnp.zeros((), int), started)
 
     def step(self, key: Key, program: Program, state: ChainState) -> tuple[ChainState, ChainRecord]:
-        """One transition, adapting while warming up."""
+        """One transition, adapting while warming up; then as many as ``thin`` says."""
+        if self.thin == 1:
+            return self._transition(key, program, state)
+        blank = jax.tree.map(blank_array, jax.eval_shape(self._transition, key, program, state)[1])
+
+        def body(index: Any, carry: Any) -> Any:
+            state, _, evaluations, divergent = carry
+            state, record = self._transition(jax.random.fold_in(key, index), program, state)
+            evaluations = evaluations + record.info.evaluations
+            return state, record, evaluations, divergent | record.info.divergent
+
+        times = jnp.where(state.taken < self.warmup, 1, self.thin)
+        start = (state, blank, jnp.zeros((), int), jnp.asarray(False))
+        moved, record, evaluations, divergent = jax.lax.fori_loop(0, times, body, start)
+        info = record.info._replace(evaluations=evaluations, divergent=divergent)
+        return moved._replace(taken=state.taken + 1), record._replace(info=info)
+
+    def _transition(
+        self, key: Key, program: Program, state: ChainState
+    ) -> tuple[ChainState, ChainRecord]:
         kernel, info = self.kernel.step(key, program, state.kernel, state.adaptation.params)
         adaptation, seen = state.adaptation, state.seen
         if self._low_rank:  # outside the condition, which would copy all that was seen
@@ -260,6 +291,7 @@ class NUTS(MCMC):
         draws: kept transitions per chain.
         metric: ``"diagonal"`` variances, a ``"dense"`` covariance, or ``"low_rank"``, variances
             and up to 32 directions estimated from draws and gradients, the default on a CPU.
+        thin: transitions per kept draw; the ones in between are never stored.
 
     Source: Hoffman & Gelman (2014); Betancourt (2017).
     """
