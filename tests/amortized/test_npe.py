@@ -93,10 +93,11 @@ def test_refine_makes_npe_exact(program, npe):
 
 
 def test_nle_takes_counts_and_independent_data_sets(program, nle):
-    draws = pi.sample(nle.posterior(), pi.SMC(particles=500), key=5, progress=False)
+    walk = pi.SMC(particles=500, kernel=pi.kernels.RandomWalk())
+    draws = pi.sample(nle.posterior(), walk, key=5, progress=False)
     assert abs(draws.summary()["p"]["mean"] - exact_mean(19)) < 0.02
     several = nle.posterior(np.array([12, 15, 14, 13]))
-    found = pi.sample(several, pi.SMC(particles=500), key=6, progress=False)
+    found = pi.sample(several, walk, key=6, progress=False)
     assert abs(found.summary()["p"]["mean"] - (2 + 54) / 83) < 0.03
 
 
