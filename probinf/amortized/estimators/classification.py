@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from probinf.amortized.categorical import CategoricalDistribution
 from probinf.amortized.fitted_pfn import FittedPFN
 from probinf.amortized.weights import load
 from probinf.errors import MethodError
@@ -82,6 +83,7 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
                 nearest=most if len(self.X_) > most else None,
                 out_of_range=self.out_of_range,
             )  # fmt: skip
+            assert isinstance(law, CategoricalDistribution)  # a classifier's head
             total += np.asarray(law.probabilities, float)
         p = total[:, : len(self.classes_)]
         return np.asarray(p / p.sum(1, keepdims=True))
