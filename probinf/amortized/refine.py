@@ -13,6 +13,7 @@ from probinf.amortized.defensive import defensive
 from probinf.amortized.familiar import Familiarity
 from probinf.coordinates import Layout, flatten, restored
 from probinf.diagnostics import psis
+from probinf.diagnostics.weighted import chain_blocks
 from probinf.errors import MethodError, StructureError, ZeroLikelihoodError
 from probinf.fitted import fit
 from probinf.paths import OnInner
@@ -260,9 +261,7 @@ def _from_draws(program: Program, posterior: Posterior) -> tuple[Program, Poster
     clusters = np.arange(log_w.size).reshape(view.log_weights.shape)
     if not posterior.weighted:
         # neighbours in a chain are not independent: the error counts blocks of them
-        length = max(1, view.log_weights.shape[1] // 50)
-        within = np.arange(view.log_weights.shape[1]) // length
-        clusters = within + (within.max() + 1) * np.arange(view.log_weights.shape[0])[:, None]
+        clusters = chain_blocks(*view.log_weights.shape)
     return target, dataclasses.replace(
         view,
         log_weights=(log_w - log_w.max()).reshape(view.log_weights.shape)
