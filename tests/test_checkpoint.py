@@ -159,7 +159,7 @@ def test_foreign_names_are_not_imported(tmp_path: pathlib.Path) -> None:
 
 
 def test_smc_says_how_to_go_on(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(MethodError, match=r"before temperature one"):
+    with pytest.raises(MethodError, match=r"before the end of the path"):
         pi.sample(
             program(),
             METHODS["SMC"],

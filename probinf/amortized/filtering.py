@@ -28,7 +28,7 @@ class LinearMotion(NamedTuple):
 
     matrix: Float[Array, "dimension dimension"]
     noise: Float[Array, "dimension dimension"]
-    shift: Float[Array, " dimension"] | float = 0.0
+    shift: Float[Array, " dimension"] | Float[Array, ""] | float = 0.0
 
 
 class Filtered(NamedTuple):

@@ -99,7 +99,7 @@ class GaussianMixture(eqx.Module):
         self,
         matrix: Float[Array, "dimension dimension"],
         noise: Float[Array, "dimension dimension"],
-        shift: Float[Array, " dimension"] | float = 0.0,
+        shift: Float[Array, " dimension"] | Float[Array, ""] | float = 0.0,
     ) -> GaussianMixture:
         """The law of ``matrix x + shift + e``, ``e ~ N(0, noise)``: a prediction step."""
         means = self.means @ matrix.T + shift

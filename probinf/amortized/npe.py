@@ -212,8 +212,11 @@ def _check_rows(sites: Sites) -> None:
 @eqx.filter_jit
 def _summaries(network: PosteriorNetwork, sites: Sites, sets: bool, data: Array) -> Array:
     if sets:
-        kept = jnp.ones(sites.shapes[0][0], bool)
-        return jax.vmap(lambda v: network.context(sites.as_rows(v), sites, kept))(data)
+        # sets of every size, as in training
+        n, count = sites.shapes[0][0], data.shape[0]
+        sizes = jnp.floor(jnp.exp((jnp.arange(count) + 0.5) / count * jnp.log(n + 1.0)))
+        kept = jnp.arange(n) < sizes[:, None]
+        return jax.vmap(lambda v, k: network.context(sites.as_rows(v), sites, k))(data, kept)
     return jax.vmap(lambda v: network.context(v, sites))(data)
 
 
@@ -294,7 +297,9 @@ class FittedNPE(eqx.Module):
         if isinstance(self.options.embedding, SetEmbedding):
             rows = self.sites.rows(observed)
             longest = self.sites.shapes[0][0]
-            Ranges({"number of data": (1, longest)}).check("warn", **{"number of data": len(rows)})
+            Ranges({"number of data": (1.0, float(longest))}).check(
+                "warn", **{"number of data": len(rows)}
+            )
             context = self.network.context(rows, self.sites, jnp.ones(len(rows), bool))
         else:
             context = self.network.context(self.sites.ravel(observed), self.sites)
