@@ -154,6 +154,7 @@ def sets():
     return program, method.fit(program, key=0, steps=1200, progress=False)
 
 
+@pytest.mark.slow
 def test_exchangeable_data_of_any_number_and_order(sets, tmp_path):
     _, fitted = sets
     rng = np.random.default_rng(0)
@@ -181,6 +182,7 @@ def blurred(key, p):
     return jax.random.bernoulli(key, p["p"], (20,)).sum().astype(float)
 
 
+@pytest.mark.slow
 def test_a_simulator_without_likelihood_keeps_its_random_key():
     prior = {"p": dist.Beta(2.0, 1.0)}
     program = pi.from_simulator(prior, blurred, near, jnp.asarray(15.0), tolerance=0.3)

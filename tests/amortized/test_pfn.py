@@ -157,6 +157,7 @@ def model(x: jax.Array, y: jax.Array | None = None) -> None:
         numpyro.sample("y", dist.Poisson(jnp.exp(slope * x[:, 0])), obs=y)
 
 
+@pytest.mark.slow
 def test_any_numpyro_model_and_the_networks_as_priors() -> None:
     prior = ModelPrior(model, 1)
     draw = jax.vmap(lambda k: prior.draw(k, jnp.asarray(3), 4, 300))(
