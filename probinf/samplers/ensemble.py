@@ -16,9 +16,9 @@ from probinf.posterior import Posterior, assemble
 from probinf.program import Key, Program, log_density
 from probinf.run import Method, Run, Status
 from probinf.samplers.kernels.hamiltonian import with_gradient
+from probinf.samplers.starting import START_TRIES, found_start
 from probinf.zero import zero_likelihood
 
-_START_TRIES = 100
 _RATE, _DECAY = 0.025, 0.95  # of Adam on the logarithm of the trajectory length
 _LOWEST = 0.05  # acceptance of a single chain that the harmonic mean counts at least
 _BITS = 16
@@ -139,22 +139,12 @@ class ChEES(Method):
     def init(self, key: Key, program: Program) -> EnsembleState:
         """One start with finite density and gradient for every superchain."""
 
-        def attempt(key: Key) -> tuple[Any, Bool[Array, ""]]:
-            state = with_gradient(program, program.start(key, program.data))
-            return state, jnp.all(jnp.stack([jnp.all(jnp.isfinite(v)) for v in state]))
-
         def search(key: Key) -> tuple[Any, Bool[Array, ""]]:
-            def again(carry: Any) -> Any:
-                return carry[0] + 1, *attempt(jax.random.fold_in(key, carry[0]))
+            return found_start(attempt, key)
 
-            shape = jax.eval_shape(attempt, key)[0]
-            blank = jax.tree.map(lambda v: jnp.zeros(v.shape, v.dtype), shape)
-            _, state, fine = jax.lax.while_loop(
-                lambda c: ~c[2] & (c[0] < _START_TRIES),
-                again,
-                (jnp.zeros((), int), blank, jnp.asarray(False)),
-            )
-            return state, fine
+        def attempt(key: Key) -> tuple[Any, Any]:
+            state = with_gradient(program, program.start(key, program.data))
+            return state, state
 
         states, fine = jax.lax.map(search, jax.random.split(key, self.superchains))
         states = jax.tree.map(lambda v: jnp.repeat(v, self.chains // self.superchains, 0), states)
@@ -275,7 +265,7 @@ class ChEES(Method):
             raise zero_likelihood(
                 run.flat,
                 run.layout,
-                f"no starting point with finite log density and gradient in {_START_TRIES} tries",
+                f"no starting point with finite log density and gradient in {START_TRIES} tries",
             )
         record: EnsembleRecord | None = run.records[0]
         if record is None or len(record.steps) <= self.warmup:

@@ -19,11 +19,11 @@ from probinf.run import Method, Run, Status
 from probinf.samplers import kernels
 from probinf.samplers.adaptation import Adaptation, AdaptationState
 from probinf.samplers.fisher import FisherAdaptation
+from probinf.samplers.starting import START_TRIES, blank_array, found_start
 from probinf.zero import zero_likelihood
 
 Metric = Literal["diagonal", "dense", "low_rank"]
 
-_START_TRIES = 100
 _CANDIDATES = 8
 _STATS = 40  # bytes of statistics per transition
 
@@ -147,24 +147,11 @@ class MCMC(Method):
         hardly ever does.
         """
 
-        def attempt(key: Key) -> tuple[Any, Bool[Array, ""]]:
+        def attempt(key: Key) -> tuple[Any, Any]:
             state = self.kernel.init(program, program.start(key, program.data))
-            leaves = [leaf for leaf in jax.tree.leaves(state) if _is_float(leaf)]
-            return state, jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+            return state, state
 
-        def search(carry: Any) -> Any:
-            tries, best, started = carry
-            state, fine = attempt(jax.random.fold_in(key, tries))
-            better = fine & (~started | (state.logdensity > best.logdensity))
-            best = jax.tree.map(lambda new, old: jnp.where(better, new, old), state, best)
-            return tries + 1, best, started | fine
-
-        blank = jax.tree.map(blank_array, jax.eval_shape(attempt, key)[0])
-        _, state, started = jax.lax.while_loop(
-            lambda c: (c[0] < _CANDIDATES) | (~c[2] & (c[0] < _START_TRIES)),
-            search,
-            (jnp.zeros((), int), blank, jnp.asarray(False)),
-        )
+        state, started = found_start(attempt, key, _CANDIDATES)
         seen: Any = ()
         if self._low_rank:
             adaptation, seen = self._fisher.init(state.position, state.logdensity_grad)
@@ -229,7 +216,7 @@ class MCMC(Method):
             raise zero_likelihood(
                 run.flat,
                 run.layout,
-                f"no starting point with finite log density and gradient in {_START_TRIES} tries "
+                f"no starting point with finite log density and gradient in {START_TRIES} tries "
                 f"for chain {int(np.argmin(run.states.started))}",
             )
         kept = [] if run.records[0] is None else [_tail(r, self.warmup) for r in run.records]
@@ -267,17 +254,6 @@ def _moves_keys(kernel: Kernel) -> bool:
 
 def _tail(record: ChainRecord, first: int) -> ChainRecord:
     return jax.tree.map(lambda leaf: leaf[first:], record)
-
-
-def _is_float(leaf: Array) -> bool:
-    return bool(jnp.issubdtype(leaf.dtype, jnp.floating))
-
-
-def blank_array(leaf: jax.ShapeDtypeStruct) -> Array:
-    """Zeros of a shape and dtype, random keys included."""
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return jnp.broadcast_to(jax.random.key(0), leaf.shape)
-    return jnp.zeros(leaf.shape, leaf.dtype)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,9 +21,9 @@ from probinf.run import Method, Run, Status
 from probinf.samplers.adaptation import Adaptation, AdaptationState
 from probinf.samplers.ladder import first_ladder, ladder_evidence, log_swap, respaced, swap
 from probinf.samplers.moving import check_drawable, default_kernel
+from probinf.samplers.starting import START_TRIES, found_start
 from probinf.zero import zero_likelihood
 
-_START_TRIES = 100
 _RESPACINGS = 7  # at warmup / 2, warmup / 4, ...
 
 
@@ -131,20 +131,12 @@ class ParallelTempering(Method):
         """Draws of the base with finite density and gradient at every temperature."""
         count = self.temperatures
 
-        def attempt(key: Key) -> tuple[Any, Bool[Array, ""]]:
+        def attempt(key: Key) -> tuple[Any, Any]:
             x = program.draw(key, program.data)
-            state = self._kernel(x).init(program, x)
-            leaves = [v for v in jax.tree.leaves(state) if jnp.issubdtype(v.dtype, jnp.floating)]
-            return x, jnp.all(jnp.stack([jnp.all(jnp.isfinite(v)) for v in leaves]))
+            return self._kernel(x).init(program, x), x
 
         def search(key: Key) -> tuple[Any, Bool[Array, ""]]:
-            def again(carry: Any) -> Any:
-                tries, _, _ = carry
-                return tries + 1, *attempt(jax.random.fold_in(key, tries))
-
-            first = (jnp.ones((), int), *attempt(jax.random.fold_in(key, 0)))
-            _, x, fine = jax.lax.while_loop(lambda c: ~c[2] & (c[0] < _START_TRIES), again, first)
-            return x, fine
+            return found_start(attempt, key)
 
         position, fine = _in_turn(search, jax.random.split(key, count))
         rungs = _scored(program, position, jnp.zeros((count,), bool))
@@ -252,7 +244,7 @@ class ParallelTempering(Method):
             raise zero_likelihood(
                 run.flat,
                 run.layout,
-                f"no draw of the base with finite log density in {_START_TRIES} tries",
+                f"no draw of the base with finite log density in {START_TRIES} tries",
             )
         kept = [
             jax.tree.map(lambda leaf: leaf[self.warmup :], r) for r in run.records if r is not None
