@@ -74,13 +74,17 @@ def loo(posterior: Posterior, *, site: str | None = None, max_draws: int = 4000)
     the threshold.
     """
     labels, log_l, log_w = _log_likelihood(posterior, site, max_draws)
+    if len(labels) < 2:
+        raise StructureError(
+            f"loo: the likelihood is known as one number, '{labels[0]}', not per datum. Build the "
+            "program with from_numpyro, one observed value for each datum."
+        )
     full = logsumexp(log_l + log_w[:, None], axis=0) - logsumexp(log_w)
     pointwise, k = np.empty(len(labels)), np.empty(len(labels))
     for i in range(len(labels)):
         smoothed, k[i] = psis(log_w - log_l[:, i])
         pointwise[i] = logsumexp(smoothed + log_l[:, i])
-    n = len(labels)
-    error = float(np.sqrt(n * pointwise.var(ddof=1))) if n > 1 else float("nan")
+    error = float(np.sqrt(len(labels) * pointwise.var(ddof=1)))
     threshold = min(1 - 1 / np.log10(max(len(log_w), 11)), 0.7)
     return Loo(
         Estimate(float(pointwise.sum()), error),

@@ -152,13 +152,16 @@ def prefix(program: Program, t: float | int | Float[Array, ""] | Int[Array, ""])
         t: scalar count of data kept, from 0 (the base) to all (the program); dynamic.
 
     Raises:
-        StructureError: the program has no pointwise log likelihood.
+        StructureError: the program has no pointwise log likelihood, or fewer than ``t`` data.
     """
     if program.pointwise is None:
         raise StructureError(
             "prefix: the program has no pointwise log likelihood, so its data cannot be taken "
             "one at a time; build it with from_numpyro."
         )
+    count = data_count(program)
+    if not isinstance(t, jax.core.Tracer) and not 0 <= float(t) <= count:
+        raise StructureError(f"prefix: t must lie between 0 and the {count} data, got {t}.")
     return nest(
         program,
         jnp.asarray(t, dtype=float),

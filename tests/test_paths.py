@@ -194,6 +194,18 @@ def test_data_not_yet_seen_cannot_make_a_point_impossible(program: Program) -> N
     assert at(pi.prefix(program, 7), IMPOSSIBLE).log_weight == -jnp.inf
 
 
+@pytest.mark.parametrize("t", [-1, 5.5])
+def test_there_are_only_so_many_data(t: float) -> None:
+    program = pi.from_numpyro(iid, np.arange(5.0))
+    with pytest.raises(StructureError, match="between 0 and the 5 data"):
+        pi.prefix(program, t)
+
+
+def iid(y: np.ndarray) -> None:
+    mu = numpyro.sample("mu", dist.Normal(0, 1))
+    numpyro.sample("y", dist.Normal(mu, 1), obs=y)
+
+
 def test_prefix_needs_pointwise_terms() -> None:
     density = pi.from_log_density(_bowl, initial=0.0)
     for refused in (lambda: pi.prefix(density, 1), lambda: data_count(density)):
