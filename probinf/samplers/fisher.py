@@ -72,8 +72,10 @@ class FisherAdaptation:
         self, seen: Seen, index: Int[Array, ""], vector: Float[Array, " d"], score: Any
     ) -> Seen:
         """One more draw; nothing after the warm-up."""
-        put = lambda rows, row: rows.at[index].set(row, mode="drop")  # noqa: E731
-        return Seen(put(seen.draws, vector), put(seen.scores, score))
+        return Seen(
+            seen.draws.at[index].set(vector, mode="drop"),
+            seen.scores.at[index].set(score, mode="drop"),
+        )
 
     def update(
         self, state: AdaptationState, seen: Seen, index: Int[Array, ""], info: Info

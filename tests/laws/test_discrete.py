@@ -86,8 +86,41 @@ def test_counts_of_the_resamplers(resampler, weights):
         assert (counts >= np.floor(n * weights + 1e-9)).all()
     if resampler in (resampling.systematic, resampling.ssp):
         assert (counts <= np.ceil(n * weights - 1e-9)).all()
-    error = counts.std(axis=0) / np.sqrt(repeats)
-    assert (np.abs(counts.mean(axis=0) - n * weights) <= 5 * error + 1e-12).all()
+    assert unbiased(counts, weights)
+
+
+def unbiased(counts: np.ndarray, weights: np.ndarray) -> bool:
+    """Whether counts (repeat, n) average to n times the weights, within five errors."""
+    error = counts.std(axis=0) / np.sqrt(len(counts))
+    gap = np.abs(counts.mean(axis=0) - weights.size * weights)
+    return bool((gap <= 5 * error + 1e-12).all())
+
+
+def replaced_from_all(key, weights):
+    """Killing, whose dead are replaced from all particles alike."""
+    survive, replace = jax.random.split(key)
+    alive = jax.random.uniform(survive, weights.shape) * weights.max() < weights
+    drawn = jax.random.randint(replace, weights.shape, 0, weights.size)
+    return resampling.in_order(jnp.where(alive, jnp.arange(weights.size), drawn))
+
+
+def larger_fraction_wins(key, weights):
+    """Pairs of fractions settled for the larger one, without a draw."""
+    copies, fraction = resampling.whole_and_fraction(weights)
+    rest = weights.size - copies.sum()
+    rank = jnp.argsort(jnp.argsort(-fraction))
+    counts = copies + (rank < rest)
+    return jnp.searchsorted(jnp.cumsum(counts), jnp.arange(weights.size), side="right")
+
+
+@pytest.mark.parametrize("resampler", [replaced_from_all, larger_fraction_wins])
+def test_broken_resamplers_have_other_counts(resampler):
+    weights = WEIGHTS[0]
+    keys = jax.random.split(jax.random.key(1), 20_000)
+    index = np.asarray(jax.jit(jax.vmap(resampler, (0, None)))(keys, jnp.asarray(weights)))
+    counts = (index[:, :, None] == np.arange(len(weights))).sum(axis=1)
+    assert (counts.sum(axis=1) == len(weights)).all()
+    assert not unbiased(counts, weights)
 
 
 def thinned_counts(weights, offsets):

@@ -1,6 +1,7 @@
 """Law 3: every kernel leaves the plain, tempered, thresholded and marginal program invariant."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import pytest
 
 import probinf as pi
 from probinf import kernels
+from probinf.kernel import Params
 from probinf.validity import check_invariant, fitted_params
 from tests import targets
 
@@ -93,6 +95,33 @@ def test_microcanonical(make) -> None:
     draws = targets.exact_draws(target, DRAWS, seed=12)
     result = check_invariant(kernels.MAMS(), target.program, key=13, draws=draws, steps=3)
     assert result, result
+
+
+def test_a_microcanonical_kernel_that_accepts_everything_is_caught(monkeypatch) -> None:
+    from blackjax.mcmc import adjusted_mclmc, adjusted_mclmc_dynamic
+
+    def accepted(key, delta_energy, state, proposal):
+        return proposal, adjusted_mclmc.static_binomial_sampling(
+            key, delta_energy, state, proposal
+        )[1]
+
+    proposal = adjusted_mclmc_dynamic.adjusted_mclmc_proposal
+    monkeypatch.setattr(
+        adjusted_mclmc_dynamic,
+        "adjusted_mclmc_proposal",
+        partial(proposal, sample_proposal=accepted),
+    )
+    jax.clear_caches()
+    target = targets.half_space()
+    draws = targets.exact_draws(target, DRAWS, seed=12)
+    kernel = dataclasses.replace(kernels.MAMS(), max_steps=37)  # a trace of its own
+    params = Params(jnp.asarray(1.0), jnp.zeros(2), jnp.ones(2))
+    result = check_invariant(kernel, target.program, key=13, draws=draws, params=params, steps=3)
+    monkeypatch.undo()
+    assert check_invariant(
+        kernels.MAMS(), target.program, key=13, draws=draws, params=params, steps=3
+    )
+    assert not result, result
 
 
 def prior_of_mean():
