@@ -13,7 +13,17 @@ import jax
 import jax.numpy as jnp
 
 from probinf.ppi.losses import Model, Rows
-from probinf.ppi.moments import Array, Parts, Tune, covariance, parts, tuned
+from probinf.ppi.moments import (
+    Array,
+    Parts,
+    Tune,
+    Unlabeled,
+    covariance,
+    over_blocks,
+    parts,
+    spread,
+    tuned,
+)
 
 
 class Data(NamedTuple):
@@ -84,21 +94,12 @@ def mean_data(y: jax.Array, f: jax.Array, fu: jax.Array) -> Data:
     return Data(rows(y), (rows(f),), (rows(fu),), alpha, alpha, jnp.full(total, 1 / total))
 
 
-def _control(model: Model, theta: jax.Array, data: Data) -> jax.Array:
-    pairs = zip(data.unlabeled, data.proxied, strict=True)
-    return jnp.concatenate(
-        [model.total(theta, u, data.beta) - model.total(theta, h, data.gamma) for u, h in pairs]
-    )
-
-
-def _jac_control(model: Model, theta: jax.Array, data: Data) -> jax.Array:
-    pairs = zip(data.unlabeled, data.proxied, strict=True)
-    return jnp.concatenate(
-        [
-            model.curvature(theta, u, data.beta) - model.curvature(theta, h, data.gamma)
-            for u, h in pairs
-        ]
-    )
+def _predicted(
+    model: Model, theta: jax.Array, proxies: tuple[Rows, ...], weights: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Weighted scores (q,) of rows under all predictors, and their derivative (q, d)."""
+    found = [model.linearised(theta, rows, weights) for rows in proxies]
+    return jnp.concatenate([s for s, _ in found]), jnp.concatenate([J for _, J in found])
 
 
 @partial(jax.jit, static_argnames=("model", "controls", "steps"))
@@ -129,11 +130,12 @@ def solve(
 
     # One evaluation per turn, of all that is needed: little to compile.
     def evaluate(theta: jax.Array) -> tuple[jax.Array, ...]:
-        F = model.total(theta, data.labeled, data.alpha)
-        J = model.curvature(theta, data.labeled, data.alpha)
+        F, J = model.linearised(theta, data.labeled, data.alpha)
         noise = jnp.sqrt((data.alpha**2) @ model.scores(theta, data.labeled) ** 2)
         if controls:
-            F, J = F + M @ _control(model, theta, data), J + M @ _jac_control(model, theta, data)
+            plus, jac_plus = _predicted(model, theta, data.unlabeled, data.beta)
+            minus, jac_minus = _predicted(model, theta, data.proxied, data.gamma)
+            F, J = F + M @ (plus - minus), J + M @ (jac_plus - jac_minus)
         value = model.value(theta, data.labeled, data.alpha) if descend else jnp.sum(F * 0)
         return value, F, J, noise
 
@@ -187,7 +189,7 @@ def solve(
 @partial(jax.jit, static_argnames=("model",))
 def labeled_scores(model: Model, data: Data, theta: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Scores (n, d) of labelled rows and the derivative (d, d) of their weighted sum."""
-    return model.scores(theta, data.labeled), model.curvature(theta, data.labeled, data.alpha)
+    return model.scores(theta, data.labeled), model.linearised(theta, data.labeled, data.alpha)[1]
 
 
 @partial(jax.jit, static_argnames=("model",))
@@ -195,18 +197,29 @@ def score_rows(
     model: Model, data: Data, theta: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Scores of labelled rows (n, d), and under predictions (n, q) and (N, q)."""
-    h = jnp.concatenate([model.scores(theta, rows) for rows in data.proxied], axis=1)
-    u = jnp.concatenate([model.scores(theta, rows) for rows in data.unlabeled], axis=1)
+    h, u = _scores(model, theta, data.proxied), _scores(model, theta, data.unlabeled)
     return model.scores(theta, data.labeled), h, u
+
+
+def _scores(model: Model, theta: jax.Array, proxies: tuple[Rows, ...]) -> jax.Array:
+    return jnp.concatenate([model.scores(theta, rows) for rows in proxies], axis=1)
 
 
 @partial(jax.jit, static_argnames=("model", "joint"))
 def moments(model: Model, data: Data, theta: jax.Array, *, joint: bool = False) -> Parts:
     """`Parts` of independent rows at ``theta``."""
-    g, h, u = score_rows(model, data, theta)
-    jac_g = model.curvature(theta, data.labeled, data.alpha)
-    jac_c = _jac_control(model, theta, data)
-    return parts(g, h, u, data.alpha, data.gamma, data.beta, jac_g, jac_c, joint=joint)
+    plus, jac_plus = _predicted(model, theta, data.unlabeled, data.beta)
+    _, jac_minus = _predicted(model, theta, data.proxied, data.gamma)
+    g, jac_g = labeled_scores(model, data, theta)
+    h = _scores(model, theta, data.proxied)
+
+    def outer(rows: tuple[Rows, ...], weights: jax.Array) -> jax.Array:
+        return spread(_scores(model, theta, rows), weights, None if joint else plus)
+
+    theirs = Unlabeled(plus, over_blocks(outer, data.unlabeled, data.beta))
+    return parts(
+        g, h, theirs, data.alpha, data.gamma, data.beta, jac_g, jac_plus - jac_minus, joint=joint
+    )
 
 
 @partial(jax.jit, static_argnames=("model", "tune", "clip", "joint"))

@@ -9,7 +9,7 @@ import numpy as np
 
 from probinf.errors import ArrayError, LevelError, MethodError, TooFewLabelsError
 from probinf.ppi.arrays import positive, warn
-from probinf.ppi.moments import Parts, parts
+from probinf.ppi.moments import Parts, parts, unlabeled_moments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +117,8 @@ class Design:
         """`Parts` of this design from the scores of all rows; as `probinf.ppi.moments.parts`."""
         if self.simple:
             a, c, b = self.alpha, self.gamma, self.beta
-            return parts(g, h, u, a, c, b, jac_g, jac_c, joint=self.joint)
+            rest = unlabeled_moments(u, b, joint=self.joint)
+            return parts(g, h, rest, a, c, b, jac_g, jac_c, joint=self.joint)
         d = g.shape[1]
         mine, theirs = self.contributions(g, h, u)
         strata = self.strata or (np.zeros(self.n, int), np.zeros(self.N, int))

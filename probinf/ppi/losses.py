@@ -18,7 +18,7 @@ from jax.scipy.special import gammaln
 
 from probinf.errors import ArrayError, MethodError
 from probinf.ppi.arrays import Number
-from probinf.ppi.moments import gram
+from probinf.ppi.moments import over_blocks
 
 Rows = Any  # a pytree of arrays (rows, ...)
 
@@ -40,12 +40,10 @@ class Model(Protocol):
         """(rows, d) score of every row."""
         ...
 
-    def total(self, theta: jax.Array, rows: Rows, weights: jax.Array) -> jax.Array:
-        """(d,) weighted sum of scores."""
-        ...
-
-    def curvature(self, theta: jax.Array, rows: Rows, weights: jax.Array) -> jax.Array:
-        """(d, d) derivative of the weighted sum."""
+    def linearised(
+        self, theta: jax.Array, rows: Rows, weights: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """(d,) weighted sum of scores, and its derivative (d, d)."""
         ...
 
 
@@ -177,15 +175,17 @@ class Linear:
         """(rows, d): slope of the loss times the regressors."""
         return self._slope(self._eta(theta, rows), rows["y"])[:, None] * rows["x"]
 
-    def total(self, theta: jax.Array, rows: Rows, weights: jax.Array) -> jax.Array:
-        """(d,) weighted sum of scores."""
-        return (weights * self._slope(self._eta(theta, rows), rows["y"])) @ rows["x"]
+    def linearised(
+        self, theta: jax.Array, rows: Rows, weights: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """(d,) weighted sum of scores, and its derivative (d, d), in one pass over the rows."""
 
-    def curvature(self, theta: jax.Array, rows: Rows, weights: jax.Array) -> jax.Array:
-        """(d, d): regressors weighted by the second derivative."""
-        eta, y = self._eta(theta, rows), rows["y"]
-        second = jax.jvp(lambda e: self._slope(e, y), (eta,), (jnp.ones_like(eta),))[1]
-        return gram(rows["x"], weights * second)
+        def one(rows: Rows, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
+            x, y, eta = rows["x"], rows["y"], self._eta(theta, rows)
+            slope, second = jax.jvp(lambda e: self._slope(e, y), (eta,), (jnp.ones_like(eta),))
+            return (weights * slope) @ x, (x.T * (weights * second)) @ x
+
+        return over_blocks(one, rows, weights)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,16 +245,20 @@ class Autodiff:
         one = self._one if self.is_score else jax.grad(self._one)
         return jax.vmap(one, (None, 0))(theta, rows)
 
-    def total(self, theta: jax.Array, rows: Rows, weights: jax.Array) -> jax.Array:
-        """(d,) weighted sum of scores; one reverse pass for a loss."""
-        if self.is_score:
-            return weights @ self.scores(theta, rows)
+    def linearised(
+        self, theta: jax.Array, rows: Rows, weights: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """(d,) weighted sum of scores, and its derivative (d, d)."""
 
-        return jax.grad(self.value)(theta, rows, weights)
+        def total(t: jax.Array) -> tuple[jax.Array, jax.Array]:
+            if self.is_score:
+                found = weights @ self.scores(t, rows)
+            else:  # one reverse pass
+                found = jax.grad(self.value)(t, rows, weights)
+            return found, found
 
-    def curvature(self, theta: jax.Array, rows: Rows, weights: jax.Array) -> jax.Array:
-        """(d, d) derivative of the weighted sum."""
-        return jax.jacfwd(lambda t: self.total(t, rows, weights))(theta)
+        J, found = jax.jacfwd(total, has_aux=True)(theta)
+        return found, J
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,8 @@ how the joint variance of (g, c) is estimated. The functions take NumPy or JAX a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -18,7 +20,7 @@ Array: TypeAlias = Any  # a NumPy or JAX array
 Tune: TypeAlias = str | float | int | np.number | None
 
 
-_BLOCK = 8192
+_BLOCK = 4096
 
 
 class Parts(NamedTuple):
@@ -50,10 +52,35 @@ def namespace(a: Array) -> Any:
     return jnp if isinstance(a, jax.Array) else np
 
 
+class Unlabeled(NamedTuple):
+    """What `parts` needs of the unlabelled scores u (N, q) with weights beta.
+
+    Attributes:
+        mean: (q,) weighted mean.
+        spread: (q, q) sum of the outer products of ``beta * (u - mean)``; of ``beta * u`` where
+            rows are one sample.
+    """
+
+    mean: Array
+    spread: Array
+
+
+def unlabeled_moments(u: Array, beta: Array, *, joint: bool = False) -> Unlabeled:
+    """`Unlabeled` of scores that are at hand."""
+    mean = beta @ u
+    return Unlabeled(mean, spread(u, beta, None if joint else mean))
+
+
+def spread(rows: Array, weights: Array, mean: Array | None) -> Array:
+    """Sum of the outer products of ``weights * (rows - mean)``; mean zero if None."""
+    v = weights[:, None] * (rows if mean is None else _centred(rows, mean))
+    return v.T @ v
+
+
 def parts(
     g: Array,
     h: Array,
-    u: Array,
+    theirs: Unlabeled,
     alpha: Array,
     gamma: Array,
     beta: Array,
@@ -67,7 +94,7 @@ def parts(
     Args:
         g: (n, d) scores of labelled rows.
         h: (n, q) scores of labelled rows under predictions.
-        u: (N, q) scores of unlabelled rows under predictions.
+        theirs: moments of unlabelled rows under predictions.
         alpha: (n,) weights of g; they sum to one.
         gamma: (n,) weights of h in the control.
         beta: (N,) weights of u in the control.
@@ -77,38 +104,36 @@ def parts(
             instead of each sample on its own.
     """
     xp = namespace(g)
-    score, plus, minus = alpha @ g, beta @ u, gamma @ h
-    control = plus - minus
+    score, minus = alpha @ g, gamma @ h
+    control = theirs.mean - minus
     if joint:
         rows = (alpha > 0).sum() + (beta > 0).sum()
-        a, b, v = alpha[:, None] * g, -gamma[:, None] * h, beta[:, None] * u
+        a, b = alpha[:, None] * g, -gamma[:, None] * h
         gg = a.T @ a - xp.outer(score, score) / rows
         gc = a.T @ b - xp.outer(score, control) / rows
-        cc = b.T @ b + v.T @ v - xp.outer(control, control) / rows
+        cc = b.T @ b + theirs.spread - xp.outer(control, control) / rows
         return Parts(score, control, gg, gc, cc, xp.zeros_like(cc), cc, jac_g, jac_c)
     a = alpha[:, None] * (g - score)
-    b, v = -gamma[:, None] * _centred(h, minus), beta[:, None] * _centred(u, plus)
-    gg, gc, cc, cu = a.T @ a, a.T @ b, b.T @ b, gram(v)
+    b = -gamma[:, None] * _centred(h, minus)
+    gg, gc, cc, cu = a.T @ a, a.T @ b, b.T @ b, theirs.spread
     one, two = 1 / (alpha @ alpha), 1 / (beta @ beta)
     between = one * two / (one + two) * xp.outer(control, control)
     pooled = (one**2 * cc + two**2 * cu + between) / (one + two - 1) * (1 / one + 1 / two)
     return Parts(score, control, gg, gc, cc, cu, pooled, jac_g, jac_c)
 
 
-def gram(rows: Array, weights: Array | None = None) -> Array:
-    """``rows.T @ diag(weights) @ rows``, in blocks that fit the cache when compiled."""
-    if namespace(rows) is np or rows.shape[0] < 8 * _BLOCK:
-        return (rows if weights is None else rows * weights[:, None]).T @ rows
-    count = rows.shape[0] // _BLOCK
-    scale = jnp.ones(rows.shape[0], rows.dtype) if weights is None else weights
+def over_blocks(function: Callable[[Any, jax.Array], Any], rows: Any, weights: jax.Array) -> Any:
+    """Sum of ``function(rows, weights)``, itself a sum over rows, in blocks that fit the cache."""
+    count = weights.shape[0] // _BLOCK
+    if count < 8:
+        return function(rows, weights)
 
-    def add(i: jax.Array, total: jax.Array) -> jax.Array:
-        block = jax.lax.dynamic_slice_in_dim(rows, i * _BLOCK, _BLOCK)
-        weight = jax.lax.dynamic_slice_in_dim(scale, i * _BLOCK, _BLOCK)
-        return total + (block * weight[:, None]).T @ block
+    def add(i: jax.Array, total: Any) -> Any:
+        cut = partial(jax.lax.dynamic_slice_in_dim, start_index=i * _BLOCK, slice_size=_BLOCK)
+        return jax.tree.map(jnp.add, total, function(*jax.tree.map(cut, (rows, weights))))
 
-    tail = gram(rows[count * _BLOCK :], scale[count * _BLOCK :])
-    return jax.lax.fori_loop(0, count, add, tail)
+    rest = function(*jax.tree.map(lambda a: a[count * _BLOCK :], (rows, weights)))
+    return jax.lax.fori_loop(0, count, add, rest)
 
 
 def _centred(rows: Array, mean: Array) -> Array:

@@ -151,8 +151,8 @@ def test_variance_mutants_are_caught_by_simulation(mutant, monkeypatch):
     theta = lam * f[:, n:].mean(axis=1) + (y - lam * f)[:, :n].mean(axis=1)
     truth = lam**2 / N + ((1 - lam) ** 2 + 0.5**2) / n  # variances of exponentials are 1
 
-    def broken(g, h, u, alpha, gamma, beta, jac_g, jac_c, *, joint=False):
-        real = ORIGINAL(g, h, u, alpha, gamma, beta, jac_g, jac_c, joint=joint)
+    def broken(g, h, rest, alpha, gamma, beta, jac_g, jac_c, *, joint=False):
+        real = ORIGINAL(g, h, rest, alpha, gamma, beta, jac_g, jac_c, joint=joint)
         if mutant == "swapped":  # h and u change places
             return real._replace(gc=-real.gc)
         if mutant == "one-sample":  # the unlabelled rows are taken as known
