@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,49 +12,44 @@ from jaxtyping import Array, Float
 
 from probinf.coordinates import Layout
 from probinf.errors import MethodError, StructureError
-from probinf.paths import nest
+from probinf.normalised import normalised
 from probinf.posterior import Posterior
-from probinf.program import Data, Key, Position, Program, Score
+from probinf.program import Key, Program
 
 _DEGREES = 5.0
 _JITTER = 1e-6
 
 
 class Ellipse(NamedTuple):
-    """Location, Cholesky factor of the scale matrix, and degrees of freedom (inf: normal)."""
+    """A normal or Student t law.
+
+    Attributes:
+        mean: (d,) location.
+        factor: (d, d) Cholesky factor of the scale matrix.
+        degrees: degrees of freedom; inf for the normal.
+    """
 
     mean: Float[Array, " d"]
     factor: Float[Array, "d d"]
     degrees: Float[Array, ""]
 
-
-@dataclasses.dataclass(frozen=True)
-class _Draw:
-    layout: Layout
-
-    def __call__(self, key: Key, data: Data) -> Position:
-        ellipse: Ellipse = data[1]
+    def sample(self, key: Key) -> Float[Array, " d"]:
+        """One draw."""
         normal_key, scale_key = jax.random.split(key)
-        z = jax.random.normal(normal_key, ellipse.mean.shape, ellipse.mean.dtype)
-        finite = jnp.where(jnp.isinf(ellipse.degrees), 1.0, ellipse.degrees)
+        z = jax.random.normal(normal_key, self.mean.shape, self.mean.dtype)
+        finite = jnp.where(jnp.isinf(self.degrees), 1.0, self.degrees)
         # a chi-square over its degrees of freedom, as a gamma
         ratio = jax.random.gamma(scale_key, finite / 2, dtype=z.dtype) / (finite / 2)
-        ratio = jnp.where(jnp.isinf(ellipse.degrees), 1.0, ratio)
-        return self.layout.unravel(ellipse.mean + ellipse.factor @ z / jnp.sqrt(ratio))
+        ratio = jnp.where(jnp.isinf(self.degrees), 1.0, ratio)
+        return self.mean + self.factor @ z / jnp.sqrt(ratio)
 
-
-@dataclasses.dataclass(frozen=True)
-class _Density:
-    layout: Layout
-
-    def __call__(self, x: Position, data: Data) -> Score:
-        ellipse: Ellipse = data[1]
-        flat: Any = self.layout.ravel(x)
-        z = jax.scipy.linalg.solve_triangular(ellipse.factor, flat - ellipse.mean, lower=True)
-        d, square = flat.shape[0], jnp.sum(z**2)
-        log_det = jnp.sum(jnp.log(jnp.diagonal(ellipse.factor)))
-        is_normal = jnp.isinf(ellipse.degrees)
-        nu = jnp.where(is_normal, 1.0, ellipse.degrees)
+    def log_density(self, x: Float[Array, " d"]) -> Float[Array, ""]:
+        """Log density at a vector."""
+        z = jax.scipy.linalg.solve_triangular(self.factor, x - self.mean, lower=True)
+        d, square = x.shape[0], jnp.sum(z**2)
+        log_det = jnp.sum(jnp.log(jnp.diagonal(self.factor)))
+        is_normal = jnp.isinf(self.degrees)
+        nu = jnp.where(is_normal, 1.0, self.degrees)
         normal = -0.5 * (square + d * jnp.log(2 * jnp.pi))
         student = (
             jax.scipy.special.gammaln((nu + d) / 2)
@@ -63,7 +57,7 @@ class _Density:
             - 0.5 * d * jnp.log(nu * jnp.pi)
             - 0.5 * (nu + d) * jnp.log1p(square / nu)
         )
-        return Score(jnp.where(is_normal, normal, student) - log_det, jnp.zeros((), flat.dtype))
+        return jnp.where(is_normal, normal, student) - log_det
 
 
 def fit(posterior: Posterior, family: Literal["normal", "student"] = "student") -> Program:
@@ -111,14 +105,4 @@ def fit(posterior: Posterior, family: Literal["normal", "student"] = "student") 
     spread = 1.0 if family == "normal" else (_DEGREES - 2) / _DEGREES
     factor = np.linalg.cholesky(covariance * spread)
     ellipse = Ellipse(*(jnp.asarray(v, layout.dtype) for v in (mean, factor, degrees)))
-    return nest(
-        program,
-        ellipse,
-        draw=_Draw(layout),
-        start=_Draw(layout),
-        score=_Density(layout),
-        simulate=None,
-        pointwise=None,
-        observations=None,
-        sites=None,
-    )
+    return normalised(program, ellipse)

@@ -107,7 +107,7 @@ class DistributionTransformer(Amortizer):
     def finish(self, source: MetaPrior, trained: Trained) -> FittedDT:
         """The network with its training ranges."""
         keys = jax.random.split(jax.random.key(0), _PROBE)
-        probe = eqx.filter_jit(jax.vmap(lambda k: source.draw(k, 1)))(keys)
+        probe = _draws(source, keys)
         values = {"z": probe.z, **prior_ranges(probe.prior)}
         ranges = Ranges.seen({"observations": (1.0, float(source.shape["observations"]))}, **values)
         training = {"prior": described(source), "steps": trained.steps,
@@ -124,3 +124,8 @@ class DistributionTransformer(Amortizer):
             )
         options = ("components", "width", "layers", "heads", "hidden")
         return {**shape, **{name: getattr(self, name) for name in options}}
+
+
+@eqx.filter_jit
+def _draws(source: MetaPrior, keys: Key) -> Any:
+    return jax.vmap(lambda key: source.draw(key, 1))(keys)

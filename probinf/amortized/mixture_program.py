@@ -12,28 +12,11 @@ from jaxtyping import Array
 from probinf.amortized.gmm import GaussianMixture
 from probinf.coordinates import Layout
 from probinf.errors import StructureError
-from probinf.paths import nest
+from probinf.normalised import normalised
 from probinf.program import Data, Key, Position, Program, Score
 
 Support = Literal["real", "positive", "unit"]
 _NAME = "x"
-
-
-@dataclasses.dataclass(frozen=True)
-class _Draw:
-    layout: Layout
-
-    def __call__(self, key: Key, data: Data) -> Position:
-        return self.layout.unravel(data[1].sample(key).astype(self.layout.dtype))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Density:
-    layout: Layout
-
-    def __call__(self, x: Position, data: Data) -> Score:
-        log_q = data[1].log_density(self.layout.ravel(x))
-        return Score(log_q, jnp.zeros((), log_q.dtype))
 
 
 def _draw(key: Key, data: Data) -> Position:
@@ -82,14 +65,4 @@ def mixture_program(
             f"{' and a random key' if layout.has_keys else ''}. Pass a program on the same "
             "unconstrained coordinates."
         )
-    return nest(
-        like,
-        mixture,
-        draw=_Draw(layout),
-        start=_Draw(layout),
-        score=_Density(layout),
-        simulate=None,
-        pointwise=None,
-        observations=None,
-        sites=None,
-    )
+    return normalised(like, mixture)

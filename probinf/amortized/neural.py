@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,8 @@ import optax
 from jaxtyping import Array, Float
 
 from probinf.amortized.amortizer import Amortizer
+from probinf.amortized.ensemble import Ensemble
+from probinf.amortized.flow import SplineFlow
 from probinf.amortized.simulations import Sites, pair, simulate
 from probinf.amortized.train import Trained
 from probinf.coordinates import flatten
@@ -74,6 +77,17 @@ def batch(pairs: Pairs, key: Key, rows: int, sites: Sites) -> tuple[Array, Array
         return jax.vmap(lambda k: pair(k, pairs.theta, sites))(jax.random.split(key, rows))
     chosen = jax.random.randint(key, (rows,), 0, pairs.theta.shape[0])
     return pairs.theta[chosen], pairs.data[chosen]
+
+
+def rows_for(
+    data: Split, key: Key, sites: Sites, *, members: int, rows: int, held: bool
+) -> tuple[Float[Array, "members n p"], Float[Array, "members n d"]]:
+    """Parameters and data for every member: its own batch, or all that was held out."""
+    if held:
+        theta, y = (jnp.broadcast_to(v, (members, *v.shape)) for v in data.held)
+        return theta, y
+    theta, y = batch(data.train, key, members * rows, sites)
+    return theta.reshape(members, rows, -1), y.reshape(members, rows, -1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,6 +175,18 @@ class Neural(Amortizer):
             checkpoint=checkpoint,
             progress=progress,
         )
+
+    def flows(self, key: Key, *, size: int, context: int) -> Ensemble:
+        """Untrained flows over ``size`` values given ``context`` numbers."""
+        make = partial(
+            SplineFlow,
+            size=size,
+            context=context,
+            layers=self.layers,
+            hidden=self.hidden,
+            bins=self.bins,
+        )
+        return Ensemble.of(key, self.members, make)
 
     def gather(self, key: Key, source: Program, sites: Sites) -> tuple[Split, Pairs]:
         """The split, and all stored pairs on the host."""

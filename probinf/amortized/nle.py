@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -17,15 +16,19 @@ from probinf.amortized import weights
 from probinf.amortized.amortizer import Task
 from probinf.amortized.ensemble import Ensemble
 from probinf.amortized.familiar import Familiar, Familiarity
-from probinf.amortized.flow import SplineFlow
+from probinf.amortized.fitted_neural import (
+    FittedNeural,
+    observations_of,
+    stored_options,
+    stored_sites,
+)
+from probinf.amortized.keyless import parameters_only
 from probinf.amortized.marginals import Marginals
-from probinf.amortized.neural import Neural, Record, Split, batch, widened
-from probinf.amortized.npe import observations_of, sites_from
-from probinf.amortized.ranges import Ranges
+from probinf.amortized.neural import Neural, Record, Split, rows_for, widened
 from probinf.amortized.simulations import Sites
 from probinf.amortized.train import Trained
 from probinf.coordinates import Layout, vector_of
-from probinf.errors import ObservationError, StructureError, TrainingError
+from probinf.errors import ObservationError, TrainingError
 from probinf.paths import OnInner, nest
 from probinf.program import Data, Key, Position, Program, Score
 
@@ -45,6 +48,11 @@ class LikelihoodNetwork(eqx.Module):
     flows: Ensemble
     familiar: Familiar
 
+    @property
+    def coordinates(self) -> int:
+        """Number of unconstrained parameters."""
+        return int(self.inputs.centre.shape[0])
+
     def log_likelihood(
         self, theta: Float[Array, " p"], data: Float[Array, " d"]
     ) -> Float[Array, ""]:
@@ -59,85 +67,6 @@ class Observed(NamedTuple):
     network: LikelihoodNetwork
     data: Float[Array, "n d"]
     familiarity: Familiarity
-
-
-def parameters_only(program: Program) -> Program:
-    """The base of a program without its random-key coordinates, which hold None.
-
-    A learned likelihood needs no random key; without one gradients exist. The weight must
-    not be used: it is that of an arbitrary key.
-    """
-    if not Layout.of(program).has_keys:
-        return program
-    template = program.template()
-    is_key = jax.tree.map(lambda v: jnp.issubdtype(v.dtype, jax.dtypes.prng_key), template)
-    leaves, treedef = jax.tree.flatten(is_key)
-    strip = _Strip(treedef, tuple(bool(v) for v in leaves))
-    shapes = tuple(tuple(v.shape) for v in jax.tree.leaves(template))
-    return dataclasses.replace(
-        program,
-        draw=_Stripped(program.draw, strip),
-        start=_Stripped(program.start, strip),
-        score=_Filled(program.score, strip, shapes),
-        constrain=_Filled(program.constrain, strip, shapes),
-        simulate=None
-        if program.simulate is None
-        else _FilledSimulate(program.simulate, strip, shapes),
-        pointwise=None,
-        sites=None,
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Strip:
-    treedef: Any
-    is_key: tuple[bool, ...]
-
-    def strip(self, x: Position) -> Position:
-        """``x`` with None in place of its keys."""
-        leaves = zip(jax.tree.leaves(x), self.is_key, strict=True)
-        return jax.tree.unflatten(self.treedef, [None if key else leaf for leaf, key in leaves])
-
-    def fill(self, x: Position, keys: list[Any]) -> Position:
-        """``x`` with these keys again."""
-        leaves, rest = iter(jax.tree.leaves(x)), iter(keys)
-        return jax.tree.unflatten(
-            self.treedef, [next(rest) if key else next(leaves) for key in self.is_key]
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Stripped:
-    fn: Callable[[Key, Data], Position]
-    form: _Strip
-
-    def __call__(self, key: Key, data: Data) -> Position:
-        return self.form.strip(self.fn(key, data))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Filled:
-    fn: Callable[..., Any]
-    form: _Strip
-    shapes: tuple[tuple[int, ...], ...]
-
-    def keys(self, key: Key) -> list[Any]:
-        """One key per key coordinate."""
-        shapes = [s for s, is_key in zip(self.shapes, self.form.is_key, strict=True) if is_key]
-        return [
-            jax.random.split(k, s) if s else k
-            for k, s in zip(jax.random.split(key, len(shapes)), shapes, strict=True)
-        ]
-
-    def __call__(self, x: Position, data: Data) -> Any:
-        return self.fn(self.form.fill(x, self.keys(jax.random.key(0))), data)
-
-
-@dataclasses.dataclass(frozen=True)
-class _FilledSimulate(_Filled):
-    def __call__(self, key: Key, x: Position, data: Data) -> Any:  # type: ignore[override]
-        first, second = jax.random.split(key)
-        return self.fn(second, self.form.fill(x, self.keys(first)), data)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,12 +94,9 @@ class _Loss:
     def __call__(self, model: LikelihoodNetwork, data: Split, key: Key) -> Float[Array, ""]:
         members = model.flows.members
         first, second = jax.random.split(key)
-        if self.held:
-            theta, y = data.held
-            theta, y = (jnp.broadcast_to(v, (members, *v.shape)) for v in (theta, y))
-        else:
-            theta, y = batch(data.train, first, members * self.rows, self.sites)
-            theta, y = (v.reshape(members, self.rows, -1) for v in (theta, y))
+        theta, y = rows_for(
+            data, first, self.sites, members=members, rows=self.rows, held=self.held
+        )
         y = y + self.sites.counts * (jax.random.uniform(second, y.shape) - 0.5)
         z, log_det = jax.vmap(jax.vmap(model.targets))(y)
         context = jax.vmap(jax.vmap(lambda t: widened(model.inputs(t)[0])))(theta)
@@ -240,19 +166,11 @@ def _worst(network: LikelihoodNetwork, data: Array) -> Familiarity:
 
 def _network(method: NLE, key: Key, inputs: Marginals, targets: Marginals) -> LikelihoodNetwork:
     size = targets.centre.shape[0]
-    make = partial(
-        SplineFlow,
-        size=size,
-        context=inputs.centre.shape[0],
-        layers=method.layers,
-        hidden=method.hidden,
-        bins=method.bins,
-    )
-    flows = Ensemble.of(key, method.members, make)
+    flows = method.flows(key, size=size, context=inputs.centre.shape[0])
     return LikelihoodNetwork(inputs, targets, flows, Familiar.blank(size))
 
 
-class FittedNLE(eqx.Module):
+class FittedNLE(FittedNeural):
     """A trained likelihood: ``posterior(y)`` for any data of the trained shape.
 
     Attributes:
@@ -263,11 +181,7 @@ class FittedNLE(eqx.Module):
         training: losses, steps, seconds.
     """
 
-    network: LikelihoodNetwork
-    program: Program | None
-    sites: Sites = eqx.field(static=True)
-    options: NLE = eqx.field(static=True)
-    training: Record = eqx.field(static=True)
+    kind = "nle"
 
     def posterior(self, observed: Any = None, *, program: Program | None = None) -> Program:
         """The prior of a program weighted by the learned likelihood of the data.
@@ -283,19 +197,8 @@ class FittedNLE(eqx.Module):
             ObservationError: a shape or name is wrong, or a value is not finite.
             StructureError: there is no program, or its coordinates are others.
         """
-        given = self.program if program is None else program
-        if given is None:
-            raise StructureError(
-                "posterior: this network was loaded from a file; pass program=, the model it was "
-                "trained on, or use with_program(program)."
-            )
-        given = parameters_only(given)
-        layout = Layout.of(given)
-        if layout.size != self.network.inputs.centre.shape[0]:
-            raise StructureError(
-                f"posterior: the network knows {self.network.inputs.centre.shape[0]} "
-                f"coordinates, the program has {layout.size}."
-            )
+        given = parameters_only(self._given(program))
+        self._check(given)
         values = self.sites.named(observations_of(given) if observed is None else observed)
         data = self._stacked(values)
         familiarity = _worst(self.network, data)
@@ -303,7 +206,7 @@ class FittedNLE(eqx.Module):
         return nest(
             given,
             Observed(self.network, data, familiarity),
-            score=_Learned(given.score, layout),
+            score=_Learned(given.score, Layout.of(given)),
             draw=OnInner(given.draw),
             pointwise=None,
             observations=None,
@@ -329,39 +232,16 @@ class FittedNLE(eqx.Module):
     def _named_shapes(self) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
         return self.sites.names, self.sites.shapes
 
-    def with_program(self, program: Program) -> FittedNLE:
-        """The same network on a program, after loading."""
-        return FittedNLE(self.network, program, self.sites, self.options, self.training)
-
-    def save(self, path: Any) -> None:
-        """Write the network as safetensors; ``pi.amortized.load`` reads it."""
-        config = dataclasses.asdict(self.options)
-        config["sites"] = dataclasses.asdict(self.sites)
-        config["size"] = self.network.inputs.centre.shape[0]
-        weights.save(
-            path,
-            self.network,
-            kind="nle",
-            config=config,
-            ranges=Ranges({}),
-            training=self.training.summary(),
-        )
-
     @classmethod
     def skeleton(cls, config: dict[str, Any]) -> LikelihoodNetwork:
         """A network of the right structure."""
-        method, sites = _options(config)
+        method, sites = NLE(**stored_options(NLE, config)), stored_sites(config)
         inputs, targets = Marginals.blank(config["size"]), Marginals.blank(sites.size)
         return _network(method, jax.random.key(0), inputs, targets)
 
     @classmethod
     def assemble(cls, network: LikelihoodNetwork, contents: weights.Contents) -> FittedNLE:
         """The fitted likelihood from a file, without its program."""
-        method, sites = _options(contents.config)
-        return cls(network, None, sites, method, Record(contents.training))
-
-
-def _options(config: dict[str, Any]) -> tuple[NLE, Sites]:
-    options = {f.name: config[f.name] for f in dataclasses.fields(NLE)}
-    options["hidden"] = tuple(options["hidden"])
-    return NLE(**options), sites_from(config["sites"])
+        config = contents.config
+        method = NLE(**stored_options(NLE, config))
+        return cls(network, None, stored_sites(config), method, Record(contents.training))

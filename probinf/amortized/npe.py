@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -17,16 +16,20 @@ from probinf.amortized.amortizer import Task
 from probinf.amortized.embedding import SetEmbedding
 from probinf.amortized.ensemble import Ensemble
 from probinf.amortized.familiar import Familiar, Familiarity
-from probinf.amortized.flow import SplineFlow
+from probinf.amortized.fitted_neural import (
+    FittedNeural,
+    observations_of,
+    stored_options,
+    stored_sites,
+)
 from probinf.amortized.marginals import Marginals
-from probinf.amortized.neural import Neural, Record, Split, batch, widened
+from probinf.amortized.neural import Neural, Record, Split, rows_for, widened
 from probinf.amortized.ranges import Ranges
 from probinf.amortized.simulations import Sites
 from probinf.amortized.train import Trained
-from probinf.coordinates import Layout, Mixed, vector_of
 from probinf.errors import ObservationError, SavedFileError, StructureError
-from probinf.paths import nest
-from probinf.program import Data, Key, Position, Program, Score
+from probinf.normalised import normalised
+from probinf.program import Key, Program
 
 _SUMMARIES = 2000
 
@@ -48,6 +51,11 @@ class PosteriorNetwork(eqx.Module):
     flows: Ensemble
     familiar: Familiar
 
+    @property
+    def coordinates(self) -> int:
+        """Number of unconstrained parameters."""
+        return int(self.targets.centre.shape[0])
+
     def context(self, data: Array, sites: Sites, kept: Array | None = None) -> Float[Array, " c"]:
         """The flow's context: data as a vector, or rows where ``kept`` says which count."""
         if kept is not None:
@@ -68,38 +76,14 @@ class Conditioned(NamedTuple):
     context: Float[Array, " c"]
     familiarity: Familiarity
 
+    def sample(self, key: Key) -> Float[Array, " p"]:
+        """One draw of the unconstrained parameters."""
+        return self.targets.inverse(self.flows.draw(key, self.context))
 
-@dataclasses.dataclass(frozen=True)
-class _Draw:
-    layout: Layout
-
-    def __call__(self, key: Key, data: Data) -> Position:
-        learned: Conditioned = data[1]
-        first, second = jax.random.split(key)
-        vector = learned.targets.inverse(learned.flows.draw(first, learned.context))
-        return self.layout.unravel(with_keys(self.layout, vector, second))
-
-
-def with_keys(layout: Layout, vector: Array, key: Key) -> Any:
-    """The vector, with random keys drawn for the coordinates that are keys."""
-    shapes = [s for s, is_key in zip(layout.shapes, layout.is_key, strict=True) if is_key]
-    if not shapes:
-        return vector
-    keys = jax.random.split(key, len(shapes))
-    return Mixed(
-        vector, tuple(jax.random.split(k, s) if s else k for k, s in zip(keys, shapes, strict=True))
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Density:
-    layout: Layout
-
-    def __call__(self, x: Position, data: Data) -> Score:
-        learned: Conditioned = data[1]
-        z, log_det = learned.targets(vector_of(self.layout.ravel(x)))
-        log_q = learned.flows.log_density(z, learned.context) + log_det
-        return Score(jnp.asarray(log_q, self.layout.dtype), jnp.zeros((), self.layout.dtype))
+    def log_density(self, x: Float[Array, " p"]) -> Float[Array, ""]:
+        """Log density of unconstrained parameters."""
+        z, log_det = self.targets(x)
+        return self.flows.log_density(z, self.context) + log_det
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,12 +98,9 @@ class _Loss:
     def __call__(self, model: PosteriorNetwork, data: Split, key: Key) -> Float[Array, ""]:
         members = model.flows.members
         first, second = jax.random.split(key)
-        if self.held:
-            theta, y = data.held
-            theta, y = (jnp.broadcast_to(v, (members, *v.shape)) for v in (theta, y))
-        else:
-            theta, y = batch(data.train, first, members * self.rows, self.sites)
-            theta, y = (v.reshape(members, self.rows, -1) for v in (theta, y))
+        theta, y = rows_for(
+            data, first, self.sites, members=members, rows=self.rows, held=self.held
+        )
         z = jax.vmap(jax.vmap(lambda t: model.targets(t)[0]))(theta)
         if self.sets:
             n = self.sites.shapes[0][0]
@@ -235,19 +216,11 @@ def _network(
         if not hasattr(out, "shape"):
             raise StructureError(f"NPE: the embedding must return an array, got {out}.")
         context = int(np.prod(out.shape))
-    make = partial(
-        SplineFlow,
-        size=targets.centre.shape[0],
-        context=context,
-        layers=method.layers,
-        hidden=method.hidden,
-        bins=method.bins,
-    )
-    flows = Ensemble.of(keys[1], method.members, make)
+    flows = method.flows(keys[1], size=targets.centre.shape[0], context=context)
     return PosteriorNetwork(inputs, targets, embedding, flows, Familiar.blank(context))
 
 
-class FittedNPE(eqx.Module):
+class FittedNPE(FittedNeural):
     """A trained posterior: ``posterior(y)`` for any data of the trained shape.
 
     Attributes:
@@ -258,11 +231,7 @@ class FittedNPE(eqx.Module):
         training: losses, steps, seconds.
     """
 
-    network: PosteriorNetwork
-    program: Program | None
-    sites: Sites = eqx.field(static=True)
-    options: NPE = eqx.field(static=True)
-    training: Record = eqx.field(static=True)
+    kind = "npe"
 
     def posterior(self, observed: Any = None, *, program: Program | None = None) -> Program:
         """The learned posterior given data, as a program with weight one.
@@ -280,18 +249,8 @@ class FittedNPE(eqx.Module):
             ObservationError: a shape or name is wrong, or a value is not finite.
             StructureError: there is no program, or its coordinates are others.
         """
-        given = self.program if program is None else program
-        if given is None:
-            raise StructureError(
-                "posterior: this network was loaded from a file; pass program=, the model it was "
-                "trained on, or use with_program(program)."
-            )
-        layout = Layout.of(given)
-        if layout.size != self.network.targets.centre.shape[0]:
-            raise StructureError(
-                f"posterior: the network knows {self.network.targets.centre.shape[0]} "
-                f"coordinates, the program has {layout.size}."
-            )
+        given = self._given(program)
+        self._check(given)
         if observed is None:
             observed = observations_of(given)
         if isinstance(self.options.embedding, SetEmbedding):
@@ -306,20 +265,7 @@ class FittedNPE(eqx.Module):
         familiarity = self.network.familiar(context)
         familiarity.warn()
         learned = Conditioned(self.network.flows, self.network.targets, context, familiarity)
-        return nest(
-            given,
-            learned,
-            draw=_Draw(layout),
-            start=_Draw(layout),
-            score=_Density(layout),
-            pointwise=None,
-            observations=None,
-            sites=None,
-        )
-
-    def with_program(self, program: Program) -> FittedNPE:
-        """The same network on a program, after loading."""
-        return FittedNPE(self.network, program, self.sites, self.options, self.training)
+        return normalised(given, learned)
 
     def save(self, path: Any) -> None:
         """Write the network as safetensors; ``pi.amortized.load`` reads it.
@@ -327,27 +273,17 @@ class FittedNPE(eqx.Module):
         Raises:
             SavedFileError: the embedding is the user's own, which no file can rebuild.
         """
-        config = dataclasses.asdict(self.options)
         if self.options.embedding is None and self.network.embedding is not None:
             raise SavedFileError(
                 "save: the embedding is your own module, which no file can rebuild. Save it with "
                 "equinox.tree_serialise_leaves(path, fitted.network)."
             )
-        config["sites"] = dataclasses.asdict(self.sites)
-        config["size"] = self.network.targets.centre.shape[0]
-        weights.save(
-            path,
-            self.network,
-            kind="npe",
-            config=config,
-            ranges=Ranges({}),
-            training=self.training.summary(),
-        )
+        super().save(path)
 
     @classmethod
     def skeleton(cls, config: dict[str, Any]) -> PosteriorNetwork:
         """A network of the right structure."""
-        method, sites = _options(config)
+        method, sites = _options(config), stored_sites(config)
         width = sites.size
         if isinstance(method.embedding, SetEmbedding):
             width = sites.size // sites.shapes[0][0]
@@ -359,34 +295,13 @@ class FittedNPE(eqx.Module):
     @classmethod
     def assemble(cls, network: PosteriorNetwork, contents: weights.Contents) -> FittedNPE:
         """The fitted posterior from a file, without its program."""
-        method, sites = _options(contents.config)
+        method, sites = _options(contents.config), stored_sites(contents.config)
         return cls(network, None, sites, method, Record(contents.training))
 
 
-def observations_of(program: Program) -> dict[str, Array]:
-    """What the program has observed.
-
-    Raises:
-        StructureError: it does not say.
-    """
-    if program.observations is None:
-        raise StructureError("posterior: pass the observations; the program does not name any.")
-    return program.observations.get(program.data)
-
-
-def _options(config: dict[str, Any]) -> tuple[NPE, Sites]:
-    options = {f.name: config[f.name] for f in dataclasses.fields(NPE)}
-    options["hidden"] = tuple(options["hidden"])
+def _options(config: dict[str, Any]) -> NPE:
+    options = stored_options(NPE, config)
     if options["embedding"] is not None:
         spec = options["embedding"]
         options["embedding"] = SetEmbedding(tuple(spec["hidden"]), spec["size"])
-    return NPE(**options), sites_from(config["sites"])
-
-
-def sites_from(stored: dict[str, Any]) -> Sites:
-    """Sites as they were written to JSON."""
-    return Sites(
-        tuple(stored["names"]),
-        tuple(tuple(shape) for shape in stored["shapes"]),
-        tuple(stored["integer"]),
-    )
+    return NPE(**options)

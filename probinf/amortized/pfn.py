@@ -160,6 +160,10 @@ class PFN(Amortizer):
 def _probe(source: TaskPrior, context: int) -> Any:
     """Data sets from the prior, to see its ranges."""
     keys = jax.random.split(jax.random.key(0), _PROBE)
+    return jax.tree.map(np.asarray, _draws(source, keys, context))
+
+
+@eqx.filter_jit
+def _draws(source: TaskPrior, keys: Key, context: int) -> Any:
     visible = jnp.asarray(context)
-    draws = eqx.filter_jit(jax.vmap(lambda k: source.draw(k, visible, context, 1)))(keys)
-    return jax.tree.map(np.asarray, draws)
+    return jax.vmap(lambda key: source.draw(key, visible, context, 1))(keys)
