@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.stats
 
 from probinf import ppi
 from probinf.errors import PredictionWarning
@@ -284,6 +285,23 @@ def _power(y: np.ndarray, f: np.ndarray, null: float, method: str, n: int, reps:
     return hits / reps
 
 
+def _exact_labels(y: np.ndarray, null: float) -> tuple[int, int]:
+    """Labels with which binary labels alone first reject in 80 %, and from which they always do.
+
+    The power is a sum over the hypergeometric law of the positives among n; it is not monotone
+    in n, because a count is a whole number.
+    """
+    n = np.arange(50, 1000)
+    power = np.empty(len(n))
+    for i, size in enumerate(n):
+        k = np.arange(size + 1)
+        share = k / size
+        se = np.sqrt(share * (1 - share) / size)
+        law = scipy.stats.hypergeom(len(y), int(y.sum()), size)
+        power[i] = law.pmf(k)[share - scipy.stats.norm.ppf(0.975) * se > null].sum()
+    return int(n[power >= 0.8][0]), int(n[power < 0.8][-1]) + 1
+
+
 def table_reject(reps: int = 1000) -> None:
     """Labels needed to reject in 80 % of permutations, PPI++ and labels alone."""
     for name, null in (("galaxies", 0.2), ("forest", 0.0)):
@@ -297,6 +315,9 @@ def table_reject(reps: int = 1000) -> None:
                 low, high = (low, middle) if enough else (middle, high)
             needed.append(high)
         print(f"labels to reject, {name} (null {null}): ppi++ {needed[0]}, classical {needed[1]}")
+        if set(np.unique(y)) == {0.0, 1.0}:
+            first, always = _exact_labels(y, null)
+            print(f"   classical by enumeration: first at {first}, for good from {always}")
 
 
 TABLES = {k.removeprefix("table_"): v for k, v in list(globals().items()) if k.startswith("table_")}
