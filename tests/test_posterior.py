@@ -108,6 +108,7 @@ def elsewhere():
     numpyro.sample("mean", dist.Normal(3.0, 0.3))
 
 
+@pytest.mark.slow
 def test_chains_in_two_modes_are_told_apart():
     program = pi.from_log_likelihood(two_far_bumps, dist.Normal(0.0, 10.0))
     posterior = pi.sample(program, pi.NUTS(warmup=200, draws=200), key=3, progress=False)

@@ -83,6 +83,7 @@ def test_without_the_marginal_jacobian_it_is_not(npe):
     assert not check_base(dataclasses.replace(q, score=_NoJacobian(q.score)), key=3)
 
 
+@pytest.mark.slow
 def test_refine_makes_npe_exact(program, npe):
     for y in (0, 7, 20):  # the edge of the simulator too
         exact = pi.condition(program, {"y": jnp.asarray(y)})
@@ -92,6 +93,7 @@ def test_refine_makes_npe_exact(program, npe):
         assert refinement(found).familiar_share is not None
 
 
+@pytest.mark.slow
 def test_nle_takes_counts_and_independent_data_sets(program, nle):
     walk = pi.SMC(particles=500, kernel=pi.kernels.RandomWalk())
     draws = pi.sample(nle.posterior(), walk, key=5, progress=False)

@@ -52,6 +52,7 @@ DATA = (
 def test_symmetries(standardise: bool) -> None:
     """Context order, other queries and hidden rows do not matter; the data do."""
     network, _ = untrained(head=Mixture(3), fourier=3, standardise=standardise)
+    network = eqx.filter_jit(network)
     x, y, new = DATA
     mask = jnp.ones(6, bool)
     base = network(x, y, mask, new)
@@ -144,7 +145,7 @@ def test_normal_and_soft_scores_have_one_mean() -> None:
             return super().draw(*args)._replace(mean=None, sd=None)
 
     network, _ = untrained(source=GaussianProcess(1), head=Mixture(3))
-    loss = PredictionLoss(Mixture(3), 0, 8, 8, 400)
+    loss = eqx.filter_jit(PredictionLoss(Mixture(3), 0, 8, 8, 400))
     keys = jax.random.split(jax.random.key(0), 5)
     hard = np.array([loss(network, Hard(1), k) for k in keys])
     soft = np.array([loss(network, GaussianProcess(1), k) for k in keys])

@@ -137,6 +137,7 @@ def test_a_mode_that_q_missed_is_found_by_the_share_from_the_prior():
     assert (blind.resampled(0).draws["mu"] > 0).all()
 
 
+@pytest.mark.slow
 def test_draws_of_an_unnormalised_approximation_start_chains(program):
     other = pi.from_numpyro(skewed, y=Y * 1.1)
     near = pi.sample(other, pi.NUTS(chains=2, draws=1000, warmup=300), key=0, progress=False)

@@ -208,6 +208,7 @@ def test_adaptive_smc_on_hard_supports(make) -> None:
         assert posterior.provenance["nan_evaluations"] > 0
 
 
+@pytest.mark.slow
 def test_resamplers_are_interchangeable() -> None:
     target = targets.bimodal()
     for resampler in (resampling.multinomial, resampling.residual, resampling.ssp):
