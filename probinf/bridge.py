@@ -57,6 +57,7 @@ def bridge(posterior: Posterior, *, key: int | Key) -> Estimate:
             "bridge: the draws are weighted; their engine estimates the evidence itself, see "
             "posterior.log_evidence."
         )
+    posterior.require_positions("bridge")
     half = posterior.log_weights.shape[1] // 2
     first = dataclasses.replace(
         posterior,

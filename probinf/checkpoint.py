@@ -9,6 +9,7 @@ import importlib.metadata
 import inspect
 import json
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -138,20 +139,23 @@ class Checkpoint:
         manifest["manifest_sha256"] = own_digest(manifest)
         atomically(self.folder / _MANIFEST, lambda f: f.write_text(json.dumps(manifest)))
 
-    def load(self, lanes: Any, record: Any, count: int) -> tuple[Any, list[list[Any]]]:
-        """Lanes and the pieces of every lane, shaped like the examples ``lanes`` and ``record``."""
+    def lanes(self, example: Any) -> Any:
+        """The lanes after the last chunk, shaped like the example."""
         manifest = json.loads((self.folder / _MANIFEST).read_text())
         stored = self._read(self._file("state", len(self.chunks) - 1), manifest["state"])
-        leaves, treedef = jax.tree.flatten(lanes)
+        leaves, treedef = jax.tree.flatten(example)
         found = [self._restored(leaf, stored.get(str(k))) for k, leaf in enumerate(leaves)]
+        return jax.tree.unflatten(treedef, found)
+
+    def stored(self, record: Any, count: int) -> Iterator[list[Any]]:
+        """Chunk after chunk: the records of every lane, with the structure of ``record``."""
         width, shape = len(jax.tree.leaves(record)), jax.tree.structure(record)
-        pieces: list[list[Any]] = [[] for _ in range(count)]
         for index, checksum in enumerate(self.chunks):
             arrays = self._read(self._file("chunk", index), checksum)
-            for lane, piece in enumerate(pieces):
-                parts = [arrays[f"{lane}:{k}"] for k in range(width)]
-                piece.append(jax.tree.unflatten(shape, parts))
-        return jax.tree.unflatten(treedef, found), pieces
+            yield [
+                jax.tree.unflatten(shape, [arrays[f"{lane}:{k}"] for k in range(width)])
+                for lane in range(count)
+            ]
 
     def _restored(self, example: Any, value: np.ndarray | None) -> Any:
         is_key = jnp.issubdtype(example.dtype, jax.dtypes.prng_key)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from probinf.errors import StructureError
@@ -35,36 +36,90 @@ class Layout:
         shapes: shape of every leaf; leaves that are random keys have ``is_key`` True.
         is_key: per leaf.
         dtype: of the vector.
+        integers: dtype of every leaf that is discrete, None for the others; their values lie
+            in the vector as whole numbers.
     """
 
     treedef: Any
     shapes: tuple[tuple[int, ...], ...]
     is_key: tuple[bool, ...]
     dtype: Any
+    integers: tuple[Any, ...] = ()
 
     @classmethod
-    def of(cls, program: Program) -> Layout:
+    def of(cls, program: Program, *, integers: bool = False) -> Layout:
         """The layout of ``program``'s positions.
 
+        Args:
+            program: any program.
+            integers: whether who asks can deal with discrete coordinates.
+
         Raises:
-            StructureError: a coordinate is neither floating point nor a random key.
+            StructureError: a coordinate is neither floating point nor a random key, nor
+                discrete where that is welcome.
         """
         leaves, treedef = jax.tree_util.tree_flatten_with_path(program.template())
         is_key = tuple(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for _, leaf in leaves)
-        for (path, leaf), key in zip(leaves, is_key, strict=True):
-            if not key and not jnp.issubdtype(leaf.dtype, jnp.floating):
-                raise StructureError(
-                    f"coordinate {jax.tree_util.keystr(path)} has dtype {leaf.dtype}; a position "
-                    "holds floating-point arrays and random keys only."
-                )
-        floats = [leaf.dtype for (_, leaf), key in zip(leaves, is_key, strict=True) if not key]
+        whole = tuple(
+            leaf.dtype if jnp.issubdtype(leaf.dtype, jnp.integer) else None for _, leaf in leaves
+        )
+        for (path, leaf), key, count in zip(leaves, is_key, whole, strict=True):
+            if key or jnp.issubdtype(leaf.dtype, jnp.floating) or (integers and count is not None):
+                continue
+            raise StructureError(
+                f"coordinate {jax.tree_util.keystr(path)} has dtype {leaf.dtype}; a position "
+                "holds floating-point arrays and random keys only. Discrete coordinates are "
+                'moved in blocks: pi.MCMC(kernels.cycle(kernels.block("z", '
+                'kernels.Enumerate()), kernels.block("mu", kernels.NUTS()))).'
+            )
+        floats = [leaf.dtype for _, leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
         dtype = jnp.result_type(*floats) if floats else jnp.result_type(float)
-        return cls(treedef, tuple(leaf.shape for _, leaf in leaves), is_key, dtype)
+        shapes = tuple(leaf.shape for _, leaf in leaves)
+        return cls(treedef, shapes, is_key, dtype, whole if any(whole) else ())
 
     @property
     def size(self) -> int:
         """Length of the vector."""
         return sum(_size(s) for s, key in zip(self.shapes, self.is_key, strict=True) if not key)
+
+    def places(self) -> dict[str, tuple[int, tuple[int, ...]]]:
+        """First index in the vector and shape of every real coordinate, by its name.
+
+        Empty where the position is not a dict by name.
+        """
+        names = jax.tree.unflatten(self.treedef, range(len(self.shapes)))
+        if not isinstance(names, dict) or not all(isinstance(k, int) for k in names.values()):
+            return {}
+        firsts, first = [], 0
+        for shape, key in zip(self.shapes, self.is_key, strict=True):
+            firsts.append(first)
+            first += 0 if key else _size(shape)
+        return {
+            name: (firsts[k], self.shapes[k]) for name, k in names.items() if not self.is_key[k]
+        }
+
+    @property
+    def integer_sites(self) -> tuple[str, ...]:
+        """Names of the discrete coordinates."""
+        if not self.integers:
+            return ()
+        names = jax.tree.unflatten(self.treedef, range(len(self.shapes)))
+        return tuple(name for name in self.places() if self.integers[names[name]] is not None)
+
+    def part(self, sites: tuple[str, ...]) -> tuple[np.ndarray, Layout]:
+        """Where some sites lie in the vector, and the layout of these alone."""
+        places, whole = self.places(), set(self.integer_sites)
+        chosen = [name for name in places if name in sites]
+        index = [np.arange(places[n][0], places[n][0] + _size(places[n][1])) for n in chosen]
+        return np.concatenate(index), Layout(
+            jax.tree.structure(dict.fromkeys(chosen, 0)),
+            tuple(places[name][1] for name in chosen),
+            (False,) * len(chosen),
+            self.dtype,
+            tuple(np.dtype(np.int32) if n in whole else None for n in chosen)
+            if whole & set(chosen)
+            else (),
+        )
 
     @property
     def has_keys(self) -> bool:
@@ -92,7 +147,9 @@ class Layout:
                 leaves.append(keys.pop(0))
             else:
                 size = _size(shape)
-                leaves.append(vector[first : first + size].reshape(shape))
+                leaf = vector[first : first + size].reshape(shape)
+                whole = self.integers[len(leaves)] if self.integers else None
+                leaves.append(leaf if whole is None else jnp.round(leaf).astype(whole))
                 first += size
         return jax.tree.unflatten(self.treedef, leaves)
 
@@ -139,9 +196,27 @@ class _FlatScore:
         return Score(jnp.asarray(log_base, dtype), jnp.asarray(log_weight, dtype))
 
 
-def flatten(program: Program) -> tuple[Program, Layout]:
-    """The same measure on flat positions, and the layout that leads back."""
-    layout = Layout.of(program)
+def layout_of(flat: Program) -> Layout:
+    """The layout of a program that ``flatten`` made, also inside ``temper`` and the like."""
+    fn: Any = flat.start
+    while not isinstance(fn, _Ravelled):
+        fn = fn.fn
+    return fn.layout
+
+
+def with_layout(flat: Program, layout: Layout) -> Program:
+    """A flat program whose positions are laid out otherwise; its ``start`` is no longer used."""
+    return dataclasses.replace(flat, start=_Ravelled(flat.start, layout))
+
+
+def flatten(program: Program, *, integers: bool = False) -> tuple[Program, Layout]:
+    """The same measure on flat positions, and the layout that leads back.
+
+    Args:
+        program: any program.
+        integers: whether who asks can deal with discrete coordinates.
+    """
+    layout = Layout.of(program, integers=integers)
 
     def lifted(fn: Callable[..., Any] | None) -> Callable[..., Any] | None:
         return None if fn is None else _Unravelled(fn, layout)

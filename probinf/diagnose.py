@@ -114,7 +114,10 @@ def _of_chains(posterior: Posterior) -> list[Finding]:
             )
         )
     low = 100 * chains
-    ess = np.fmin(columns["ess_bulk"], columns["ess_tail"])
+    if posterior.streamed is not None:
+        ess = columns["ess"]
+    else:
+        ess = np.fmin(columns["ess_bulk"], columns["ess_tail"])
     if (ess[moving] < low).any():
         found.append(
             Finding(

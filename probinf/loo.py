@@ -113,7 +113,7 @@ def _log_likelihood(
         )
     if max_draws < 10:
         raise StructureError(f"loo: max_draws must be at least 10, got {max_draws}.")
-    flat, _ = flatten(program)
+    flat, _ = flatten(program, integers=True)
     size = posterior.log_weights.size
     keep = np.unique(np.linspace(0, size - 1, min(size, max_draws)).astype(int))
     rows = jax.tree.map(lambda leaf: leaf[keep], posterior.rows())

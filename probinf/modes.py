@@ -12,7 +12,7 @@ import numpy as np
 import scipy.optimize
 import scipy.stats
 
-from probinf.coordinates import flatten
+from probinf.coordinates import Layout, flatten
 from probinf.errors import ImproperPriorError
 from probinf.program import Program, log_density
 
@@ -73,6 +73,8 @@ def missed_modes(posterior: Posterior, *, share: float = 0.02) -> list[Mode]:
     d = posterior.unconstrained.shape[-1]
     program = posterior.program
     if program is None or posterior.weighted or posterior.keys or not 0 < d <= _MAX_DIM:
+        return []
+    if Layout.of(program, integers=True).integers:  # no slope leads from one to the next
         return []
     flat, _ = flatten(program)
     draws = posterior.unconstrained.reshape(-1, d).astype(float)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from probinf.collect import Chains, site_draws
 from probinf.coordinates import Layout, Mixed, flatten, restored, vector_of
 from probinf.diagnose import Diagnosis, diagnose
 from probinf.errors import EvidenceError, StructureError
@@ -39,12 +40,14 @@ class Posterior:
         history: by name, (chain, stage) records of engines that move in stages, NaN-padded.
         clusters: (chain, draw) labels; draws are independent only between labels. None for
             Markov chains.
-        unconstrained: (chain, draw, d) flat positions, in the order of the program's sites.
+        unconstrained: (chain, draw, d) flat positions, in the order of the program's sites;
+            (chain, draw, 0) where ``keep=`` or ``summaries_only=`` left them out.
         keys: key data of random-key coordinates, (chain, draw, ...) each.
         evidence: the log evidence, or None with the reason in ``no_evidence``.
         no_evidence: why there is no evidence.
         provenance: settings, key, versions, seconds.
         program: the program; None after loading without it.
+        streamed: the summary of draws that were not kept (``summaries_only=True``), else None.
     """
 
     draws: dict[str, np.ndarray]
@@ -58,6 +61,7 @@ class Posterior:
     evidence: Estimate | None = None
     no_evidence: str = ""
     program: Program | None = None
+    streamed: Summary | None = None
 
     @property
     def weighted(self) -> bool:
@@ -77,6 +81,8 @@ class Posterior:
 
     @cached_property
     def _summary(self) -> Summary:
+        if self.streamed is not None:
+            return self.streamed
         superchains = self.provenance.get("superchains")
         return summarise(self.draws, self.log_weights, self.clusters, superchains)
 
@@ -141,13 +147,30 @@ class Posterior:
             )
         if program.simulate is None:
             raise StructureError("predict: the program has no simulator of its observations.")
-        flat, _ = flatten(program)
+        flat, _ = flatten(program, integers=True)
         view = self.resampled(key)
         keys = jax.random.split(as_key(key), self.log_weights.size)
         return by_row(_simulate, flat, (keys, view.rows()), self.log_weights.shape)
 
+    def require_positions(self, who: str) -> None:
+        """Refuse where the unconstrained positions were not kept.
+
+        Args:
+            who: needs them, for the message.
+
+        Raises:
+            StructureError: they were left out by ``keep=`` or ``summaries_only=``.
+        """
+        if self.unconstrained.shape[-1] == 0 and not self.keys:
+            raise StructureError(
+                f"{who} needs the unconstrained positions of the draws, which keep= or "
+                "summaries_only= left out. Run again without them, or with a checkpoint "
+                "pi.resume(folder, program)."
+            )
+
     def rows(self) -> Any:
         """Flat positions with one leading axis."""
+        self.require_positions("this")
         vectors = self.unconstrained.reshape(-1, self.unconstrained.shape[-1])
         if not self.keys:
             return restored(vectors)
@@ -205,7 +228,7 @@ class Posterior:
         chains, draws = self.log_weights.shape
         method = self.provenance.get("method", "?").split("(")[0]
         evidence = "" if self.evidence is None else f", log evidence {self.evidence}"
-        sites = ", ".join(self.draws)
+        sites = ", ".join(self.draws) or "no site (summaries only)"
         return f"Posterior({method}, {chains} x {draws} draws of {sites}{evidence})"
 
 
@@ -218,10 +241,6 @@ def as_key(key: int | np.integer[Any] | Key) -> Key:
     if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         return key
     return jax.random.wrap_key_data(key)
-
-
-def _constrain(flat: Program, rows: Any) -> dict[str, jax.Array]:
-    return flat.constrain(rows[0], flat.data)
 
 
 def _simulate(flat: Program, rows: Any) -> dict[str, jax.Array]:
@@ -258,23 +277,55 @@ def assemble(
     evidence: Estimate | None = None,
     no_evidence: str = "",
     provenance: dict[str, Any] | None = None,
+    draws: dict[str, np.ndarray] | None = None,
+    streamed: Summary | None = None,
 ) -> Posterior:
     """A Posterior from flat positions with leading axes (chain, draw)."""
-    vectors = np.asarray(vector_of(positions))
-    shape = (vectors.shape[0], vectors.shape[1])
-    rows = restored(jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), positions))
+    positions = jax.tree.map(np.asarray, positions)
+    vectors = vector_of(positions)
+    shape = vectors.shape[:2]
+    if draws is None:
+        draws = site_draws(run.flat, run.layout, positions, run.kept.sites)
+    keys = positions.keys if isinstance(positions, Mixed) else ()
+    if not run.kept.everything:
+        vectors, keys = vectors[:, :, :0], ()
     return Posterior(
-        draws=by_row(_constrain, run.flat, (rows,), shape),
+        draws=draws,
         log_weights=np.zeros(shape) if log_weights is None else np.asarray(log_weights, float),
         stats=stats or {},
         history=history or {},
         unconstrained=vectors,
-        keys=positions.keys if isinstance(positions, Mixed) else (),
+        keys=keys,
         clusters=clusters,
         evidence=evidence,
         no_evidence=no_evidence,
         provenance={**run.provenance, **(provenance or {}), "layout": _layout_text(run.layout)},
         program=run.program,
+        streamed=streamed,
+    )
+
+
+def assemble_chains(
+    run: Run,
+    *,
+    stats: dict[str, np.ndarray],
+    provenance: dict[str, Any] | None = None,
+    **options: Any,
+) -> Posterior:
+    """A Posterior from what ``ChainCollector`` collected; options as in ``assemble``."""
+    chains: Chains = run.records
+    told = {"warmup_evaluations": chains.warmup_evaluations, **(provenance or {})}
+    if chains.record.position is not None:
+        return assemble(run, chains.record.position, stats=stats, provenance=told, **options)
+    nowhere = np.zeros((*stats["log_density"].shape, 0), run.layout.dtype)
+    return assemble(
+        run,
+        nowhere,
+        draws=chains.draws or {},
+        streamed=chains.summary,
+        stats=stats,
+        provenance=told,
+        **options,
     )
 
 

@@ -56,6 +56,7 @@ class Program:
             None when unknown.
         observations: reads and replaces the observed values in ``data``; None when unknown.
         sites: ``(x, data) -> dict``, per-site checks for the model doctor; None when unknown.
+        levels: name, lowest and highest value of every discrete coordinate with finitely many.
         data: everything dynamic: observations, covariates, network weights, path parameters.
     """
 
@@ -75,6 +76,10 @@ class Program:
     observations: Observations | None = dataclasses.field(default=None, metadata={"static": True})
     sites: Callable[[Position, Data], dict[str, Any]] | None = dataclasses.field(
         default=None, metadata={"static": True}
+    )
+
+    levels: tuple[tuple[str, int, int], ...] = dataclasses.field(
+        default=(), metadata={"static": True}
     )
 
     def template(self) -> Position:

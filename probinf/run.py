@@ -6,6 +6,7 @@ import abc
 import dataclasses
 import pathlib
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from probinf.checkpoint import Checkpoint, decoded
+from probinf.collect import Collector, Kept, Pieces
 from probinf.coordinates import Layout, flatten
 from probinf.errors import MethodError, SavedFileError
 from probinf.population import Population
@@ -23,6 +25,7 @@ from probinf.progress import Bar
 from probinf.progress import Status as Status
 
 _TARGET_SECONDS = 1.0
+_BUFFER = 2**23  # bytes of the records of one chunk, where a record is large
 
 
 class Run(NamedTuple):
@@ -33,16 +36,19 @@ class Run(NamedTuple):
         flat: the same measure on flat positions.
         layout: leads from flat positions back to the program's.
         states: final state of the method, leading axis lane.
-        records: one dict-like record per lane, leading axis step.
+        records: what the method's collector made of the records; by default one per lane,
+            leading axis step.
         provenance: settings, key, versions, seconds.
+        kept: what the user wants to keep.
     """
 
     program: Program
     flat: Program
     layout: Layout
     states: Any
-    records: list[Any]
+    records: Any
     provenance: dict[str, Any]
+    kept: Kept = Kept()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +87,46 @@ class Method(abc.ABC):
     @abc.abstractmethod
     def finish(self, run: Run) -> Any:
         """The Posterior."""
+
+    def again(
+        self, program: Program, lanes: Lane, collector: Collector
+    ) -> tuple[Lane, list[Any]] | None:
+        """When all lanes are done: lanes that have more to do, or None when that was all.
+
+        It must follow from its arguments alone, so that a resumed run goes the same way.
+
+        Args:
+            program: on flat positions.
+            lanes: all of them done.
+            collector: holds the records so far.
+
+        Returns:
+            The lanes to go on with, and one more record for each of them.
+        """
+        return None
+
+    @property
+    def moves_integers(self) -> bool:
+        """Whether it can deal with discrete coordinates."""
+        return False
+
+    def row_bytes(self, layout: Layout) -> int:
+        """Bytes of the records of one step of all lanes, where they hold positions; else 0."""
+        return 0
+
+    def collector(self, flat: Program, layout: Layout, kept: Kept) -> Collector:
+        """What takes the records of a run; by default all of them are kept.
+
+        Raises:
+            MethodError: ``kept`` asks for summaries of draws that have no order.
+        """
+        if kept.summaries_only:
+            raise MethodError(
+                "summaries_only= is for Markov chains, whose draws come one after the other "
+                f"(NUTS, MCMC, ChEES, ParallelTempering); {type(self).__name__} weighs all draws "
+                "at its end. Name some sites with keep= instead."
+            )
+        return Pieces(self.lanes)
 
     def populate(self, key: Key, program: Program) -> Population:
         """One lane from start to end as a pure function, for ``jit(vmap(...))``.
@@ -153,14 +199,17 @@ def over_lanes(fn: Any, lanes: Any, count: int) -> Any:
 
 
 @partial(jax.jit, static_argnames=("method",))
-def _start(method: Method, program: Program, keys: Key) -> Lane:
+def start_lanes(method: Method, program: Program, keys: Key) -> Lane:
+    """All lanes before their first step."""
     return over_lanes(partial(start_lane, method, program), keys, method.lanes)
 
 
-@partial(jax.jit, static_argnames=("method",))
-def _advance(method: Method, program: Program, lanes: Lane, limit: Int[Array, ""]) -> Any:
+@partial(jax.jit, static_argnames=("method", "length"))
+def _advance(
+    method: Method, length: int, program: Program, lanes: Lane, limit: Int[Array, ""]
+) -> Any:
     def one(lane: Lane) -> Any:
-        return advance_lane(method, program, lane, limit, method.chunk)
+        return advance_lane(method, program, lane, limit, length)
 
     return over_lanes(one, lanes, method.lanes)
 
@@ -173,15 +222,20 @@ def run(
     progress: bool = True,
     checkpoint: str | pathlib.Path | None = None,
     max_seconds: float | None = None,
+    kept: Kept = Kept(),
+    start: Any = None,
 ) -> Any:
     """Drive ``method`` on ``program`` to its end and return the Posterior.
 
-    Ctrl-C ends the run after the current chunk and returns what exists.
+    Ctrl-C ends the run after the current chunk and returns what exists. ``start`` are states
+    (leading axis lane) to begin with, in place of ``method.init``.
     """
-    flat, layout = flatten(program)
+    flat, layout = flatten(program, integers=method.moves_integers)
     method.validate(program, layout)
+    collector = method.collector(flat, layout, kept)
     store = None if checkpoint is None else Checkpoint.create(checkpoint, method, program, key)
-    return _drive(method, program, flat, layout, key, store, progress, max_seconds)
+    blank = Run(program, flat, layout, None, None, {}, kept)
+    return _drive(method, blank, key, collector, store, progress, max_seconds, start)
 
 
 def resume(
@@ -191,6 +245,8 @@ def resume(
     method: Method | None = None,
     progress: bool = True,
     max_seconds: float | None = None,
+    keep: str | Sequence[str] | None = None,
+    summaries_only: bool = False,
 ) -> Any:
     """Continue the run that ``sample(..., checkpoint=path)`` left unfinished.
 
@@ -203,42 +259,79 @@ def resume(
         method: needed only where the method or its kernel is not part of probinf.
         progress: show a progress bar in a terminal.
         max_seconds: stop after this time, as in ``sample``.
+        keep: sites whose draws are kept, as in ``sample``. All draws are in the folder, so that
+            a run made with ``summaries_only=True`` gives them back by name, a few at a time.
+        summaries_only: keep no draws, as in ``sample``.
 
     Raises:
         SavedFileError: no run is there, a file was truncated or edited, or the data differ.
+        MethodError: ``keep`` names an unknown site.
     """
     store = Checkpoint.open(path, program)
     if method is None:
         method = decoded(store.header["method"])
     elif repr(method) != store.header["method_text"]:
         raise SavedFileError(f"{path} was run with {store.header['method_text']}, not {method!r}.")
-    flat, layout = flatten(program)
+    flat, layout = flatten(program, integers=method.moves_integers)
     method.validate(program, layout)
-    return _drive(method, program, flat, layout, store.key, store, progress, max_seconds)
+    kept = wanted(program, keep, summaries_only)
+    collector = method.collector(flat, layout, kept)
+    blank = Run(program, flat, layout, None, None, {}, kept)
+    return _drive(method, blank, store.key, collector, store, progress, max_seconds)
+
+
+def wanted(program: Program, keep: str | Sequence[str] | None, summaries_only: bool) -> Kept:
+    """What the user wants to keep, checked against the sites of the program.
+
+    Raises:
+        MethodError: ``keep`` is empty or names an unknown site.
+    """
+    if keep is None:
+        return Kept(None, summaries_only)
+    sites = (keep,) if isinstance(keep, str) else tuple(keep)
+    known = sorted(jax.eval_shape(program.constrain, program.template(), program.data))
+    unknown = [name for name in sites if name not in known]
+    if unknown or not sites:
+        raise MethodError(
+            f"keep: no site named {unknown}; this program has {known}."
+            if unknown
+            else "keep: no site is named. Use summaries_only=True to keep no draws."
+        )
+    return Kept(tuple(sorted(set(sites))), summaries_only)
 
 
 def _drive(
     method: Method,
-    program: Program,
-    flat: Program,
-    layout: Layout,
+    blank: Run,
     key: Key,
+    collector: Collector,
     store: Checkpoint | None,
     progress: bool,
     max_seconds: float | None,
+    start: Any = None,
 ) -> Any:
-    began = time.perf_counter()
+    began, flat = time.perf_counter(), blank.flat
     keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(method.lanes))
     with Bar(type(method).__name__, progress) as bar:
         bar.show(Status(0.0, "compiling"))
+        row = method.row_bytes(blank.layout)
+        length = int(np.clip(_BUFFER // max(row, 1), 1, method.chunk))
         if store is not None and store.chunks:
-            lanes, pieces = _stored(method, flat, keys, store)
+            example = jax.eval_shape(partial(start_lanes, method), flat, keys)
+            records = jax.eval_shape(
+                partial(_advance, method, length), flat, example, jnp.asarray(0)
+            )[1]
+            lanes = store.lanes(example)
+            for chunk in store.stored(records, method.lanes):
+                collector.add(chunk)
+        elif start is not None:
+            lanes = Lane(keys, jnp.zeros((method.lanes,), int), start)
         else:
-            lanes, pieces = _start(method, flat, keys), [[] for _ in range(method.lanes)]
-        jax.block_until_ready(_advance(method, flat, lanes, jnp.asarray(0)))
+            lanes = start_lanes(method, flat, keys)
+        jax.block_until_ready(_advance(method, length, flat, lanes, jnp.asarray(0)))
         compiled = time.perf_counter()
         before = 0.0 if store is None else store.seconds
-        lanes, interrupted = _loop(method, flat, lanes, pieces, bar, store, max_seconds)
+        lanes, interrupted = _loop(method, flat, lanes, length, collector, bar, store, max_seconds)
     ended = time.perf_counter()
     provenance = {
         "method": repr(method),
@@ -248,37 +341,44 @@ def _drive(
         "interrupted": interrupted,
     }
     states = jax.tree.map(_to_host, lanes.state)
-    records = [
-        jax.tree.map(lambda *parts: np.concatenate(parts), *p) if p else None for p in pieces
-    ]
-    return method.finish(Run(program, flat, layout, states, records, provenance))
-
-
-def _stored(
-    method: Method, flat: Program, keys: Key, store: Checkpoint
-) -> tuple[Lane, list[list[Any]]]:
-    lanes = jax.eval_shape(partial(_start, method), flat, keys)
-    records = jax.eval_shape(partial(_advance, method), flat, lanes, jnp.asarray(0))[1]
-    return store.load(lanes, records, method.lanes)
+    done = blank._replace(states=states, records=collector.result(), provenance=provenance)
+    return method.finish(done)
 
 
 def _loop(
     method: Method,
     flat: Program,
     lanes: Lane,
-    pieces: list[list[Any]],
+    length: int,
+    collector: Collector,
     bar: Bar,
     store: Checkpoint | None,
     max_seconds: float | None,
 ) -> tuple[Lane, bool]:
-    """Chunk after chunk, each of them added to the ``pieces`` of its lane, and to the store."""
-    limit = max(1, method.chunk // 10)
+    """Chunk after chunk, each of them handed to the collector, and to the store."""
+    limit = max(1, length // 10)
     start, earlier = time.perf_counter(), 0.0 if store is None else store.seconds
+
+    def finished() -> bool:
+        return bool(jnp.all(jax.vmap(method.done)(lanes.state)))
+
+    def keep(moved: Lane, chunk: list[Any]) -> Lane:
+        collector.add(chunk)
+        if store is not None:
+            store.append(moved, chunk, earlier + time.perf_counter() - start)
+        return moved
+
     try:
-        while not bool(jnp.all(jax.vmap(method.done)(lanes.state))):
+        while True:
+            if finished():
+                more = method.again(flat, lanes, collector)
+                if more is None:
+                    return lanes, False
+                lanes = keep(*more)
+                continue
             began = time.perf_counter()
             moved, records, taken = jax.block_until_ready(
-                _advance(method, flat, lanes, jnp.asarray(limit))
+                _advance(method, length, flat, lanes, jnp.asarray(limit))
             )
             seconds = time.perf_counter() - began
             host, counts = jax.tree.map(_to_host, records), np.asarray(taken).tolist()
@@ -286,23 +386,20 @@ def _loop(
                 jax.tree.map(partial(_head, lane=k, count=count), host)
                 for k, count in enumerate(counts)
             ]
-            lanes = moved
-            for piece, part in zip(pieces, chunk, strict=True):
-                piece.append(part)
-            if store is not None:
-                store.append(lanes, chunk, earlier + time.perf_counter() - start)
+            lanes = keep(moved, chunk)
+            del moved, records, host, chunk  # or they would be held beside the next ones
             bar.show(method.status(jax.tree.map(_to_host, lanes.state)))
             pace = max(counts) / max(seconds, 1e-6)
-            limit = int(np.clip(pace * _TARGET_SECONDS, 1, method.chunk))
-            if max_seconds is not None and time.perf_counter() - start > max_seconds:
-                return lanes, not bool(jnp.all(jax.vmap(method.done)(lanes.state)))
+            limit = int(np.clip(pace * _TARGET_SECONDS, 1, length))
+            over = max_seconds is not None and time.perf_counter() - start > max_seconds
+            if over and not finished():
+                return lanes, True
     except KeyboardInterrupt:
         return lanes, True
-    return lanes, False
 
 
 def _head(records: np.ndarray, lane: int, count: int) -> np.ndarray:
-    return records[lane, :count].copy()
+    return records[lane, :count]
 
 
 def _to_host(leaf: Any) -> np.ndarray:

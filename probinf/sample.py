@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
+from collections.abc import Sequence
 
 from probinf.check import refuse
+from probinf.collect import Kept, chain_bytes
 from probinf.coordinates import Layout
 from probinf.errors import MethodError
 from probinf.posterior import Posterior, as_key
 from probinf.program import Key, Program
-from probinf.run import Method, run
-from probinf.samplers import MCMC, NUTS
+from probinf.run import Method, run, wanted
+from probinf.samplers import MCMC, NUTS, ChEES, ParallelTempering
 from probinf.samplers.auto import choose
 
 
@@ -25,6 +27,8 @@ def sample(
     check: bool = True,
     checkpoint: str | pathlib.Path | None = None,
     max_seconds: float | None = None,
+    keep: str | Sequence[str] | None = None,
+    summaries_only: bool = False,
 ) -> Posterior:
     """Run an engine on a program.
 
@@ -42,6 +46,14 @@ def sample(
             ``pi.resume(checkpoint, program)`` continues it bit for bit.
         max_seconds: stop after the chunk in which this running time is over (compilation not
             counted), as Ctrl-C would, and return what exists.
+        keep: names of the sites whose draws are kept; the others, and the unconstrained
+            positions that ``predict`` and the like need, are let go chunk by chunk. With a
+            checkpoint they all stay on disk, and ``pi.resume(checkpoint, program, keep=...)``
+            reads others later.
+        summaries_only: keep no draws of a Markov chain, only what ``summary()`` needs of them
+            (means, variances, batch means, R-hat, a few draws for quantiles), so that the
+            memory does not grow with their number; the statistics of the sampler (some 40 bytes
+            per draw) are kept.
 
     Raises:
         ModelError: the model is wrong; the message names the site and the remedy.
@@ -65,11 +77,13 @@ def sample(
             print(f"method='auto' chose {chosen}")
     if not isinstance(method, Method):
         raise MethodError(
-            f"sample: method must be an engine such as pi.NUTS() or pi.SMC(), got {method!r}."
+            f'sample: method must be an engine such as pi.NUTS() or pi.SMC(), or "auto", which '
+            f"chooses one; got {method!r}."
         )
     if check:
         refuse(program)
-    estimate = _memory(method, program)
+    kept = wanted(program, keep, summaries_only)
+    estimate = _memory(method, program, kept)
     posterior: Posterior = run(
         method,
         program,
@@ -77,6 +91,7 @@ def sample(
         progress=progress,
         checkpoint=checkpoint,
         max_seconds=max_seconds,
+        kept=kept,
     )
     notes = {**({"chosen": chosen} if chosen else {}), **estimate}
     if not notes:
@@ -84,11 +99,12 @@ def sample(
     return dataclasses.replace(posterior, provenance={**posterior.provenance, **notes})
 
 
-def _memory(method: Method, program: Program) -> dict[str, float]:
-    """What the run will need, where the method knows; refuses more than there is."""
-    if not isinstance(method, MCMC):
+def _memory(method: Method, program: Program, kept: Kept) -> dict[str, float]:
+    """What the run will need, where the method keeps chains; refuses more than there is."""
+    if not isinstance(method, MCMC | ChEES | ParallelTempering):
         return {}
-    needed = method.memory(Layout.of(program))
+    layout = Layout.of(program, integers=True)
+    needed = chain_bytes(program, layout, kept, chains=method.chains, draws=method.draws)
     try:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -97,7 +113,8 @@ def _memory(method: Method, program: Program) -> dict[str, float]:
     if needed > total:
         raise MethodError(
             f"the run needs at least {needed / 1e9:.1f} GB of memory, this machine has "
-            f"{total / 1e9:.1f} ({free / 1e9:.1f} free). Keep fewer draws, or every k-th with "
-            "thin=k."
+            f"{total / 1e9:.1f} ({free / 1e9:.1f} free). Keep fewer draws, every k-th with "
+            'thin=k, some sites with keep=("tau",), or summaries_only=True with checkpoint=, '
+            "which leaves the draws on disk."
         )
     return {"memory_estimate_mb": round(needed / 1e6, 3)}

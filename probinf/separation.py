@@ -69,6 +69,7 @@ def separate_modes(posterior: Posterior, *, smallest: float = 0.02) -> SeparateM
     """
     if not 0.01 <= smallest < 1:
         raise MethodError(f"smallest must lie in [0.01, 1), got {smallest}.")
+    posterior.require_positions("separate_modes")
     vectors = posterior.unconstrained.reshape(-1, posterior.unconstrained.shape[-1]).astype(float)
     w = weights_of(posterior.log_weights.ravel())
     scaled, chosen = _sample(vectors, w)

@@ -15,6 +15,7 @@ import numpy as np
 from probinf.errors import SavedFileError
 from probinf.estimate import Estimate
 from probinf.program import Program
+from probinf.summary import Summary
 
 if TYPE_CHECKING:
     import xarray
@@ -64,8 +65,12 @@ def to_datatree(posterior: Posterior) -> xarray.DataTree:
     groups = {
         "posterior": _group(view.draws, lead, attrs),
         "sample_stats": _group(stats, lead, attrs),
-        "unconstrained_posterior": _group({"position": view.unconstrained}, lead),
     }
+    if view.unconstrained.shape[-1]:
+        groups["unconstrained_posterior"] = _group({"position": view.unconstrained}, lead)
+    if posterior.streamed is not None:
+        table = posterior.streamed
+        groups["summary"] = _group({"name": np.asarray(table.names), **table.columns}, ("scalar",))
     if posterior.weighted:
         groups["weighted_posterior"] = _group(
             {**posterior.draws, "log_weight": posterior.log_weights}, lead, attrs
@@ -99,6 +104,9 @@ def save(posterior: Posterior, path: str | pathlib.Path) -> None:
         "probinf": importlib.metadata.version("probinf"),
         "sha256": digest(folder / "arrays.safetensors"),
         "sites": list(posterior.draws),
+        "streamed": None
+        if posterior.streamed is None
+        else [posterior.streamed.names, list(posterior.streamed.columns)],
         "evidence": None if posterior.evidence is None else list(posterior.evidence),
         "no_evidence": posterior.no_evidence,
         "provenance": posterior.provenance,
@@ -112,6 +120,8 @@ def _flat_arrays(posterior: Posterior) -> dict[str, np.ndarray]:
     for prefix in ("draws", "stats", "history"):
         arrays |= {f"{prefix}:{k}": v for k, v in getattr(posterior, prefix).items()}
     arrays |= {f"keys:{k}": v for k, v in enumerate(posterior.keys)}
+    if posterior.streamed is not None:
+        arrays |= {f"summary:{k}": v for k, v in posterior.streamed.columns.items()}
     if posterior.clusters is not None:
         arrays["clusters"] = posterior.clusters
     return arrays
@@ -184,7 +194,7 @@ def load(path: str | pathlib.Path, program: Program | None = None) -> Posterior:
         return {k.split(":", 1)[1]: v for k, v in arrays.items() if k.startswith(f"{prefix}:")}
 
     keys, draws = part("keys"), part("draws")
-    evidence = manifest["evidence"]
+    evidence, streamed = manifest["evidence"], manifest.get("streamed")
     return Posterior(
         draws={site: draws[site] for site in manifest["sites"]},
         log_weights=arrays["log_weights"],
@@ -197,4 +207,9 @@ def load(path: str | pathlib.Path, program: Program | None = None) -> Posterior:
         no_evidence=manifest["no_evidence"],
         provenance=manifest["provenance"],
         program=program,
+        streamed=None if streamed is None else _table(part("summary"), *streamed),
     )
+
+
+def _table(columns: dict[str, np.ndarray], names: list[str], order: list[str]) -> Summary:
+    return Summary({column: columns[column] for column in order}, names)

@@ -29,7 +29,9 @@ class Summary:
     Columns: ``mean``, ``sd``, ``q5``, ``q50``, ``q95``, ``mcse`` (standard error of the mean);
     then ``ess_bulk``, ``ess_tail``, ``r_hat`` for Markov chains (``nested_r_hat`` too where
     groups of them share their starts), ``ess`` for weighted draws
-    (sd² / mcse², so that it counts ancestry as well as weights).
+    (sd² / mcse², so that it counts ancestry as well as weights). Without the draws
+    (``summaries_only=True``) a Markov chain has ``ess`` from batch means and the R-hat of halves
+    without ranks, and its quantiles come from about 1,000 evenly spaced draws.
     """
 
     def __init__(self, columns: dict[str, np.ndarray], names: list[str]) -> None:
@@ -92,16 +94,20 @@ def _shown(column: str, value: float) -> str:
 
 def scalars(draws: dict[str, np.ndarray]) -> tuple[list[str], np.ndarray]:
     """Names of all scalars and their draws, (chain, draw, scalar)."""
-    names, parts = [], []
-    for site, value in draws.items():
-        shape = value.shape[2:]
-        if shape:
-            for index in itertools.product(*(range(n) for n in shape)):
-                names.append(f"{site}[{','.join(map(str, index))}]")
-        else:
-            names.append(site)
-        parts.append(np.asarray(value, float).reshape(*value.shape[:2], -1))
+    parts = [np.asarray(v, float).reshape(*v.shape[:2], -1) for v in draws.values()]
+    names = scalar_names({site: v.shape[2:] for site, v in draws.items()})
     return names, np.concatenate(parts, axis=2)
+
+
+def scalar_names(shapes: dict[str, tuple[int, ...]]) -> list[str]:
+    """Names of all scalars of sites with these shapes, ``theta[0]`` for the entries of arrays."""
+    names = []
+    for site, shape in shapes.items():
+        if not shape:
+            names.append(site)
+        for index in itertools.product(*(range(n) for n in shape)) if shape else ():
+            names.append(f"{site}[{','.join(map(str, index))}]")
+    return names
 
 
 def summarise(

@@ -188,7 +188,7 @@ def test_validation_comes_before_any_work(monkeypatch: pytest.MonkeyPatch) -> No
     def never(*args: Any) -> Any:
         raise AssertionError("the run was started")
 
-    monkeypatch.setattr(loop, "_start", never)
+    monkeypatch.setattr(loop, "start_lanes", never)
     two = pi.from_log_likelihood(bowl, dist.Normal(0.0, 1.0).expand([2]).to_event(1))
     with pytest.raises(MethodError, match=r"one-dimensional, got 2"):
         walk(two)

@@ -30,12 +30,19 @@ def nested_rhat(draws: np.ndarray, superchains: int) -> np.ndarray:
             f"nested_rhat: {chains} chains do not divide into {superchains} superchains of two or "
             "more chains each."
         )
-    groups = draws.reshape(superchains, chains // superchains, n, *draws.shape[2:])
-    means = groups.mean(axis=2)
-    between = means.mean(axis=1).var(axis=0, ddof=1)
-    within_chain = groups.var(axis=2, ddof=1) if n > 1 else np.zeros_like(means)
-    within = (means.var(axis=1, ddof=1) + within_chain.mean(axis=1)).mean(axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        value = np.sqrt(1 + between / within)
+    means = draws.mean(axis=1)
+    variances = draws.var(axis=1, ddof=1) if n > 1 else np.zeros_like(means)
+    value = nested_rhat_of(means, variances, superchains)
     fine = np.isfinite(draws).all(axis=(0, 1)) & (np.ptp(draws, axis=(0, 1)) > 0)
     return np.where(fine, value, np.nan)
+
+
+def nested_rhat_of(means: np.ndarray, variances: np.ndarray, superchains: int) -> np.ndarray:
+    """Nested R-hat from the mean and variance of every chain, (chain, ...) each."""
+    means, variances = (
+        v.reshape(superchains, v.shape[0] // superchains, *v.shape[1:]) for v in (means, variances)
+    )
+    between = means.mean(axis=1).var(axis=0, ddof=1)
+    within = (means.var(axis=1, ddof=1) + variances.mean(axis=1)).mean(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.sqrt(1 + between / within)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import warnings
 from collections.abc import Callable
@@ -36,6 +37,8 @@ class Latent:
         improper: why the prior cannot be normalised; empty when it can.
         scaled: whether a scale handler multiplies its log probability.
         masked: whether it is the unobserved half of an ``obs_mask`` site.
+        discrete: whether its values are whole numbers, which have no unconstrained scale.
+        levels: lowest and highest value of a discrete site where they are known.
     """
 
     name: str
@@ -44,6 +47,15 @@ class Latent:
     improper: str
     scaled: bool
     masked: bool
+    discrete: bool = False
+    levels: tuple[int, int] | None = None
+
+    def blank(self) -> Array:
+        """A value of the right kind, for tracing: the lowest one, or zeros."""
+        if not self.discrete:
+            return jnp.zeros(self.shape)
+        low = 0 if self.levels is None else self.levels[0]
+        return jnp.full(self.shape, low, jnp.result_type(int))
 
     @property
     def proper(self) -> bool:
@@ -57,12 +69,13 @@ def discover(
     observed: Callable[[tuple[Latent, ...]], Callable[[Any], dict[str, Array]]],
     *,
     allow_broadcast: bool,
+    allow_discrete: bool,
 ) -> tuple[Latent, ...]:
     """Latent sites of ``model`` at ``data``; raises on everything that cannot be served.
 
     ``observed`` makes a reader of the observed values, once the latents are known.
     """
-    trace, latents = _abstract_trace(model, data)
+    trace, latents = _abstract_trace(model, data, allow_discrete)
     likelihood = []
     for name, site in trace.items():
         if site["type"] == "sample" and site["is_observed"]:
@@ -105,7 +118,9 @@ class _Refuse(Messenger):
             )
 
 
-def _abstract_trace(model: Callable[[Any], None], data: Any) -> tuple[dict[str, Any], list[Latent]]:
+def _abstract_trace(
+    model: Callable[[Any], None], data: Any, allow_discrete: bool
+) -> tuple[dict[str, Any], list[Latent]]:
     """A trace whose latent values are abstract and whose data are the concrete ones.
 
     Latents are looked at inside, where a support may be computed from an abstract value.
@@ -118,7 +133,7 @@ def _abstract_trace(model: Callable[[Any], None], data: Any) -> tuple[dict[str, 
         found.update(handlers.trace(_Refuse(placed)).get_trace(data))
         for name, site in found.items():
             if site["type"] == "sample" and not site["is_observed"]:
-                latents.append(_latent(name, site, found))
+                latents.append(_latent(name, site, found, allow_discrete))
         return key
 
     with warnings.catch_warnings():
@@ -138,15 +153,18 @@ def abstractly(fn: Callable[..., Any], *args: Any) -> Any:
         raise clear from error
 
 
-def _latent(name: str, site: dict[str, Any], trace: dict[str, Any]) -> Latent:
+def _latent(name: str, site: dict[str, Any], trace: dict[str, Any], allow_discrete: bool) -> Latent:
     fn = site["fn"]
     kind = type(_leaf(fn)).__name__
     if fn.support.is_discrete:
-        raise DiscreteLatentError(
-            f"site '{name}' ({kind}) is discrete and not observed. Sum it out (for mixtures "
-            "dist.MixtureSameFamily, for chains the forward algorithm with numpyro.factor), or "
-            "pass its observed value."
-        )
+        if not allow_discrete:
+            raise DiscreteLatentError(
+                f"site '{name}' ({kind}) is discrete and not observed. Sum it out (for mixtures "
+                "dist.MixtureSameFamily, for chains the forward algorithm with numpyro.factor), "
+                "pass its observed value, or keep it with allow_discrete=True, which only "
+                "MCMC moves: MCMC(kernels.cycle(kernels.block(...), ...))."
+            )
+        return _discrete(name, kind, site)
     if kind == "Delta":
         raise ModelError(
             f"site '{name}' is a Delta distribution, which has no density. Use "
@@ -174,6 +192,27 @@ def _latent(name: str, site: dict[str, Any], trace: dict[str, Any]) -> Latent:
     scale = site["scale"]
     scaled = scale is not None and not (isinstance(scale, int | float) and scale == 1)
     return Latent(name, kind, shape, improper, scaled, imputed)
+
+
+def _discrete(name: str, kind: str, site: dict[str, Any]) -> Latent:
+    """A latent site of whole numbers, with its levels where they are finite and known."""
+    fn, leaf = site["fn"], _leaf(site["fn"])
+    wrapped = type(fn).__name__ == "MaskedDistribution"
+    if leaf.event_dim or wrapped:
+        why = "a mask handler covers it" if wrapped else "its values are vectors"
+        raise DiscreteLatentError(
+            f"site '{name}' ({kind}) is discrete and not observed, and {why}, which no kernel "
+            "here moves. Sum it out, or write it with scalar sites."
+        )
+    levels = None
+    with contextlib.suppress(NotImplementedError, jax.errors.JAXTypeError, TypeError):
+        count = leaf.enumerate_support(expand=False).shape[0]
+        low = int(getattr(leaf.support, "lower_bound", 0))
+        levels = (low, low + count - 1)
+    scale = site["scale"]
+    scaled = scale is not None and not (isinstance(scale, int | float) and scale == 1)
+    shape = tuple(jnp.shape(site["value"]))
+    return Latent(name, kind, shape, "", scaled, False, True, levels)
 
 
 _WRAPPERS = ("Independent", "ExpandedDistribution", "MaskedDistribution")

@@ -76,6 +76,9 @@ _JACOBIAN_OF = "probinf_jacobian_of"
 
 def _into_support(x: Position, site: dict[str, Any]) -> Any:
     """The site's value; its Jacobian comes back as a factor site that says whose it is."""
+    if site["name"] in x and site["type"] == "sample" and site["fn"].support.is_discrete:
+        value, index = x[site["name"]], site["infer"].get("_scan_current_index", None)
+        return value if index is None or value.ndim <= len(site["fn"].shape()) else value[index]
     with handlers.infer_config(config_fn=lambda _: {_JACOBIAN_OF: site["name"]}):
         return numpyro_util._unconstrain_reparam(x, site)
 
@@ -145,6 +148,10 @@ class _Evaluate:
                     weights[_free_name(f"{latent.name}_scale", trace)] = jnp.asarray(added)
             else:
                 base = counted
+            if latent.discrete:  # log_prob does not look whether the value is a possible one
+                site = trace[latent.name]
+                inside = jnp.all(site["fn"].support(site["value"]))
+                base = jnp.where(inside, base, -jnp.inf)
             log_base = log_base + base
         for name, site in trace.items():
             if site["type"] == "sample" and site["is_observed"] and name not in prior_sites:
@@ -180,27 +187,34 @@ class _NumpyroDraw:
                     "method such as NUTS."
                 )
         trace = self.model.trace(data, key=key)
-        return {
-            latent.name: biject_to(trace[latent.name]["fn"].support).inv(
-                trace[latent.name]["value"]
-            )
-            for latent in self.model.latents
-        }
+        return {latent.name: _free(latent, trace[latent.name]) for latent in self.model.latents}
+
+
+def _free(latent: Latent, site: dict[str, Any]) -> Array:
+    """The site's value on its unconstrained scale; a discrete one as it is."""
+    if latent.discrete:
+        return jnp.asarray(site["value"], jnp.result_type(int))
+    return biject_to(site["fn"].support).inv(site["value"])
 
 
 @dataclasses.dataclass(frozen=True)
 class _NumpyroStart:
-    """Uniform(-2, 2) on every unconstrained coordinate, as in Stan."""
+    """Uniform(-2, 2) on every unconstrained coordinate, as in Stan; discrete ones by the prior."""
 
     model: Model
 
     def __call__(self, key: Key, data: Data) -> Position:
         latents = self.model.latents
         keys = jax.random.split(key, len(latents))
-        return {
+        x = {
             latent.name: jax.random.uniform(k, latent.shape, minval=-2.0, maxval=2.0)
             for latent, k in zip(latents, keys, strict=True)
+            if not latent.discrete
         }
+        if any(latent.discrete for latent in latents):
+            trace = self.model.trace(data, x, jax.random.fold_in(key, 1))
+            x |= {n.name: _free(n, trace[n.name]) for n in latents if n.discrete}
+        return x
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,7 +279,7 @@ class _GetObserved:
 
     def __call__(self, data: Data) -> dict[str, Array]:
         # any position will do; drawing one would fail under an improper prior
-        anywhere = {latent.name: jnp.zeros(latent.shape) for latent in self.model.latents}
+        anywhere = {latent.name: latent.blank() for latent in self.model.latents}
         trace = self.model.trace(data, anywhere)
         return {
             name: jnp.asarray(site["value"])
@@ -340,7 +354,11 @@ def _argument(path: tuple[Any, ...]) -> str:
 
 
 def from_numpyro(
-    model: Callable[..., Any], *args: Any, allow_broadcast: bool = False, **kwargs: Any
+    model: Callable[..., Any],
+    *args: Any,
+    allow_broadcast: bool = False,
+    allow_discrete: bool = False,
+    **kwargs: Any,
 ) -> Program:
     """The posterior of a NumPyro model given its data, split into prior and likelihood.
 
@@ -355,6 +373,9 @@ def from_numpyro(
         *args: the model's positional arguments.
         allow_broadcast: accept observed values whose shape differs from their
             distribution's but broadcasts against it.
+        allow_discrete: keep discrete latent sites as coordinates. They are moved in blocks,
+            ``MCMC(kernels.cycle(kernels.block("z", kernels.Enumerate()), ...))``, and by no
+            other engine.
         **kwargs: the model's keyword arguments, observations included.
 
     Returns:
@@ -362,7 +383,7 @@ def from_numpyro(
 
     Raises:
         ObservationError: an observed value is NaN, out of support or misshapen.
-        DiscreteLatentError: a latent site is discrete.
+        DiscreteLatentError: a latent site is discrete, and ``allow_discrete`` is not set.
         ParameterError: a distribution has constant parameters outside their domain.
         ImproperPriorError: a prior is improper and there is no likelihood.
         ModelError: the structure is not supported; the message names the site.
@@ -374,7 +395,9 @@ def from_numpyro(
     def observed(latents: tuple[Latent, ...]) -> _GetObserved:
         return _GetObserved(dataclasses.replace(bare, latents=latents))
 
-    latents = discover(bare, data, observed, allow_broadcast=allow_broadcast)
+    latents = discover(
+        bare, data, observed, allow_broadcast=allow_broadcast, allow_discrete=allow_discrete
+    )
     full = dataclasses.replace(bare, latents=latents)
     program = Program(
         draw=_NumpyroDraw(full),
@@ -385,9 +408,10 @@ def from_numpyro(
         pointwise=_NumpyroPointwise(full),
         observations=Observations(_GetObserved(full), _set_observed),
         sites=_NumpyroSites(full),
+        levels=tuple((n.name, *n.levels) for n in latents if n.levels is not None),
         data=jax.tree.map(jnp.asarray, data),
     )
-    anywhere = {latent.name: jnp.zeros(latent.shape) for latent in latents}
+    anywhere = {latent.name: latent.blank() for latent in latents}
     leaves, structure = jax.tree.flatten((anywhere, program.data))
     shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
     _try_score(_NumpyroScore(full), structure, shapes)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from probinf.kernel import Info, Kernel, Params
@@ -40,9 +41,14 @@ class Adaptation:
         from blackjax.adaptation.mass_matrix import mass_matrix_adaptation
         from blackjax.adaptation.step_size import dual_averaging_adaptation
 
-        target = self.kernel.target_acceptance
+        start, update, final = dual_averaging_adaptation(self.kernel.aims)
+
+        def shaped(step: Any) -> Any:  # every entry as wide as there are step sizes
+            return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, step.shape), start(step))
+
+        several = len(self.kernel.targets) > 1
         return (
-            dual_averaging_adaptation(0.5 if target is None else target),
+            (shaped if several else start, update, final),
             mass_matrix_adaptation(is_diagonal_matrix=not self.dense),
         )
 
@@ -64,7 +70,11 @@ class Adaptation:
         slow, window_end = jnp.asarray(build_schedule(self.steps), bool)[index]
         (start_step, update_step, final_step), (_, update_metric, final_metric) = self._parts()
 
-        step = update_step(state.step_size, info.acceptance.astype(vector.dtype))
+        acceptance = info.acceptance
+        if len(self.kernel.targets) > 1:  # step sizes that nothing uses stay where they are
+            used = np.asarray([t is not None for t in self.kernel.targets])
+            acceptance = jnp.where(used, acceptance, self.kernel.aims)
+        step = update_step(state.step_size, acceptance.astype(vector.dtype))
         metric = jax.lax.cond(slow, lambda m: update_metric(m, vector), lambda m: m, state.metric)
 
         def close(args: tuple[Any, Any, Params]) -> tuple[Any, Any, Params]:

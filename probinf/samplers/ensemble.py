@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from probinf.collect import STATS_BYTES, ChainCollector, Chains, Kept
 from probinf.coordinates import Layout
 from probinf.errors import MethodError
-from probinf.posterior import Posterior, assemble
+from probinf.posterior import Posterior, assemble_chains
 from probinf.program import Key, Program, log_density
 from probinf.run import Method, Run, Status
 from probinf.samplers.kernels.hamiltonian import with_gradient
@@ -130,6 +131,24 @@ class ChEES(Method):
                 "ChEES needs gradients, but this program has a random-key coordinate. Use "
                 "MCMC(kernels.RandomWalk()), SMC() or Importance()."
             )
+
+    def row_bytes(self, layout: Layout) -> int:
+        """Positions and statistics of one step of all chains."""
+        return self.chains * (layout.size * np.dtype(layout.dtype).itemsize + STATS_BYTES)
+
+    def collector(self, flat: Program, layout: Layout, kept: Kept) -> ChainCollector:
+        """Draws after the warm-up, written once."""
+        return ChainCollector(
+            flat,
+            layout,
+            kept,
+            chains=self.chains,
+            warmup=self.warmup,
+            draws=self.draws,
+            by_chain=_by_chain,
+            evaluations=_steps,
+            superchains=self.superchains,
+        )
 
     def _dual_averaging(self) -> Any:
         from blackjax.adaptation.step_size import dual_averaging_adaptation
@@ -267,26 +286,37 @@ class ChEES(Method):
                 run.layout,
                 f"no starting point with finite log density and gradient in {START_TRIES} tries",
             )
-        record: EnsembleRecord | None = run.records[0]
-        if record is None or len(record.steps) <= self.warmup:
+        chains: Chains = run.records
+        record: EnsembleRecord | None = chains.record
+        if record is None:
             raise MethodError("the run was interrupted during warm-up; there are no draws yet.")
-        kept: Any = jax.tree.map(lambda leaf: np.asarray(leaf)[self.warmup :], record)
-        shape = kept.log_density.T.shape
-        stats = {name: np.asarray(getattr(kept, name)).T for name in EnsembleRecord._fields[1:5]}
-        stats["step_size"] = np.broadcast_to(kept.step_size, shape)
-        stats["evaluations"] = np.broadcast_to(kept.steps, shape)
-        return assemble(
+        shape = record.log_density.shape
+        stats = {name: getattr(record, name) for name in EnsembleRecord._fields[1:5]}
+        stats["step_size"] = np.broadcast_to(record.step_size, shape)
+        stats["evaluations"] = np.broadcast_to(record.steps, shape)
+        return assemble_chains(
             run,
-            jnp.asarray(np.swapaxes(kept.position, 0, 1)),
             stats=stats,
             provenance={
-                "warmup_evaluations": int(record.steps[: self.warmup].sum()) * self.chains,
+                "warmup_evaluations": chains.warmup_evaluations * self.chains,
                 "trajectory_length": float(np.exp(run.states.tuning.log_length_mean[0])),
                 "superchains": self.superchains,
             },
             no_evidence="ChEES does not estimate the evidence. Use SMC or Importance on the same "
             "program.",
         )
+
+
+def _by_chain(chunk: list[EnsembleRecord]) -> EnsembleRecord:
+    """The one record with leading axes (chain, step); what the chains share has one chain."""
+    found: EnsembleRecord = jax.tree.map(
+        lambda v: v[None] if v.ndim == 1 else np.swapaxes(v, 0, 1), chunk[0]
+    )
+    return found
+
+
+def _steps(record: EnsembleRecord) -> np.ndarray:
+    return np.asarray(record.steps)
 
 
 def _van_der_corput(index: Int[Array, ""]) -> Float[Array, ""]:

@@ -10,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
+from probinf.collect import STATS_BYTES, ChainCollector, Chains, Kept
+from probinf.composition import check_coordinates
 from probinf.coordinates import Layout, storable, vector_of
 from probinf.errors import MethodError
 from probinf.kernel import Info, Kernel
-from probinf.posterior import Posterior, assemble
+from probinf.posterior import Posterior, assemble_chains
 from probinf.program import Key, Program
 from probinf.run import Method, Run, Status
 from probinf.samplers import kernels
@@ -25,7 +27,6 @@ from probinf.zero import zero_likelihood
 Metric = Literal["diagonal", "dense", "low_rank"]
 
 _CANDIDATES = 8
-_STATS = 40  # bytes of statistics per transition
 
 
 class ChainState(NamedTuple):
@@ -103,6 +104,11 @@ class MCMC(Method):
         return min(1000, self.warmup + self.draws)
 
     @property
+    def moves_integers(self) -> bool:
+        """Whether the kernel does."""
+        return self.kernel.moves_integers
+
+    @property
     def _low_rank(self) -> bool:
         if self.metric is None:
             on_cpu = jax.default_backend() == "cpu"
@@ -124,6 +130,14 @@ class MCMC(Method):
                 "MAMS keeps the length of its momentum, so it cannot move in one dimension. Use "
                 "NUTS."
             )
+        levels = {name: (low, high) for name, low, high in program.levels}
+        moved = check_coordinates(self.kernel, layout, levels)
+        left = sorted(set(layout.places()) - moved)
+        if left:
+            raise MethodError(
+                f"no block moves {left}, so they would stay where they began. Add "
+                f"kernels.block({left[0]!r}, ...) to the cycle."
+            )
         if layout.has_keys and not _moves_keys(self.kernel):
             raise MethodError(
                 f"{type(self.kernel).__name__} cannot move the random-key coordinate of this "
@@ -131,14 +145,22 @@ class MCMC(Method):
                 "MCMC(kernels.RandomWalk()), SMC(kernel=kernels.RandomWalk()) or Importance()."
             )
 
-    def memory(self, layout: Layout) -> int:
-        """Bytes that a whole run takes at least for its records and draws.
+    def row_bytes(self, layout: Layout) -> int:
+        """Positions and statistics of one transition of every chain."""
+        return self.chains * (layout.size * np.dtype(layout.dtype).itemsize + STATS_BYTES)
 
-        Records are held twice while they are put together, the draws once more; deterministic
-        sites come on top.
-        """
-        row = layout.size * np.dtype(layout.dtype).itemsize
-        return self.chains * ((2 * self.draws + self.warmup) * (row + _STATS) + self.draws * row)
+    def collector(self, flat: Program, layout: Layout, kept: Kept) -> ChainCollector:
+        """Draws after the warm-up, written once."""
+        return ChainCollector(
+            flat,
+            layout,
+            kept,
+            chains=self.chains,
+            warmup=self.warmup,
+            draws=self.draws,
+            by_chain=stacked,
+            evaluations=_evaluations,
+        )
 
     def init(self, key: Key, program: Program) -> ChainState:
         """The densest of 8 starts with finite density and gradient; up to 100 tries for one.
@@ -219,41 +241,45 @@ class MCMC(Method):
                 f"no starting point with finite log density and gradient in {START_TRIES} tries "
                 f"for chain {int(np.argmin(run.states.started))}",
             )
-        kept = [] if run.records[0] is None else [_tail(r, self.warmup) for r in run.records]
-        if not kept or len(kept[0].log_density) == 0:
+        chains: Chains = run.records
+        record: ChainRecord | None = chains.record
+        if record is None:
             raise MethodError("the run was interrupted during warm-up; there are no draws yet.")
-        stacked: ChainRecord = jax.tree.map(lambda *chains: np.stack(chains), *kept)
+        acceptance = np.asarray(record.info.acceptance)
         stats: dict[str, Any] = {
-            "log_density": stacked.log_density,
-            "acceptance": stacked.info.acceptance,
-            "evaluations": stacked.info.evaluations,
-            "step_size": stacked.step_size,
-            "energy": stacked.info.energy,
+            "log_density": record.log_density,
+            "acceptance": acceptance if acceptance.ndim == 2 else acceptance.mean(axis=2),
+            "evaluations": record.info.evaluations,
+            "step_size": record.step_size,
+            "energy": record.info.energy,
         }
+        if acceptance.ndim == 3:
+            stats["part_acceptance"] = acceptance  # of every kernel of a cycle
         if self.kernel.needs_gradient:
-            stats["divergent"] = stacked.info.divergent
+            stats["divergent"] = record.info.divergent
         if isinstance(self.kernel, kernels.NUTS):
-            stats["depth"] = stacked.info.depth
-        warm = sum(int(r.info.evaluations[: self.warmup].sum()) for r in run.records)
-        provenance = {**run.provenance, "warmup_evaluations": warm}
-        return assemble(
+            stats["depth"] = record.info.depth
+        return assemble_chains(
             run,
-            stacked.position,
             stats=stats,
-            provenance=provenance,
             no_evidence=f"{type(self).__name__} does not estimate the evidence. Use SMC or "
             "Importance on the same program.",
         )
+
+
+def stacked(chunk: list[Any]) -> Any:
+    """The records of all chains as one, with leading axes (chain, step)."""
+    return jax.tree.map(lambda *chains: np.stack(chains), *chunk)
+
+
+def _evaluations(record: ChainRecord) -> np.ndarray:
+    return np.asarray(record.info.evaluations)
 
 
 def _moves_keys(kernel: Kernel) -> bool:
     inner = getattr(kernel, "kernel", kernel)
     members = getattr(kernel, "kernels", (inner,))
     return all(isinstance(k, kernels.RandomWalk) for k in members)
-
-
-def _tail(record: ChainRecord, first: int) -> ChainRecord:
-    return jax.tree.map(lambda leaf: leaf[first:], record)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -101,7 +101,7 @@ class Mover(NamedTuple):
         keys = jax.random.split(key, groups * members)
         states, info = over_groups(move, divided(keys, groups), states, params)
         if self.tune and self.kernel.target_acceptance is not None:
-            gain = jnp.exp(info.acceptance.mean(axis=1) - self.kernel.target_acceptance)
+            gain = jnp.exp(info.acceptance.mean(axis=1) - self.kernel.aims)
             size = params.step_size * gain.astype(params.step_size.dtype)
             params = params._replace(step_size=size)
         return states, params, info

@@ -10,16 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from probinf.collect import STATS_BYTES, ChainCollector, Chains, Kept
 from probinf.coordinates import Layout, storable, vector_of
 from probinf.errors import MethodError
 from probinf.kernel import Info, Kernel
 from probinf.paths import temper
 from probinf.population import no_nan
-from probinf.posterior import Posterior, assemble
+from probinf.posterior import Posterior, assemble_chains
 from probinf.program import Key, Program
 from probinf.run import Method, Run, Status
 from probinf.samplers.adaptation import Adaptation, AdaptationState
 from probinf.samplers.ladder import first_ladder, ladder_evidence, log_swap, respaced, swap
+from probinf.samplers.mcmc import stacked
 from probinf.samplers.moving import check_drawable, default_kernel
 from probinf.samplers.starting import START_TRIES, found_start
 from probinf.zero import zero_likelihood
@@ -123,6 +125,25 @@ class ParallelTempering(Method):
     def validate(self, program: Program, layout: Layout) -> None:
         """The base must be drawable, and the kernel fit the coordinates."""
         check_drawable(program, layout, self.kernel)
+
+    def row_bytes(self, layout: Layout) -> int:
+        """Positions, likelihoods and swaps of one round of every ladder."""
+        itemsize = np.dtype(layout.dtype).itemsize
+        row = (layout.size + 2 * self.temperatures) * itemsize + STATS_BYTES
+        return self.chains * row
+
+    def collector(self, flat: Program, layout: Layout, kept: Kept) -> ChainCollector:
+        """Draws after the warm-up, written once."""
+        return ChainCollector(
+            flat,
+            layout,
+            kept,
+            chains=self.chains,
+            warmup=self.warmup,
+            draws=self.draws,
+            by_chain=stacked,
+            evaluations=_evaluations,
+        )
 
     def _kernel(self, position: Any) -> Kernel:
         return default_kernel(self.kernel, position)
@@ -246,12 +267,10 @@ class ParallelTempering(Method):
                 run.layout,
                 f"no draw of the base with finite log density in {START_TRIES} tries",
             )
-        kept = [
-            jax.tree.map(lambda leaf: leaf[self.warmup :], r) for r in run.records if r is not None
-        ]
-        if not kept or len(kept[0].log_density) == 0:
+        chains: Chains = run.records
+        record: LadderRecord | None = chains.record
+        if record is None:
             raise MethodError("the run was interrupted during warm-up; there are no draws yet.")
-        record: LadderRecord = jax.tree.map(lambda *chains: np.stack(chains), *kept)
         betas = np.asarray(run.states.betas, float)
         log_likelihood = np.asarray(record.log_likelihood)
         evidence = ladder_evidence(betas, log_likelihood)
@@ -266,10 +285,8 @@ class ParallelTempering(Method):
             "step_size": record.step_size,
             "round_trip": record.round_trip,
         }
-        warm = sum(int(r.evaluations[: self.warmup].sum()) for r in run.records)
-        return assemble(
+        return assemble_chains(
             run,
-            record.position,
             stats=stats,
             history={
                 "beta": betas,
@@ -278,12 +295,15 @@ class ParallelTempering(Method):
             },
             evidence=evidence.bridged,
             provenance={
-                "warmup_evaluations": warm,
                 "barrier": round(float(np.sum(1 - rate, axis=1).mean()), 3),
                 "round_trips": [int(n) for n in record.round_trip.sum(axis=1)],
                 "log_evidence_thermodynamic": evidence.thermodynamic,
             },
         )
+
+
+def _evaluations(record: LadderRecord) -> np.ndarray:
+    return np.asarray(record.evaluations)
 
 
 def _in_turn(fn: Any, args: Any) -> Any:

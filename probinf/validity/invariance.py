@@ -123,7 +123,7 @@ def check_invariant(
     Raises:
         StructureError: no draws are given and the program cannot simulate.
     """
-    flat, layout = flatten(program)
+    flat, layout = flatten(program, integers=kernel.moves_integers)
     key = as_key(key)
     names = [f"x{j}" for j in range(layout.size)]
     law = f"invariance of {type(kernel).__name__}"
@@ -176,7 +176,7 @@ def geweke(
 
     Source: Geweke (2004), with independent replications in place of one long chain.
     """
-    flat, layout = flatten(program)
+    flat, layout = flatten(program, integers=kernel.moves_integers)
     keys = jax.random.split(as_key(key), 2 * replications)
     pilot = vector_of(jax.vmap(flat.draw, (0, None))(keys[:replications], flat.data))
     params = fitted_params(kernel, pilot) if params is None else params
