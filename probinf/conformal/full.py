@@ -132,12 +132,17 @@ class GridSet:
         return np.asarray((mask.T * width.T).T.sum(axis=1))
 
     def contains(self, y: ArrayLike) -> Array:
-        """Whether the candidate nearest to each outcome belongs to the set."""
+        """Whether a candidate next to each outcome, on either side, belongs to the set.
+
+        What was not tried counts as inside, as in `hull`: between two candidates of which one
+        belongs, and beyond an end of the grid that belongs.
+        """
         y = np.asarray(as_float("y", y, ndim=1, size=self.grid.shape[0]))
-        nearest = abs(np.asarray(self.grid) - y[:, None]).argmin(axis=1)
-        inside = np.asarray(self.mask)[np.arange(y.size), nearest]
-        off = (y < self.grid[:, 0]) | (y > self.grid[:, -1])
-        return np.where(off[(...,) + (None,) * (inside.ndim - 1)], False, inside)
+        grid, mask, rows = np.asarray(self.grid), np.asarray(self.mask), np.arange(y.size)
+        last = grid.shape[1] - 1
+        above = np.minimum((grid < y[:, None]).sum(axis=1), last)
+        below = np.maximum((grid <= y[:, None]).sum(axis=1) - 1, 0)
+        return np.asarray(mask[rows, above] | mask[rows, below])
 
     def hull(self) -> Interval:
         """Intervals that hold the sets, (m,) or (m, A): from the last value outside to the next.

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import probinf.conformal as pc
+from probinf.conformal.full import GridSet
 from probinf.errors import ArrayError, InfiniteSetWarning
 from tests.conformal.laws import coverage
 
@@ -113,3 +114,14 @@ def test_bad_input():
         pc.full_kernel(np.eye(5), y, np.ones((5, 1)), np.ones(1), noise=0)
     with pytest.raises(ArrayError, match="columns"):
         pc.jackknife_plus_ridge(np.eye(5), y, np.ones((2, 3)), ridge=1.0)
+
+
+def test_what_a_grid_did_not_try_counts_as_inside():
+    """Membership agrees with the hull: half-way to a rejected candidate, and past a kept end."""
+    grid = np.tile(np.arange(5.0), (7, 1))
+    mask = np.tile(np.array([True, True, False, False, True]), (7, 1))
+    found = GridSet(grid, mask, None, 0.1, "none")
+    y = np.array([-9.0, 1.0, 1.9, 2.0, 2.5, 3.1, 9.0])
+    np.testing.assert_array_equal(found.contains(y), [True, True, True, False, False, True, True])
+    hull = found.hull()
+    assert bool(np.isneginf(hull.lower).all() and np.isposinf(hull.upper).all())
