@@ -52,6 +52,7 @@ from probinf.separation import separate_modes as separate_modes
 from probinf.sequence import Sequence as Sequence
 from probinf.sequence import marginal as marginal
 from probinf.storage import load as load
+from probinf.updating import update as update
 
 if _TYPE_CHECKING:
     from probinf import amortized as amortized

@@ -139,3 +139,21 @@ def slice_above(
     )
     last: _Turn = jax.lax.while_loop(running, turn_once, first)
     return last.walkers, last.report
+
+
+def insertion_ranks(
+    key: Key,
+    log_likelihood: Float[Array, " n"],
+    above: Bool[Array, " n"],
+    inserted: Float[Array, " k"],
+) -> Float[Array, " k"]:
+    """Randomised rank in (0, 1) of each point among the survivors and those inserted before."""
+    survivors = jnp.where(above, log_likelihood, jnp.inf)
+    k = inserted.shape[0]
+    u = jax.random.uniform(key, (k,))
+    earlier = jnp.tril(jnp.ones((k, k), bool), -1)
+    lower = (survivors < inserted[:, None]).sum(axis=1)
+    lower += (earlier & (inserted < inserted[:, None])).sum(axis=1)
+    tied = (survivors == inserted[:, None]).sum(axis=1)
+    tied += (earlier & (inserted == inserted[:, None])).sum(axis=1)
+    return (lower + u * (tied + 1)) / (above.sum() + jnp.arange(k) + 1)

@@ -22,13 +22,14 @@ class Particle(NamedTuple):
 
 
 class IslandState(NamedTuple):
-    """One island: its population, place on the path, kernel tuning and counts."""
+    """One island: its population, place on the path since ``origin``, kernel tuning and counts."""
 
     particles: Particle
     log_w: Float[Array, " n"]
     log_z: Float[Array, ""]
     t: Float[Array, ""]
     end: Float[Array, ""]
+    origin: Float[Array, ""]
     passed: Float[Array, " t"]
     params: Params
     stage: Int[Array, ""]
@@ -61,7 +62,7 @@ def pooled(run: Run, *, place: str, noisy: bool) -> Posterior:
     """
     states: IslandState = run.states
     islands, particles = states.log_w.shape
-    log_z = np.array([_log_evidence(r) for r in run.records])
+    log_z = np.array([_log_evidence(r, float(states.origin[0])) for r in run.records])
     log_z = np.where(states.dead, -np.inf, log_z)
     log_w = np.asarray(states.log_w, float)
     log_w = log_w - np.logaddexp.reduce(log_w, axis=1, keepdims=True)
@@ -90,9 +91,9 @@ def pooled(run: Run, *, place: str, noisy: bool) -> Posterior:
     )
 
 
-def _log_evidence(record: Any) -> float:
+def _log_evidence(record: Any, origin: float) -> float:
     """Sum over stages of the increment and the largest likelihood's share, in float64."""
-    steps = np.diff(record.t.astype(float), prepend=0.0)
+    steps = np.diff(record.t.astype(float), prepend=origin)
     return float(np.sum(record.log_increment.astype(float) + steps * record.rate.astype(float)))
 
 

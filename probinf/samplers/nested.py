@@ -4,58 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Int
 
+from probinf.collect import Collector, Pieces
 from probinf.coordinates import Layout, vector_of
 from probinf.errors import MethodError
-from probinf.estimate import Estimate
 from probinf.kernel import Params
 from probinf.population import no_nan
 from probinf.posterior import Posterior, assemble
 from probinf.program import Key, Program
-from probinf.run import Method, Run, Status
-from probinf.samplers.constrained import Walkers, slice_above
+from probinf.run import Lane, Method, Run, Status
+from probinf.samplers.allocation import Allocation, check_allocation
+from probinf.samplers.constrained import Walkers, insertion_ranks, slice_above
+from probinf.samplers.dynamic import next_batch
+from probinf.samplers.merging import Merged, merge
+from probinf.samplers.nested_state import DeathRecord, NestedState, lane_points, remaining
 from probinf.samplers.tuning import cross_fitted
-from probinf.samplers.volumes import Points, evidence, insertion_p_value, volumes
+from probinf.samplers.volumes import insertion_p_value
 from probinf.zero import zero_likelihood
 
 _MAX_STEPS = 1_000_000
 _MAX_SHRINKAGE = 100
-
-
-class NestedState(NamedTuple):
-    """Live points of one run.
-
-    ``birth`` is NaN for draws from the whole base; ``dead`` are the next to be removed.
-    """
-
-    live: Walkers
-    birth: Float[Array, " n"]
-    params: Params
-    log_x: Float[Array, ""]
-    log_z: Float[Array, ""]
-    dead: Int[Array, " k"]
-    gap: Float[Array, ""]
-    exhausted: Bool[Array, ""]
-    stage: Int[Array, ""]
-    nan_count: Int[Array, ""]
-    first_evaluations: Int[Array, ""]
-
-
-class DeathRecord(NamedTuple):
-    """One batch of removed points, and how their replacements were found."""
-
-    position: Float[Array, "k d"]
-    log_likelihood: Float[Array, " k"]
-    birth: Float[Array, " k"]
-    rank: Float[Array, " k"]
-    evaluations: Int[Array, ""]
-    stuck: Int[Array, ""]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,12 +48,21 @@ class Nested(Method):
         moves: slice moves per replacement, or None for max(5, 2 d) in d dimensions.
         batch: points removed at once, or None for a tenth of the live points.
         tolerance: stop when the live points hold less than this share of the evidence.
+        goal: makes the run dynamic: after it, further batches of ``live`` points are born
+            where they help most, for ``"posterior"``, for ``"evidence"``, or for a mixture, a
+            number between 0 (evidence) and 1 (posterior). They go on until the targets below
+            are reached; when one of two is, the rest go to the other.
+        min_ess: target of a dynamic run: effective sample size of the posterior.
+        max_error: target of a dynamic run: standard error of the log evidence.
+        max_evaluations: no batch begins after so many likelihood evaluations of all runs,
+            whether the targets are reached or not.
 
     Raises:
         MethodError: an option is out of range.
 
     Source: Skilling (2006); batches: Henderson & Goggans (2014); plateaus: Fowlie, Handley &
-    Su (2021).
+    Su (2021); dynamic: Higson, Handley, Hobson & Lasenby (2019). With a goal the batches
+    depend on the points before them, which adds a bias of order 1 / live to the evidence.
     """
 
     live: int = 500
@@ -87,6 +70,10 @@ class Nested(Method):
     moves: int | None = None
     batch: int | None = None
     tolerance: float = 1e-3
+    goal: Literal["posterior", "evidence"] | float | None = None
+    min_ess: int | None = None
+    max_error: float | None = None
+    max_evaluations: int | None = None
 
     def __post_init__(self) -> None:
         if self.live < 4 or self.live % 2:
@@ -102,6 +89,11 @@ class Nested(Method):
             )
         if not 0 < self.tolerance < 1:
             raise MethodError(f"tolerance must lie in (0, 1), got {self.tolerance}.")
+        check_allocation(self._allocation)
+
+    @property
+    def _allocation(self) -> Allocation:
+        return Allocation(self.goal, self.min_ess, self.max_error, self.max_evaluations)
 
     @property
     def lanes(self) -> int:
@@ -150,6 +142,10 @@ class Nested(Method):
             jnp.zeros((), int),
             lost.astype(int),
             jnp.asarray(n),
+            zero + jnp.nan,
+            zero + jnp.inf,
+            jnp.zeros((), int),
+            jnp.zeros((), int),
         )
         return self._looked_ahead(state)
 
@@ -157,6 +153,9 @@ class Nested(Method):
         """Whether any live point lies strictly above the next contour, and what is left."""
         log_l = state.live.log_likelihood
         lowest, dead = jax.lax.top_k(-log_l, self._batch)
+        # copies are replaced in the order of their places
+        copies = (self.live - state.waiting + jnp.arange(self._batch)) % self.live
+        dead = jnp.where(state.waiting > 0, copies, dead)
         rest = state.log_x + jax.scipy.special.logsumexp(log_l) - jnp.log(self.live)
         gap = jnp.where(jnp.isneginf(state.log_z), jnp.inf, rest - state.log_z)
         exhausted = ~jnp.any(log_l > -lowest[-1])
@@ -171,7 +170,8 @@ class Nested(Method):
         live = state.live
         log_l = live.log_likelihood
         dead = state.dead
-        level = log_l[dead[-1]]
+        copies = state.waiting > 0
+        level = jnp.where(copies, state.floor, log_l[dead[-1]])
         above = log_l > level
         # directions are shaped by the points above the contour, unless these are too few
         enough = above.sum() >= 2 * live.x.shape[1] + 8
@@ -193,9 +193,10 @@ class Nested(Method):
         )
         record = DeathRecord(
             live.x[dead],
-            log_l[dead],
+            live.log_base[dead],
+            jnp.where(copies, jnp.nan, log_l[dead]),
             state.birth[dead],
-            _insertion_ranks(rank_key, log_l, above, found.log_likelihood),
+            insertion_ranks(rank_key, log_l, above, found.log_likelihood),
             report.evaluations,
             report.stuck,
         )
@@ -207,17 +208,42 @@ class Nested(Method):
             live=jax.tree.map(lambda old, new: old.at[dead].set(new), live, found),
             birth=state.birth.at[dead].set(level),
             params=params,
-            log_x=log_x[-1].astype(log_l.dtype),
-            log_z=jnp.logaddexp(state.log_z, shells).astype(log_l.dtype),
+            log_x=jnp.where(copies, state.log_x, log_x[-1]).astype(log_l.dtype),
+            log_z=jnp.where(copies, state.log_z, jnp.logaddexp(state.log_z, shells)).astype(
+                log_l.dtype
+            ),
             stage=state.stage + 1,
             nan_count=state.nan_count + report.nan_count,
+            waiting=jnp.maximum(state.waiting - k, 0),
         )
         return self._looked_ahead(state), record
 
     def done(self, state: NestedState) -> Bool[Array, ""]:
-        """Little evidence left, or all live points equal."""
+        """Little evidence left, all live points equal, or all above a batch's ceiling."""
         enough = state.gap < math.log(self.tolerance)
-        return enough | state.exhausted | (state.stage >= _MAX_STEPS)
+        arrived = jnp.min(state.live.log_likelihood) > state.ceiling
+        ended = (state.waiting == 0) & (enough | state.exhausted | arrived)
+        return ended | (state.stage >= _MAX_STEPS)
+
+    def again(
+        self, program: Program, lanes: Lane, collector: Collector
+    ) -> tuple[Lane, list[Any]] | None:
+        """Another batch of live points, until the targets of a dynamic run are reached."""
+        states: NestedState = jax.tree.map(np.asarray, lanes.state)
+        if self.goal is None or (states.stage >= _MAX_STEPS).any():
+            return None
+        assert isinstance(collector, Pieces)
+        records = collector.so_far()
+        seed = [*np.asarray(jax.random.key_data(lanes.key)).ravel(), int(states.batches[0])]
+        merged = self._merged(states, records, np.random.default_rng(seed))
+        goal = self._allocation.next_goal(merged, _evaluations(states, records))
+        if goal is None:
+            return None
+        started = next_batch(self, program, lanes, merged, goal)
+        return started, [remaining(states, k, self._batch) for k in range(self.runs)]
+
+    def _merged(self, states: NestedState, records: list[Any], rng: np.random.Generator) -> Merged:
+        return merge([lane_points(states, r, k) for k, r in enumerate(records)], rng)
 
     def status(self, states: NestedState) -> Status:
         """How much of the evidence is still ahead."""
@@ -230,65 +256,55 @@ class Nested(Method):
     def finish(self, run: Run) -> Posterior:
         """All removed points and the last live ones, weighted by the volumes they stand for."""
         states: NestedState = run.states
-        log_l = np.asarray(states.live.log_likelihood, float)
-        if np.isneginf(log_l).all():
+        merged = self._merged(states, run.records, np.random.default_rng(run.provenance["key"]))
+        if np.isneginf(merged.log_likelihood).all():
             raise zero_likelihood(
                 run.flat,
                 run.layout,
                 f"the likelihood is zero or NaN at all {self.runs * self.live} live points",
             )
-        rng = np.random.default_rng(run.provenance["key"])
-        single, positions, points, ranks = [], [], [], []
-        evaluations, stuck = int(states.first_evaluations.sum()), 0
-        for lane, record in enumerate(run.records):
-            position, each = _lane_points(states, record, lane)
-            found = volumes(each, rng)
-            single.append(evidence(each.log_likelihood[found.order], found, rng)[0])
-            positions.append(position)
-            points.append(each)
-            if record is not None:
-                ranks.append(record.rank.ravel())
-                evaluations += int(record.evaluations.sum())
-                stuck += int(record.stuck.sum())
-        merged = Points(*(np.concatenate(parts) for parts in zip(*points, strict=True)))
-        found = volumes(merged, rng)
-        sorted_l = merged.log_likelihood[found.order]
-        total, information = evidence(sorted_l, found, rng)
-        total = total._replace(error=max(total.error, _spread(single)))
-        log_w = sorted_l + found.log_shell
-        history = {
-            "log_evidence": np.array([[e.value] for e in single]),
-            "log_evidence_error": np.array([[e.error] for e in single]),
-        }
-        inserted = np.concatenate(ranks) if ranks else np.zeros(0)
+        single = merged.single()
+        total, information = merged.evidence(single)
+        inserted = np.concatenate([np.zeros(0), *(_ranks(r) for r in run.records)])
+        stuck = sum(int(r.stuck.sum()) for r in run.records if r is not None)
         return assemble(
             run,
-            np.concatenate(positions)[found.order][None],
-            log_weights=(log_w - log_w.max())[None],
+            merged.ordered("position")[None],
+            log_weights=merged.log_weights[None],
             stats={
-                "log_likelihood": sorted_l[None],
-                "birth_log_likelihood": merged.birth[found.order][None],
-                "live_points": found.live[None],
+                "log_likelihood": merged.log_likelihood[None],
+                "birth_log_likelihood": merged.ordered("birth")[None].astype(float),
+                "live_points": merged.volumes.live[None],
             },
-            history=history,
-            clusters=np.arange(log_w.size)[None],
+            history={
+                "log_evidence": np.array([[e.value] for e in single]),
+                "log_evidence_error": np.array([[e.error] for e in single]),
+            },
+            clusters=np.arange(merged.log_likelihood.size)[None],
             evidence=total,
             provenance={
                 "nan_evaluations": int(states.nan_count.sum()),
-                "likelihood_evaluations": evaluations,
+                "likelihood_evaluations": _evaluations(states, run.records),
                 "information": information,
                 "insertion_p_value": insertion_p_value(inserted, self.live),
                 "stuck_moves": stuck,
                 "exhausted": bool(states.exhausted.any()),
+                "batches": int(states.batches[0]),
             },
         )
 
 
-def _spread(single: list[Estimate]) -> float:
-    """Standard error of the mean of four or more runs: it also sees modes that some runs lost."""
-    if len(single) < 4:
-        return 0.0
-    return float(np.std([e.value for e in single], ddof=1) / np.sqrt(len(single)))
+def _evaluations(states: NestedState, records: list[Any]) -> int:
+    moved = sum(int(r.evaluations.sum()) for r in records if r is not None)
+    return int(states.first_evaluations.sum()) + moved
+
+
+def _ranks(record: DeathRecord | None) -> np.ndarray:
+    """Insertion ranks of the points that replaced a dead one."""
+    if record is None:
+        return np.zeros(0)
+    ranks = np.where(np.isnan(record.log_likelihood), np.nan, record.rank)
+    return ranks[~np.isnan(ranks)]
 
 
 def _survivors(key: Key, above: Bool[Array, " n"], group: Int[Array, " k"]) -> Int[Array, " k"]:
@@ -302,34 +318,3 @@ def _survivors(key: Key, above: Bool[Array, " n"], group: Int[Array, " k"]) -> I
     last = counts[group, -1]
     wanted = jnp.minimum(jnp.floor(u * last).astype(counts.dtype), last - 1)
     return jax.vmap(lambda c, w: jnp.searchsorted(c, w, side="right"))(counts[group], wanted)
-
-
-def _insertion_ranks(
-    key: Key,
-    log_likelihood: Float[Array, " n"],
-    above: Bool[Array, " n"],
-    inserted: Float[Array, " k"],
-) -> Float[Array, " k"]:
-    """Randomised rank in (0, 1) of each point among the survivors and those inserted before."""
-    survivors = jnp.where(above, log_likelihood, jnp.inf)
-    k = inserted.shape[0]
-    u = jax.random.uniform(key, (k,))
-    earlier = jnp.tril(jnp.ones((k, k), bool), -1)
-    lower = (survivors < inserted[:, None]).sum(axis=1)
-    lower += (earlier & (inserted < inserted[:, None])).sum(axis=1)
-    tied = (survivors == inserted[:, None]).sum(axis=1)
-    tied += (earlier & (inserted == inserted[:, None])).sum(axis=1)
-    return (lower + u * (tied + 1)) / (above.sum() + jnp.arange(k) + 1)
-
-
-def _lane_points(
-    states: NestedState, record: DeathRecord | None, lane: int
-) -> tuple[np.ndarray, Points]:
-    """Removed and remaining points of one run."""
-    live = [np.asarray(leaf[lane]) for leaf in (*states.live, states.birth)]
-    x, _, log_l, birth = live
-    if record is not None:
-        x = np.concatenate([record.position.reshape(-1, x.shape[1]), x])
-        log_l = np.concatenate([record.log_likelihood.ravel(), log_l])
-        birth = np.concatenate([record.birth.ravel(), birth])
-    return x, Points(log_l.astype(float), birth.astype(float))

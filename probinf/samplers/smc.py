@@ -176,12 +176,42 @@ class SMC(Method):
             zero,
             zero,
             zero + self._path.end(program),
+            zero,
             jnp.zeros(terms.shape[1:] or (0,), terms.dtype),
             first_params(mover.kernel, vector_of(position), mover.groups),
             jnp.zeros((), int),
             jnp.zeros((), int),
             lost.astype(int) + jnp.sum(~usable),
             jnp.all(jnp.isneginf(terms.reshape(n, -1)[:, 0])),
+        )
+
+    def from_particles(
+        self, program: Program, position: Any, log_w: Any, eve: Any, t: int
+    ) -> IslandState:
+        """States of all islands at ``t``, from particles that stand for that point of the path.
+
+        Args:
+            program: on flat positions.
+            position: axes (island, particle).
+            log_w: (island, particle), each island normalised.
+            eve: (island, particle), labels below the number of particles.
+            t: where on the path.
+        """
+        keys = jax.vmap(jax.random.key)(jnp.arange(self.islands))
+        blank = jax.eval_shape(jax.vmap(lambda k: self.init(k, program)), keys)
+        _, terms, lost = jax.jit(jax.vmap(lambda x: self._terms(program, x)))(position)
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), blank)
+        mover = self._mover(jax.tree.map(lambda leaf: leaf[0, 0], position))
+        unit = first_params(mover.kernel, vector_of(position)[0], mover.groups)
+        repeated = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], self.islands, 0), unit)
+        return zeros._replace(
+            particles=Particle(position, terms, jnp.asarray(eve, blank.particles.eve.dtype)),
+            log_w=jnp.asarray(log_w, blank.log_w.dtype),
+            t=zeros.t + t,
+            end=zeros.end + self._path.end(program),
+            origin=zeros.t + t,
+            params=jax.tree.map(lambda a, b: a.astype(b.dtype), repeated, blank.params),
+            nan_count=lost.astype(blank.nan_count.dtype),
         )
 
     def step(
@@ -226,6 +256,7 @@ class SMC(Method):
                 state.log_z + weighted.log_z + (t - state.t) * rate,
                 t,
                 state.end,
+                state.origin,
                 jnp.where(crossed, state.log_z + gained, state.passed),
                 moved.params,
                 state.stage + 1,
