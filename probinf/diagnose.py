@@ -6,9 +6,10 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.stats
+import scipy.special
 
 from probinf.diagnostics import kish_ess, pareto_k
+from probinf.geometry import divergence_place, funnels
 from probinf.modes import missed_modes
 from probinf.summary import MIN_DRAWS
 
@@ -85,14 +86,16 @@ def _of_chains(posterior: Posterior) -> list[Finding]:
     names, columns = summary.names, summary.columns
     moving = columns["sd"] > 0
     chains, draws = posterior.log_weights.shape
+    remedy = ""
     if "divergent" in posterior.stats and (count := int(posterior.stats["divergent"].sum())):
+        remedy = _of_funnel(posterior)
         found.append(
             Finding(
                 "divergences",
                 f"{count} of {chains * draws} transitions diverged: the density curves too fast "
-                "for the step size, and draws miss that region. Raise the target "
-                "(NUTS(kernel=kernels.NUTS(target_acceptance=0.95))), or write hierarchical "
-                "scales non-centred (theta = mu + tau * z).",
+                f"for the step size, and draws miss that region.{_where(posterior, count)} "
+                "Raise the target (NUTS(kernel=kernels.NUTS(target_acceptance=0.95))), or "
+                f"{remedy}",
             )
         )
     # short chains cannot satisfy the plain R-hat; what remains of shared starts decides
@@ -135,12 +138,35 @@ def _of_chains(posterior: Posterior) -> list[Finding]:
                 Finding(
                     "e_bfmi",
                     f"energy changes too little per transition (E-BFMI {bfmi.min():.2f} < 0.3): "
-                    "heavy tails or a funnel. Write hierarchical scales non-centred.",
+                    "heavy tails, or hierarchical scales: "
+                    f"{remedy or _of_funnel(posterior)}",
                 )
             )
     if not moving.any():
         found.append(Finding("stuck", "no coordinate ever moved; the draws are useless."))
     return found + _of_modes(posterior) + _of_ladder(posterior)
+
+
+def _where(posterior: Posterior, count: int) -> str:
+    """At which end of which coordinate divergences lie, where they do."""
+    place = divergence_place(posterior)
+    if place is None:
+        return ""
+    side = "below" if place.below else "above"
+    return (
+        f" {place.count} of the {count} lie where {place.name} is {side} {place.bound:.3g}, as "
+        f"{place.share:.0%} of all draws do."
+    )
+
+
+def _of_funnel(posterior: Posterior) -> str:
+    """How to write the funnel, with the names of its sites where they can be seen."""
+    seen = funnels(posterior)
+    if not seen:
+        return "write hierarchical scales non-centred (theta = mu + tau * z)."
+    config = ", ".join(f"'{f.site}': LocScaleReparam(0)" for f in seen[:3])
+    told = ", ".join(f"the spread of {f.site} grows with {f.scale}" for f in seen[:3])
+    return f"straighten the funnel ({told}): numpyro.handlers.reparam(model, config={{{config}}})."
 
 
 def _of_modes(posterior: Posterior) -> list[Finding]:
@@ -212,7 +238,7 @@ def _of_contours(posterior: Posterior) -> list[Finding]:
     error = posterior.history.get("log_evidence_error", np.ones((1, 1)))[:, 0]
     if len(single) > 1:
         spread = float(np.sum(((single - np.average(single, weights=error**-2)) / error) ** 2))
-        if scipy.stats.chi2.sf(spread, len(single) - 1) < 1e-3:
+        if scipy.special.chdtrc(len(single) - 1, spread) < 1e-3:
             found.append(
                 Finding(
                     "runs_disagree",

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.optimize
-import scipy.stats
+import scipy.special
 
 from probinf.coordinates import Layout, flatten
 from probinf.errors import ImproperPriorError
@@ -174,7 +174,7 @@ def _near(maximum: _Maximum, x: np.ndarray) -> bool:
 def _unvisited(
     visited: list[_Maximum], elsewhere: list[_Maximum], draws: np.ndarray, share: float
 ) -> list[Mode]:
-    radius = scipy.stats.chi2.ppf(0.999, draws.shape[1])
+    radius = scipy.special.chdtri(draws.shape[1], 0.001)
     new = []
     for maximum in elsewhere:
         away = draws - maximum.position

@@ -30,6 +30,11 @@ METHODS = {
     "Importance": pi.Importance(draws=3500),
 }
 
+LONGER = {
+    "ChEES": pi.ChEES(chains=8, warmup=60, draws=60, superchains=4),
+    "ParallelTempering": pi.ParallelTempering(temperatures=4, chains=2, warmup=60, draws=60),
+}
+
 
 def line(x, y=None):
     slope = numpyro.sample("slope", dist.Normal(0, 2))
@@ -174,33 +179,38 @@ def test_smc_says_how_to_go_on(tmp_path: pathlib.Path) -> None:
 SCRIPT = """
 import sys
 from probinf import run
-from tests.test_checkpoint import METHODS, pi, program
+from tests.test_checkpoint import LONGER, METHODS, pi, program
 run._TARGET_SECONDS = 1e-9
-print("ready", flush=True)
-pi.sample(program(), METHODS[sys.argv[1]], key=3, progress=False, checkpoint=sys.argv[2])
+method = {**METHODS, **LONGER}[sys.argv[1]]
+pi.sample(program(), method, key=3, progress=False, checkpoint=sys.argv[2])
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["NUTS", "SMC", "Nested"])
+@pytest.mark.parametrize("name", ["NUTS", "ChEES", "ParallelTempering", "SMC", "Nested"])
 def test_sigkill_at_random_instants(name: str, tmp_path: pathlib.Path) -> None:
+    """20 processes, each killed at an instant of its own; compiled code is kept between them."""
     rng = np.random.default_rng(1)
-    whole = pi.sample(program(), METHODS[name], key=3, progress=False)
-    landed = 0
+    whole = pi.sample(program(), {**METHODS, **LONGER}[name], key=3, progress=False)
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    landed, at = 0, []
     for attempt in range(20):
         folder = tmp_path / str(attempt)
         process = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, name, str(folder)], stdout=subprocess.PIPE
+            [sys.executable, "-c", SCRIPT, name, str(folder)], env={**os.environ, **cache}
         )
-        assert process.stdout is not None
-        process.stdout.readline()
-        while process.poll() is None and not (folder / "checkpoint.json").exists():
+        while process.poll() is None and not (folder / "chunk-000000.safetensors").exists():
             time.sleep(0.001)
-        time.sleep(rng.uniform(0, 0.3))
+        time.sleep(rng.uniform(0, 0.4))
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        process.stdout.close()
         before = len(json.loads((folder / "checkpoint.json").read_text())["chunks"])
         same(whole, pi.resume(folder, program(), progress=False))
-        landed += before < len(json.loads((folder / "checkpoint.json").read_text())["chunks"])
+        total = len(json.loads((folder / "checkpoint.json").read_text())["chunks"])
+        landed += before < total
+        at.append(f"{before}/{total}")
+    print(f"{name}: killed after chunk {', '.join(at)}")
     assert landed >= 5  # enough of the kills came before the end

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from typing import Any
 
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 import pytest
 
+import probinf as pi
 from probinf.diagnose import Diagnosis, diagnose
+from probinf.geometry import divergence_place
 from probinf.posterior import Posterior
 
 
@@ -182,3 +188,65 @@ def test_draws_that_are_not_finite(value: float) -> None:
     weighted = particles()
     weighted.draws["theta"][0, 3] = value
     assert "theta[0]" in found(weighted)["not_finite"]
+
+
+# --- divergences by parameter -------------------------------------------------------------------
+
+
+def hierarchy(y: Any = None) -> None:
+    mu = numpyro.sample("mu", dist.Normal(0, 1))
+    tau = numpyro.sample("tau", dist.LogNormal(0, 1))
+    numpyro.sample("theta", dist.Normal(mu, tau).expand([5]).to_event(1))
+    numpyro.sample("y", dist.Normal(0, 1), obs=0.0)
+
+
+def drawn(centred: bool, divergent: Any) -> Posterior:
+    """Independent draws of the hierarchy, divergent where ``divergent(log_tau, rng)`` says."""
+    rng = np.random.default_rng(1)
+    mu, log_tau, z = (rng.normal(size=(4, 1000, k)) for k in (1, 1, 5))
+    theta = mu + np.exp(log_tau) * z if centred else z
+    flat = np.concatenate([mu, log_tau, theta], axis=2)  # mu, tau, theta: in alphabetical order
+    fit = chains(flat[:, :, [0, 1, *range(2, 7)]], divergent=divergent(log_tau[..., 0], rng))
+    return dataclasses.replace(
+        fit,
+        draws={"mu": mu[..., 0], "tau": np.exp(log_tau[..., 0]), "theta": theta},
+        unconstrained=np.concatenate([mu, log_tau, theta], axis=2),
+        program=pi.from_numpyro(hierarchy),
+    )
+
+
+def low_tau(log_tau: np.ndarray, rng: Any) -> np.ndarray:
+    return (log_tau < -1.5) & (rng.random(log_tau.shape) < 0.3)
+
+
+def anywhere(log_tau: np.ndarray, rng: Any) -> np.ndarray:
+    return rng.random(log_tau.shape) < 0.02
+
+
+def test_divergences_are_placed_and_the_funnel_is_named() -> None:
+    message = found(drawn(True, low_tau))["divergences"]
+    assert re.search(
+        r"\d+ of the \d+ lie where tau is below 0\.\d+, as \d% of all draws do", message
+    )
+    assert "spread of theta grows with tau" in message
+    assert "config={'theta': LocScaleReparam(0)}" in message
+    few = drawn(True, lambda log_tau, rng: low_tau(log_tau, rng) & (log_tau < np.sort(log_tau)[3]))
+    assert "LocScaleReparam" in found(few)["divergences"]
+
+
+def test_divergences_at_random_are_not_placed() -> None:
+    message = found(drawn(False, anywhere))["divergences"]
+    assert "lie where" not in message and "LocScaleReparam" not in message
+    assert "non-centred" in message
+    rng = np.random.default_rng(2)
+    placed = [divergence_place(drawn(False, lambda log_tau, _: anywhere(log_tau, rng)))]
+    placed += [divergence_place(drawn(True, lambda log_tau, _: anywhere(log_tau, rng)))]
+    assert placed == [None, None]
+
+
+def test_the_upper_end_and_a_funnel_without_a_positive_scale() -> None:
+    fit = drawn(True, lambda log_tau, rng: log_tau > 2.2)
+    assert "lie where tau is above" in found(fit)["divergences"]
+    energy = np.repeat(np.random.default_rng(0).normal(size=(4, 100)), 10, axis=1)
+    stuck = dataclasses.replace(fit, stats={**fit.stats, "energy": energy})
+    assert "LocScaleReparam" in found(stuck)["e_bfmi"]
