@@ -171,7 +171,7 @@ def _probe(program: Program, keys: jax.Array) -> dict[str, Any]:
         assert program.sites is not None
         return program.sites(program.start(key, program.data), program.data)
 
-    return jax.vmap(at)(keys)
+    return jax.lax.map(at, keys)  # random numbers for many keys at once compile slowly
 
 
 @jax.jit
@@ -183,5 +183,5 @@ def _slopes(program: Program, keys: jax.Array) -> dict[str, jax.Array]:
         gradient = jax.grad(lambda y: log_density(program, y))(x)
         return jax.tree.map(lambda leaf: jnp.all(jnp.isfinite(leaf)), gradient)
 
-    found = jax.vmap(at)(keys)
+    found = jax.lax.map(at, keys)
     return found if isinstance(found, dict) else {}

@@ -7,7 +7,6 @@ import dataclasses
 import pathlib
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -186,26 +185,17 @@ def over_lanes(fn: Any, lanes: Any, count: int) -> Any:
     devices = jax.local_devices()
     if devices[0].platform != "cpu":
         return jax.vmap(fn)(lanes)
-    spread = _sharding(count)
-    if spread is None:
+    shards = max(n for n in range(1, min(len(devices), count) + 1) if count % n == 0)
+    if shards == 1:
         return jax.lax.map(fn, lanes)
-    mesh, spec = spread.mesh, spread.spec
+    mesh = jax.make_mesh(
+        (shards,), ("lane",), devices=devices[:shards], axis_types=(jax.sharding.AxisType.Auto,)
+    )
+    spec = jax.sharding.PartitionSpec("lane")
     mapped = jax.shard_map(
         partial(jax.lax.map, fn), mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
     )
     return mapped(lanes)
-
-
-def _sharding(count: int) -> jax.sharding.NamedSharding | None:
-    """How so many lanes are spread over several CPU devices; None if they are not."""
-    devices = jax.local_devices()
-    shards = max(n for n in range(1, min(len(devices), count) + 1) if count % n == 0)
-    if shards == 1 or devices[0].platform != "cpu":
-        return None
-    mesh = jax.make_mesh(
-        (shards,), ("lane",), devices=devices[:shards], axis_types=(jax.sharding.AxisType.Auto,)
-    )
-    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("lane"))
 
 
 @partial(jax.jit, static_argnames=("method",))
@@ -310,17 +300,6 @@ def wanted(program: Program, keep: str | Sequence[str] | None, summaries_only: b
     return Kept(tuple(sorted(set(sites))), summaries_only)
 
 
-def _started(method: Method, length: int, flat: Program, keys: Key) -> Lane:
-    """The lanes before their first step; what advances them is compiled meanwhile."""
-    example, spread = jax.eval_shape(partial(start_lanes, method), flat, keys), _sharding(len(keys))
-    example = jax.tree.map(lambda leaf: leaf.update(sharding=spread), example)
-    with ThreadPoolExecutor(1) as pool:  # tracing is not safe in threads, compiling is
-        loop = pool.submit(_advance.lower(method, length, flat, example, jnp.asarray(0)).compile)
-        lanes: Lane = start_lanes(method, flat, keys)
-        loop.result()
-    return lanes
-
-
 def _drive(
     method: Method,
     blank: Run,
@@ -348,7 +327,7 @@ def _drive(
         elif start is not None:
             lanes = Lane(keys, jnp.zeros((method.lanes,), int), start)
         else:
-            lanes = _started(method, length, flat, keys)
+            lanes = start_lanes(method, flat, keys)
         jax.block_until_ready(_advance(method, length, flat, lanes, jnp.asarray(0)))
         compiled = time.perf_counter()
         before = 0.0 if store is None else store.seconds
