@@ -122,13 +122,18 @@ def _drift(posterior: Posterior, w: np.ndarray) -> float:
     """Variance of a mode's share of the live points of nested sampling, per share (1 - share).
 
     A removed point is replaced from a random survivor, in whichever mode that is, so that the
-    live points of separate modes drift like alleles: by 2 / n for each e-fold of volume. How
-    many lie between the separation and the posterior is at most the information.
+    live points of separate modes drift like alleles: by 2 / n**2 with each replacement. How
+    many lie between the separation and the posterior is not known; here it is all of them
+    from the prior on, the most there can be.
     """
     if "live_points" not in posterior.stats:
         return 0.0
-    live = float(w @ posterior.stats["live_points"].ravel())
-    return 2 * float(posterior.provenance["information"]) / live
+    log_l, birth, live = (
+        np.asarray(posterior.stats[name], float).ravel()
+        for name in ("log_likelihood", "birth_log_likelihood", "live_points")
+    )
+    replaced = log_l <= np.nanmax(birth, initial=-np.inf)
+    return float(w @ np.cumsum(np.where(replaced, 2 / live**2, 0.0)))
 
 
 def _mode(posterior: Posterior, member: np.ndarray, w: np.ndarray) -> SeparateMode:

@@ -31,6 +31,10 @@ METHODS = {
 }
 
 LONGER = {
+    "PersistentSMC": pi.PersistentSMC(
+        particles=40, islands=2, kernel=pi.kernels.RandomWalk(), moves=2
+    ),
+    "dynamic": pi.Nested(live=40, runs=2, moves=4, goal="posterior", min_ess=500),
     "ChEES": pi.ChEES(chains=8, warmup=60, draws=60, superchains=4),
     "ParallelTempering": pi.ParallelTempering(temperatures=4, chains=2, warmup=60, draws=60),
 }
@@ -187,7 +191,7 @@ pi.sample(program(), method, key=3, progress=False, checkpoint=sys.argv[2])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["NUTS", "ChEES", "ParallelTempering", "SMC", "Nested"])
+@pytest.mark.parametrize("name", ["NUTS", "SMC", "Nested", *LONGER])
 def test_sigkill_at_random_instants(name: str, tmp_path: pathlib.Path) -> None:
     """20 processes, each killed at an instant of its own; compiled code is kept between them."""
     rng = np.random.default_rng(1)

@@ -88,14 +88,23 @@ def test_live_points_drift_between_modes(blank: pi.Posterior) -> None:
     rng = np.random.default_rng(9)
     x = rng.normal(size=(1, 4000, 2)) + 9.0 * (rng.uniform(size=(1, 4000, 1)) < 0.5)
     plain = holding(blank, x)
-    nested = dataclasses.replace(
-        plain,
-        stats={"live_points": np.full((1, 4000), 200)},
-        provenance={**plain.provenance, "information": 2.5},
-    )
-    without, found = pi.separate_modes(plain), pi.separate_modes(nested)
-    extra = found[0].share.error ** 2 - without[0].share.error ** 2
-    assert extra == pytest.approx(0.25 * 2 * 2.5 / 200, rel=0.01)
+    level = np.arange(4000.0)[None]
+
+    def nested(live: np.ndarray) -> pi.Posterior:
+        # the last 200 are not replaced
+        birth = np.where(level < 200, np.nan, level - 200)
+        stats = {"live_points": live, "log_likelihood": level, "birth_log_likelihood": birth}
+        return dataclasses.replace(plain, stats=stats)
+
+    def extra(live: np.ndarray) -> float:
+        without, found = pi.separate_modes(plain), pi.separate_modes(nested(live))
+        return found[0].share.error ** 2 - without[0].share.error ** 2
+
+    few = extra(np.full((1, 4000), 200))
+    assert few == pytest.approx(0.25 * 2 * (2000 - 5) / 200**2, rel=0.01)
+    # a batch that was added late does not undo the drift before it
+    late = extra(np.where(level < 2000, 200, 2000))
+    assert few / 2 < late < few
 
 
 def test_chains_that_never_cross_do_not_know_the_shares(blank: pi.Posterior) -> None:

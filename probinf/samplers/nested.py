@@ -251,7 +251,8 @@ class Nested(Method):
         goal = math.log(self.tolerance)
         fraction = 0.0 if not np.isfinite(gap) else float(np.clip(1 - (gap - goal) / 30, 0, 1))
         left = f"log X {float(np.max(states.log_x)):.1f}, {math.exp(min(gap, 0)):.1%} of Z ahead"
-        return Status(fraction, left)
+        batch = int(np.max(states.batches))
+        return Status(fraction, f"batch {batch}, {left}" if batch else left)
 
     def finish(self, run: Run) -> Posterior:
         """All removed points and the last live ones, weighted by the volumes they stand for."""
