@@ -154,7 +154,7 @@ def _where(posterior: Posterior, count: int) -> str:
         return ""
     side = "below" if place.below else "above"
     return (
-        f" {place.count} of the {count} lie where {place.name} is {side} {place.bound:.3g}, as "
+        f" {place.inside} of the {count} lie where {place.name} is {side} {place.bound:.3g}, as "
         f"{place.share:.0%} of all draws do."
     )
 

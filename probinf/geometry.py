@@ -28,14 +28,14 @@ class Place(NamedTuple):
         below: whether they lie at its low end.
         bound: the value within which 90 % of them lie.
         share: of all draws that lie there too.
-        count: of the divergences there.
+        inside: how many of the divergences lie there.
     """
 
     name: str
     below: bool
     bound: float
     share: float
-    count: int
+    inside: int
 
 
 class Funnel(NamedTuple):

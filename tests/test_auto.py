@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
 import numpyro.distributions as dist
 import pytest
 
@@ -64,3 +65,16 @@ def test_the_choice_is_said_and_kept(capsys: pytest.CaptureFixture[str]) -> None
     assert posterior.provenance["method"].startswith("NUTS(")
     with pytest.raises(MethodError, match="got 'best'"):
         pi.sample(program, "best", key=0)
+
+
+def test_discrete_coordinates_are_moved_in_blocks() -> None:
+    def model():
+        z = numpyro.sample("z", dist.Bernoulli(0.3))
+        count = numpyro.sample("count", dist.Poisson(2.0))
+        numpyro.sample("mu", dist.Normal(z + count, 1))
+        numpyro.factor("data", 0.0)
+
+    found = choose(pi.from_numpyro(model, allow_discrete=True), jax.random.key(0))
+    blocks = {b.sites: type(b.kernel).__name__ for b in found.method.kernel.kernels}
+    assert blocks == {("z",): "Enumerate", ("count",): "IntegerWalk", ("mu",): "NUTS"}
+    assert "discrete" in found.reason

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from probinf import kernels
 from probinf.coordinates import Layout, flatten
 from probinf.errors import ImproperPriorError
 from probinf.modes import maxima
 from probinf.program import Key, Program, log_density
 from probinf.run import Method
-from probinf.samplers import kernels
 from probinf.samplers.ensemble import ChEES
 from probinf.samplers.mcmc import MCMC, NUTS
 from probinf.samplers.parallel_tempering import ParallelTempering
@@ -38,16 +38,19 @@ class Choice(NamedTuple):
 def choose(program: Program, key: Key) -> Choice:
     """The engine for a program.
 
-    In this order: random-key coordinates and densities without useful gradients cannot be
-    moved by gradients; several modes need tempering, which needs a prior to draw from;
-    accelerators want many chains in lockstep; everything else is for NUTS. The pilot is 32
-    gradients and a search of a few seconds for maxima.
+    In this order: discrete coordinates are moved in blocks of their own; random-key coordinates
+    and densities without useful gradients cannot be moved by gradients; several modes need
+    tempering, which needs a prior to draw from; accelerators want many chains in lockstep;
+    everything else is for NUTS. The pilot is 32 gradients and a search of a few seconds for
+    maxima.
 
     Args:
         program: any program.
         key: of the pilot.
     """
-    layout = Layout.of(program)
+    layout = Layout.of(program, integers=True)
+    if layout.integers:
+        return _by_blocks(program, layout)
     proper = _proper(program)
     if layout.has_keys:
         why = "a coordinate is a random key (a simulator or particle filter), without a gradient"
@@ -79,6 +82,22 @@ def choose(program: Program, key: Key) -> Choice:
             "be drawn from: look at diagnose().",
         )
     return Choice(NUTS(), f"{where}, one mode as far as the pilot saw.")
+
+
+def _by_blocks(program: Program, layout: Layout) -> Choice:
+    """Gibbs sampling: discrete sites by enumeration where they have levels, the rest by NUTS."""
+    whole = layout.integer_sites
+    finite = tuple(name for name, *_ in program.levels)
+    kinds = (
+        (finite, kernels.Enumerate()),
+        (tuple(name for name in whole if name not in finite), kernels.IntegerWalk()),
+        (tuple(name for name in layout.places() if name not in whole), kernels.NUTS()),
+    )
+    blocks = [kernels.block(sites, kernel) for sites, kernel in kinds if sites]
+    named = ", ".join(whole)
+    return Choice(
+        MCMC(kernels.cycle(*blocks)), f"{named} is discrete: Gibbs sampling, kind by kind."
+    )
 
 
 def _proper(program: Program) -> bool:
