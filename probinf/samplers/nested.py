@@ -45,7 +45,7 @@ class Nested(Method):
         live: live points per run; the error of the log evidence is about sqrt(H / live), with
             H the information in nats.
         runs: independent runs, merged; they spread over devices.
-        moves: slice moves per replacement, or None for max(5, 2 d) in d dimensions.
+        moves: slice moves per replacement, or None for max(10, 2 d) in d dimensions.
         batch: points removed at once, or None for a tenth of the live points.
         tolerance: stop when the live points hold less than this share of the evidence.
         goal: makes the run dynamic: after it, further batches of ``live`` points are born
@@ -180,7 +180,7 @@ class Nested(Method):
         # a half is renewed from its own survivors, so the other half may shape its moves
         group = (dead >= n // 2).astype(int)
         start = _survivors(start_key, above, group)
-        moves = self.moves or max(5, 2 * live.x.shape[1])
+        moves = self.moves or max(10, 2 * live.x.shape[1])
         found, report = slice_above(
             move_key,
             program,
