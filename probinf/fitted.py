@@ -83,6 +83,7 @@ def fit(posterior: Posterior, family: Literal["normal", "student"] = "student") 
         raise StructureError("fit: this posterior has no program. Load it with program=.")
     if posterior.keys:
         raise MethodError("fit: a coordinate is a random key, which has no density to fit.")
+    posterior.require_positions("fit")
     program = posterior.program
     layout = Layout.of(program)
     x = posterior.unconstrained.reshape(-1, layout.size).astype(float)

@@ -55,7 +55,7 @@ def test_kept_sites_are_those_of_the_whole_run(whole: pi.Posterior) -> None:
     for use in (part.predict, partial(pi.bridge, part)):
         with pytest.raises(StructureError, match="keep= or summaries_only="):
             use(key=0)
-    for use in (pi.loo, pi.separate_modes):
+    for use in (pi.loo, pi.separate_modes, pi.fit):
         with pytest.raises(StructureError, match="keep= or summaries_only="):
             use(part)
     small = pi.SMC(particles=30, kernel=pi.kernels.RandomWalk(), moves=1)
