@@ -29,9 +29,12 @@ class LowRank(NamedTuple):
 
 
 def from_scores(score: Float[Array, " d"], rank: int) -> LowRank:
-    """A first metric from one score: variances ``1 / |score|``, no directions."""
+    """A first metric from one score: scales ``1 / sqrt |score|`` within a factor of 10 of 1.
+
+    Far out in the tail scores are so large that a scale which believed them could never move.
+    """
     d = score.size
-    scale = 1 / jnp.sqrt(jnp.clip(jnp.abs(score), 1e-6, 1e6))
+    scale = 1 / jnp.sqrt(jnp.clip(jnp.abs(score), 1e-2, 1e2))
     return LowRank(scale, jnp.eye(d, rank, dtype=score.dtype), jnp.ones((rank,), score.dtype))
 
 
