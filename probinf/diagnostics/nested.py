@@ -45,4 +45,4 @@ def nested_rhat_of(means: np.ndarray, variances: np.ndarray, superchains: int) -
     between = means.mean(axis=1).var(axis=0, ddof=1)
     within = (means.var(axis=1, ddof=1) + variances.mean(axis=1)).mean(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.sqrt(1 + between / within)
+        return np.asarray(np.sqrt(1 + between / within))
