@@ -505,6 +505,8 @@ def engines(case: Case) -> dict[str, Any]:
     found: dict[str, Any] = {"NUTS": pi.NUTS()}
     if case.name == "gp_pois_regr-gp_pois_regr":
         found["NUTS"] = pi.NUTS(kernel=pi.kernels.NUTS(target_acceptance=0.95))
+    if case.name.startswith("eight_schools"):  # the sd of tau, with its heavy tail, needs them
+        found["NUTS"] = pi.NUTS(draws=2000)
     if case.proper:
         found["SMC"] = pi.SMC(particles=2000)
     return found
