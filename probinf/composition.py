@@ -99,32 +99,38 @@ def cycle(*kernels: Kernel) -> Cycle:
     return Cycle(tuple(kernels))
 
 
-@dataclasses.dataclass(frozen=True)
-class Repeat(Kernel):
-    """The same kernel several times; built by :func:`repeat`."""
+class Wrapped(Kernel):
+    """A kernel around another, ``kernel``, whose needs it shares."""
 
     kernel: Kernel
-    times: int
 
     @property
     def target_acceptance(self) -> float | None:
-        """The repeated kernel's."""
+        """The inner kernel's."""
         return self.kernel.target_acceptance
 
     @property
     def targets(self) -> tuple[float | None, ...]:
-        """The repeated kernel's."""
+        """The inner kernel's."""
         return self.kernel.targets
 
     @property
     def needs_gradient(self) -> bool:
-        """The repeated kernel's."""
+        """The inner kernel's."""
         return self.kernel.needs_gradient
 
     @property
     def moves_integers(self) -> bool:
-        """The repeated kernel's."""
+        """The inner kernel's."""
         return self.kernel.moves_integers
+
+
+@dataclasses.dataclass(frozen=True)
+class Repeat(Wrapped):
+    """The same kernel several times; built by :func:`repeat`."""
+
+    kernel: Kernel
+    times: int
 
     def init(self, program: Program, x: Position) -> Any:
         """State of the repeated kernel."""
@@ -158,31 +164,11 @@ def repeat(kernel: Kernel, times: int) -> Repeat:
 
 
 @dataclasses.dataclass(frozen=True)
-class Block(Kernel):
+class Block(Wrapped):
     """A kernel on the coordinates of some sites, given all others; built by :func:`block`."""
 
     sites: tuple[str, ...]
     kernel: Kernel
-
-    @property
-    def target_acceptance(self) -> float | None:
-        """The inner kernel's."""
-        return self.kernel.target_acceptance
-
-    @property
-    def targets(self) -> tuple[float | None, ...]:
-        """The inner kernel's."""
-        return self.kernel.targets
-
-    @property
-    def needs_gradient(self) -> bool:
-        """The inner kernel's."""
-        return self.kernel.needs_gradient
-
-    @property
-    def moves_integers(self) -> bool:
-        """The inner kernel's."""
-        return self.kernel.moves_integers
 
     def init(self, program: Program, x: Position) -> Placed:
         """Position and log density."""

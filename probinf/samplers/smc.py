@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -199,7 +200,7 @@ class SMC(Method):
         """
         keys = jax.vmap(jax.random.key)(jnp.arange(self.islands))
         blank = jax.eval_shape(jax.vmap(lambda k: self.init(k, program)), keys)
-        _, terms, lost = jax.jit(jax.vmap(lambda x: self._terms(program, x)))(position)
+        terms, lost = _island_terms(self, program, position)
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), blank)
         mover = self._mover(jax.tree.map(lambda leaf: leaf[0, 0], position))
         unit = first_params(mover.kernel, vector_of(position)[0], mover.groups)
@@ -335,3 +336,10 @@ class SMC(Method):
             raise MethodError("the run was interrupted before the end of the path was reached.")
         noisy = self.resampler is multinomial and self.waste_free is None
         return pooled(run, place="beta" if self.path == "temperature" else "data", noisy=noisy)
+
+
+@partial(jax.jit, static_argnames="method")
+def _island_terms(method: SMC, program: Program, position: Any) -> tuple[Any, Any]:
+    """Terms of the log likelihood, and evaluations lost to NaN, of every island."""
+    _, terms, lost = jax.vmap(partial(method._terms, program))(position)
+    return terms, lost
