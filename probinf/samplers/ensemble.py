@@ -10,15 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from probinf.collect import STATS_BYTES, ChainCollector, Chains, Kept
+from probinf.collect import STATS_BYTES
 from probinf.coordinates import Layout
 from probinf.errors import MethodError
 from probinf.posterior import Posterior, assemble_chains
 from probinf.program import Key, Program, log_density
-from probinf.run import Method, Run, Status
+from probinf.run import Run, Status
+from probinf.samplers.chains import ChainMethod
 from probinf.samplers.kernels.hamiltonian import with_gradient
-from probinf.samplers.starting import START_TRIES, found_start
-from probinf.zero import zero_likelihood
+from probinf.samplers.starting import found_start
 
 _RATE, _DECAY = 0.025, 0.95  # of Adam on the logarithm of the trajectory length
 _LOWEST = 0.05  # acceptance of a single chain that the harmonic mean counts at least
@@ -67,7 +67,7 @@ class EnsembleRecord(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class ChEES(Method):
+class ChEES(ChainMethod):
     """Hamiltonian Monte Carlo with many chains, whose trajectory length maximises ChEES.
 
     All chains take the same number of leapfrog steps, so that none waits for another: the
@@ -98,16 +98,12 @@ class ChEES(Method):
     target_acceptance: float = 0.651
 
     def __post_init__(self) -> None:
-        for name in ("draws", "max_steps", "superchains"):
-            if getattr(self, name) < 1:
-                raise MethodError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        self.check_counts("max_steps", "superchains")
         if self.chains < 8:
             raise MethodError(
                 f"chains must be at least 8, got {self.chains}: they tune each other. Use NUTS "
                 "for a few chains."
             )
-        if self.warmup < 0:
-            raise MethodError(f"warmup must not be negative, got {self.warmup}.")
         if self.chains % self.superchains:
             raise MethodError(
                 f"chains must be a multiple of superchains, got {self.chains} and "
@@ -136,19 +132,16 @@ class ChEES(Method):
         """Positions and statistics of one step of all chains."""
         return self.chains * (layout.size * np.dtype(layout.dtype).itemsize + STATS_BYTES)
 
-    def collector(self, flat: Program, layout: Layout, kept: Kept) -> ChainCollector:
-        """Draws after the warm-up, written once."""
-        return ChainCollector(
-            flat,
-            layout,
-            kept,
-            chains=self.chains,
-            warmup=self.warmup,
-            draws=self.draws,
-            by_chain=_by_chain,
-            evaluations=_steps,
-            superchains=self.superchains,
+    def by_chain(self, chunk: list[EnsembleRecord]) -> EnsembleRecord:
+        """The one record with leading axes (chain, step); what the chains share has one chain."""
+        found: EnsembleRecord = jax.tree.map(
+            lambda v: v[None] if v.ndim == 1 else np.swapaxes(v, 0, 1), chunk[0]
         )
+        return found
+
+    def evaluations(self, record: EnsembleRecord) -> np.ndarray:
+        """Of one chain: all take the same."""
+        return np.asarray(record.steps)
 
     def _dual_averaging(self) -> Any:
         from blackjax.adaptation.step_size import dual_averaging_adaptation
@@ -267,10 +260,6 @@ class ChEES(Method):
             jnp.maximum(variance, 1e-10).astype(dtype),
         )
 
-    def done(self, state: EnsembleState) -> Bool[Array, ""]:
-        """All steps taken, or no start found."""
-        return (state.taken >= self.warmup + self.draws) | ~state.started
-
     def status(self, states: EnsembleState) -> Status:
         """Share of steps taken, and the phase."""
         count, total = int(states.taken.min()), self.warmup + self.draws
@@ -280,16 +269,8 @@ class ChEES(Method):
 
     def finish(self, run: Run) -> Posterior:
         """The draws of every chain after the warm-up."""
-        if not run.states.started.all():
-            raise zero_likelihood(
-                run.flat,
-                run.layout,
-                f"no starting point with finite log density and gradient in {START_TRIES} tries",
-            )
-        chains: Chains = run.records
-        record: EnsembleRecord | None = chains.record
-        if record is None:
-            raise MethodError("the run was interrupted during warm-up; there are no draws yet.")
+        chains = self.gathered(run)
+        record: EnsembleRecord = chains.record
         shape = record.log_density.shape
         stats = {name: getattr(record, name) for name in EnsembleRecord._fields[1:5]}
         stats["step_size"] = np.broadcast_to(record.step_size, shape)
@@ -305,18 +286,6 @@ class ChEES(Method):
             no_evidence="ChEES does not estimate the evidence. Use SMC or Importance on the same "
             "program.",
         )
-
-
-def _by_chain(chunk: list[EnsembleRecord]) -> EnsembleRecord:
-    """The one record with leading axes (chain, step); what the chains share has one chain."""
-    found: EnsembleRecord = jax.tree.map(
-        lambda v: v[None] if v.ndim == 1 else np.swapaxes(v, 0, 1), chunk[0]
-    )
-    return found
-
-
-def _steps(record: EnsembleRecord) -> np.ndarray:
-    return np.asarray(record.steps)
 
 
 def _van_der_corput(index: Int[Array, ""]) -> Float[Array, ""]:

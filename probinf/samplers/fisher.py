@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from probinf.kernel import Info, Kernel, Params
 from probinf.metric import fisher, from_scores
 from probinf.samplers.adaptation import AdaptationState
+from probinf.samplers.step_size import StepSize
 
 MAX_RANK = 32
 _FIRST, _GROWTH, _LAST = 20, 1.5, 0.85
@@ -29,7 +30,7 @@ class FisherAdaptation:
     """Step size by dual averaging, metric by Fisher divergence at growing intervals.
 
     The metric is estimated anew after 20 transitions and then whenever their number has grown
-    by half, from the later half of them; the last 15 % of the warm-up tune the step size only.
+    by half, from the later half of them; the last 15 % of the warm-up settle the step size only.
 
     Args:
         kernel: a Hamiltonian kernel, whose state holds the score.
@@ -40,12 +41,6 @@ class FisherAdaptation:
 
     kernel: Kernel
     steps: int
-
-    def _dual_averaging(self) -> Any:
-        from blackjax.adaptation.step_size import dual_averaging_adaptation
-
-        target = self.kernel.target_acceptance
-        return dual_averaging_adaptation(0.8 if target is None else target)
 
     @property
     def updates(self) -> tuple[int, ...]:
@@ -61,11 +56,10 @@ class FisherAdaptation:
         self, vector: Float[Array, " d"], score: Float[Array, " d"]
     ) -> tuple[AdaptationState, Seen]:
         """A metric from the score at the starting point."""
-        start_step, _, _ = self._dual_averaging()
-        step = jnp.asarray(self.kernel.first_step_size(vector.size), vector.dtype)
+        size = jnp.asarray(self.kernel.first_step_size(vector.size), vector.dtype)
         metric = from_scores(score, min(MAX_RANK, vector.size))
         blank = jnp.zeros((self.steps, vector.size), vector.dtype)
-        state = AdaptationState(start_step(step), (), Params(step, vector, metric))
+        state = AdaptationState(StepSize(self.kernel).start(size), (), Params(size, vector, metric))
         return state, Seen(blank, blank)
 
     def see(
@@ -81,22 +75,22 @@ class FisherAdaptation:
         self, state: AdaptationState, seen: Seen, index: Int[Array, ""], info: Info
     ) -> AdaptationState:
         """One warm-up step, number ``index`` from 0; the last one fixes the parameters."""
-        start_step, update_step, final_step = self._dual_averaging()
+        step_size, count = StepSize(self.kernel), index + 1
         dtype = state.params.step_size.dtype
-        step = update_step(state.step_size, info.acceptance.astype(dtype))
-        params = state.params._replace(step_size=jnp.exp(step.log_step_size).astype(dtype))
-        count = index + 1
+        settling = index >= (self.updates[-1] if self.updates else self.steps)
+        step = step_size.update(state.step_size, info.acceptance.astype(dtype), settling)
+        params = state.params._replace(step_size=step_size.current(step).astype(dtype))
 
         def renewed() -> tuple[Any, Params]:
             rows = jnp.arange(self.steps)
             used = (rows >= count // 2) & (rows < count)
             metric = fisher(seen.draws, seen.scores, used, params.covariance.values.shape[0])
             mean = jnp.where(used[:, None], seen.draws, 0).sum(axis=0) / used.sum()
-            size = final_step(step)
-            return start_step(size), Params(size.astype(dtype), mean, metric)
+            size = step_size.final(step)
+            return step_size.start(size), Params(size.astype(dtype), mean, metric)
 
         if self.updates:
             due = jnp.isin(count, jnp.asarray(self.updates))
             step, params = jax.lax.cond(due, renewed, lambda: (step, params))
-        last = jnp.where(count == self.steps, final_step(step), params.step_size)
+        last = jnp.where(count == self.steps, step_size.final(step), params.step_size)
         return AdaptationState(step, (), params._replace(step_size=last.astype(dtype)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
@@ -10,21 +11,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from probinf.collect import STATS_BYTES, ChainCollector, Chains, Kept
+from probinf.collect import STATS_BYTES
 from probinf.composition import check_coordinates
-from probinf.coordinates import Layout, storable, vector_of
+from probinf.coordinates import Layout, layout_of, storable, vector_of
 from probinf.errors import MethodError
 from probinf.kernel import Info, Kernel
 from probinf.posterior import Posterior, assemble_chains
 from probinf.program import Key, Program
-from probinf.run import Method, Run, Status
+from probinf.run import Run, Status
 from probinf.samplers import kernels
 from probinf.samplers.adaptation import Adaptation, AdaptationState
+from probinf.samplers.chains import ChainMethod
 from probinf.samplers.fisher import FisherAdaptation
-from probinf.samplers.starting import START_TRIES, blank_array, found_start
-from probinf.zero import zero_likelihood
+from probinf.samplers.metric_option import Groups, Metric, check_sites, checked
+from probinf.samplers.moments import GroupedMoments, Moments
+from probinf.samplers.starting import blank_array, found_start, pathfinder_start
 
-Metric = Literal["diagonal", "dense", "low_rank"]
+Start = Literal["wide", "pathfinder"]
 
 _CANDIDATES = 8
 
@@ -49,7 +52,7 @@ class ChainRecord(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class MCMC(Method):
+class MCMC(ChainMethod):
     """Independent Markov chains with a shared recipe: warm up, then draw.
 
     Args:
@@ -59,10 +62,16 @@ class MCMC(Method):
         draws: kept transitions per chain.
         metric: ``"diagonal"`` variances or a ``"dense"`` covariance in the kernel; for
             Hamiltonian kernels also ``"low_rank"``, variances and up to 32 directions
-            estimated from draws and gradients. By default low-rank for NUTS on a CPU and
-            diagonal otherwise (chains that move in lockstep on an accelerator would all wait
-            for each estimate).
+            estimated from draws and gradients, or groups of sites, ``[("a", "b")]``: the
+            covariance inside each group, variances elsewhere. By default low-rank for NUTS on
+            a CPU and diagonal otherwise (chains that move in lockstep on an accelerator would
+            all wait for each estimate).
         thin: transitions per kept draw; the ones in between are never stored.
+        start: where chains begin. ``"wide"`` is the densest of 8 over-dispersed points;
+            ``"pathfinder"`` climbs from each of 8 and draws near one of the modes found, chosen
+            by mass: for posteriors with minor modes that hold a chain for good, such as those
+            of differential equations. It costs some thousand density evaluations per chain and
+            a longer compilation.
 
     Raises:
         MethodError: a count is not positive, or the kernel does not fit the program.
@@ -72,25 +81,23 @@ class MCMC(Method):
     chains: int = 4
     warmup: int = 1000
     draws: int = 1000
-    metric: Metric | None = None
+    metric: Metric | Groups | Sequence[Sequence[str]] | None = None
     thin: int = 1
+    start: Start = "wide"
 
     def __post_init__(self) -> None:
-        for name in ("chains", "draws", "thin"):
-            if getattr(self, name) < 1:
-                raise MethodError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if self.warmup < 0:
-            raise MethodError(f"warmup must not be negative, got {self.warmup}.")
-        if self.metric is not None and self.metric not in get_args(Metric):
-            raise MethodError(
-                f"metric must be 'diagonal', 'dense' or 'low_rank', got {self.metric!r}."
-            )
+        self.check_counts("chains", "thin")
+        object.__setattr__(self, "metric", checked(self.metric))
+        if self.start not in get_args(Start):
+            raise MethodError(f"start must be 'wide' or 'pathfinder', got {self.start!r}.")
         if self.metric == "dense" and isinstance(self.kernel, kernels.MAMS):
             raise MethodError("MAMS takes a diagonal metric only; leave metric=None.")
-        if self.metric == "low_rank" and not isinstance(self.kernel, kernels.HMC | kernels.NUTS):
+        hamiltonian = isinstance(self.kernel, kernels.HMC | kernels.NUTS)
+        if not hamiltonian and (self.metric == "low_rank" or self._grouped):
+            kind = "metric by groups" if self._grouped else "metric='low_rank'"
             raise MethodError(
-                "metric='low_rank' is estimated from gradients and serves NUTS, HMC and MALA "
-                f"only, not {type(self.kernel).__name__}. Use 'diagonal' or 'dense'."
+                f"{kind} serves NUTS, HMC and MALA only, not {type(self.kernel).__name__}. Use "
+                "'diagonal' or 'dense'."
             )
 
     @property
@@ -116,8 +123,16 @@ class MCMC(Method):
         return self.metric == "low_rank"
 
     @property
-    def _adaptation(self) -> Adaptation:
-        return Adaptation(self.kernel, self.warmup, self.metric == "dense")
+    def _grouped(self) -> bool:
+        return isinstance(self.metric, tuple)
+
+    def _adaptation(self, program: Program) -> Adaptation:
+        moments: Moments | GroupedMoments = Moments(dense=self.metric == "dense")
+        if isinstance(self.metric, tuple):
+            layout = layout_of(program)
+            indices = [layout.part(sites)[0] for sites in self.metric]
+            moments = GroupedMoments(tuple(tuple(index.tolist()) for index in indices))
+        return Adaptation(self.kernel, self.warmup, moments)
 
     @property
     def _fisher(self) -> FisherAdaptation:
@@ -130,6 +145,13 @@ class MCMC(Method):
                 "MAMS keeps the length of its momentum, so it cannot move in one dimension. Use "
                 "NUTS."
             )
+        if self.start == "pathfinder" and (layout.has_keys or layout.integers):
+            raise MethodError(
+                "start='pathfinder' climbs along gradients, but this program has coordinates "
+                "without (random keys or integers). Use start='wide'."
+            )
+        if isinstance(self.metric, tuple):
+            check_sites(self.metric, layout)
         levels = {name: (low, high) for name, low, high in program.levels}
         moved = check_coordinates(self.kernel, layout, levels)
         left = sorted(set(layout.places()) - moved)
@@ -149,36 +171,30 @@ class MCMC(Method):
         """Positions and statistics of one transition of every chain."""
         return self.chains * (layout.size * np.dtype(layout.dtype).itemsize + STATS_BYTES)
 
-    def collector(self, flat: Program, layout: Layout, kept: Kept) -> ChainCollector:
-        """Draws after the warm-up, written once."""
-        return ChainCollector(
-            flat,
-            layout,
-            kept,
-            chains=self.chains,
-            warmup=self.warmup,
-            draws=self.draws,
-            by_chain=stacked,
-            evaluations=_evaluations,
-        )
+    def evaluations(self, record: ChainRecord) -> np.ndarray:
+        """Density evaluations by chain and step."""
+        return np.asarray(record.info.evaluations)
 
     def init(self, key: Key, program: Program) -> ChainState:
-        """The densest of 8 starts with finite density and gradient; up to 100 tries for one.
+        """A start with finite density and gradient; up to 100 tries for one.
 
-        One wide start may lie in a region that a chain cannot leave; of several, the best
-        hardly ever does.
+        One wide start may lie in a region that a chain cannot leave; of eight, the densest
+        rarely does, and one drawn by Pathfinder hardly ever.
         """
 
         def attempt(key: Key) -> tuple[Any, Any]:
             state = self.kernel.init(program, program.start(key, program.data))
             return state, state
 
-        state, started = found_start(attempt, key, _CANDIDATES)
+        if self.start == "pathfinder":
+            state, started = pathfinder_start(self.kernel.init, program, key)
+        else:
+            state, started = found_start(attempt, key, _CANDIDATES)
         seen: Any = ()
         if self._low_rank:
             adaptation, seen = self._fisher.init(state.position, state.logdensity_grad)
         else:
-            adaptation = self._adaptation.init(vector_of(state.position))
+            adaptation = self._adaptation(program).init(vector_of(state.position))
         return ChainState(state, adaptation, seen, jnp.zeros((), int), started)
 
     def step(self, key: Key, program: Program, state: ChainState) -> tuple[ChainState, ChainRecord]:
@@ -212,7 +228,7 @@ class MCMC(Method):
             if self._low_rank:
                 return self._fisher.update(state.adaptation, seen, state.taken, info)
             vector = vector_of(kernel.position)
-            return self._adaptation.update(state.adaptation, state.taken, vector, info)
+            return self._adaptation(program).update(state.adaptation, state.taken, vector, info)
 
         if self.warmup:
             adaptation = jax.lax.cond(state.taken < self.warmup, adapted, lambda: state.adaptation)
@@ -220,10 +236,6 @@ class MCMC(Method):
             storable(kernel.position), kernel.logdensity, state.adaptation.params.step_size, info
         )
         return ChainState(kernel, adaptation, seen, state.taken + 1, state.started), record
-
-    def done(self, state: ChainState) -> Bool[Array, ""]:
-        """All transitions taken, or no start found."""
-        return (state.taken >= self.warmup + self.draws) | ~state.started
 
     def status(self, states: ChainState) -> Status:
         """Share of transitions taken, and the phase."""
@@ -234,17 +246,7 @@ class MCMC(Method):
 
     def finish(self, run: Run) -> Posterior:
         """Draws after the warm-up, chain by chain."""
-        if not run.states.started.all():
-            raise zero_likelihood(
-                run.flat,
-                run.layout,
-                f"no starting point with finite log density and gradient in {START_TRIES} tries "
-                f"for chain {int(np.argmin(run.states.started))}",
-            )
-        chains: Chains = run.records
-        record: ChainRecord | None = chains.record
-        if record is None:
-            raise MethodError("the run was interrupted during warm-up; there are no draws yet.")
+        record: ChainRecord = self.gathered(run).record
         acceptance = np.asarray(record.info.acceptance)
         stats: dict[str, Any] = {
             "log_density": record.log_density,
@@ -267,15 +269,6 @@ class MCMC(Method):
         )
 
 
-def stacked(chunk: list[Any]) -> Any:
-    """The records of all chains as one, with leading axes (chain, step)."""
-    return jax.tree.map(lambda *chains: np.stack(chains), *chunk)
-
-
-def _evaluations(record: ChainRecord) -> np.ndarray:
-    return np.asarray(record.info.evaluations)
-
-
 def _moves_keys(kernel: Kernel) -> bool:
     inner = getattr(kernel, "kernel", kernel)
     members = getattr(kernel, "kernels", (inner,))
@@ -292,8 +285,10 @@ class NUTS(MCMC):
         warmup: adaptive transitions per chain, discarded.
         draws: kept transitions per chain.
         metric: ``"diagonal"`` variances, a ``"dense"`` covariance, or ``"low_rank"``, variances
-            and up to 32 directions estimated from draws and gradients, the default on a CPU.
+            and up to 32 directions estimated from draws and gradients, the default on a CPU;
+            or groups of sites, as in ``MCMC``.
         thin: transitions per kept draw; the ones in between are never stored.
+        start: ``"wide"`` or ``"pathfinder"``, as in ``MCMC``.
 
     Source: Hoffman & Gelman (2014); Betancourt (2017).
     """

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from probinf.collect import STATS_BYTES, ChainCollector, Chains, Kept
+from probinf.collect import STATS_BYTES
 from probinf.coordinates import Layout, storable, vector_of
 from probinf.errors import MethodError
 from probinf.kernel import Info, Kernel
@@ -18,13 +18,12 @@ from probinf.paths import temper
 from probinf.population import no_nan
 from probinf.posterior import Posterior, assemble_chains
 from probinf.program import Key, Program
-from probinf.run import Method, Run, Status
+from probinf.run import Run, Status
 from probinf.samplers.adaptation import Adaptation, AdaptationState
+from probinf.samplers.chains import ChainMethod
 from probinf.samplers.ladder import first_ladder, ladder_evidence, log_swap, respaced, swap
-from probinf.samplers.mcmc import stacked
 from probinf.samplers.moving import check_drawable, default_kernel
-from probinf.samplers.starting import START_TRIES, found_start
-from probinf.zero import zero_likelihood
+from probinf.samplers.starting import found_start
 
 _RESPACINGS = 7  # at warmup / 2, warmup / 4, ...
 
@@ -71,7 +70,7 @@ class LadderRecord(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class ParallelTempering(Method):
+class ParallelTempering(ChainMethod):
     """Chains of the tempered programs ``base * L**beta`` that swap positions: for several modes.
 
     The hottest chain draws from the base itself, so it visits every mode that the base covers;
@@ -106,11 +105,7 @@ class ParallelTempering(Method):
     def __post_init__(self) -> None:
         if self.temperatures < 3:
             raise MethodError(f"temperatures must be at least 3, got {self.temperatures}.")
-        for name in ("chains", "draws"):
-            if getattr(self, name) < 1:
-                raise MethodError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if self.warmup < 0:
-            raise MethodError(f"warmup must not be negative, got {self.warmup}.")
+        self.check_counts("chains")
 
     @property
     def lanes(self) -> int:
@@ -131,19 +126,6 @@ class ParallelTempering(Method):
         itemsize = np.dtype(layout.dtype).itemsize
         row = (layout.size + 2 * self.temperatures) * itemsize + STATS_BYTES
         return self.chains * row
-
-    def collector(self, flat: Program, layout: Layout, kept: Kept) -> ChainCollector:
-        """Draws after the warm-up, written once."""
-        return ChainCollector(
-            flat,
-            layout,
-            kept,
-            chains=self.chains,
-            warmup=self.warmup,
-            draws=self.draws,
-            by_chain=stacked,
-            evaluations=_evaluations,
-        )
 
     def _kernel(self, position: Any) -> Kernel:
         return default_kernel(self.kernel, position)
@@ -170,7 +152,7 @@ class ParallelTempering(Method):
         )
 
     def _adaptation(self, position: Any) -> Adaptation:
-        return Adaptation(self._kernel(position), self.warmup, dense=False)
+        return Adaptation(self._kernel(position), self.warmup)
 
     def step(
         self, key: Key, program: Program, state: LadderState
@@ -248,10 +230,6 @@ class ParallelTempering(Method):
 
         return jax.lax.cond(jnp.isin(state.taken, jnp.asarray(ends)), respace, lambda: state)
 
-    def done(self, state: LadderState) -> Bool[Array, ""]:
-        """All rounds taken, or no start found."""
-        return (state.taken >= self.warmup + self.draws) | ~state.started
-
     def status(self, states: LadderState) -> Status:
         """Share of rounds taken, the phase, and how often swaps are rejected."""
         count, total = int(states.taken.min()), self.warmup + self.draws
@@ -261,16 +239,7 @@ class ParallelTempering(Method):
 
     def finish(self, run: Run) -> Posterior:
         """The draws at temperature one, with the evidence along the ladder."""
-        if not run.states.started.all():
-            raise zero_likelihood(
-                run.flat,
-                run.layout,
-                f"no draw of the base with finite log density in {START_TRIES} tries",
-            )
-        chains: Chains = run.records
-        record: LadderRecord | None = chains.record
-        if record is None:
-            raise MethodError("the run was interrupted during warm-up; there are no draws yet.")
+        record: LadderRecord = self.gathered(run, "draw of the base").record
         betas = np.asarray(run.states.betas, float)
         log_likelihood = np.asarray(record.log_likelihood)
         evidence = ladder_evidence(betas, log_likelihood)
@@ -300,10 +269,6 @@ class ParallelTempering(Method):
                 "log_evidence_thermodynamic": evidence.thermodynamic,
             },
         )
-
-
-def _evaluations(record: LadderRecord) -> np.ndarray:
-    return np.asarray(record.evaluations)
 
 
 def _in_turn(fn: Any, args: Any) -> Any:
