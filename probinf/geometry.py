@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _FEWEST = 5  # divergences from which something can be said about their place
 _LEVEL = 0.01
 _FUNNEL = 0.3  # correlation of a scale with the logarithm of the deviations it rules
+_BOTH_SIGNS = 0.1  # share of draws on either side of 0
 _ROWS = 4000
 _MAX_DIM = 1000
 
@@ -44,7 +45,8 @@ class Funnel(NamedTuple):
     Attributes:
         site: whose entries spread.
         scale: the site that rules their spread.
-        correlation: of the scale, unconstrained, with the log deviations; mean over entries.
+        correlation: of the scale, unconstrained, with the log deviations; mean over entries,
+            or over a quarter of them where each has its own scale.
     """
 
     site: str
@@ -87,7 +89,7 @@ def funnels(posterior: Posterior) -> list[Funnel]:
 
     A site of independent entries ``theta_j`` with scale ``tau`` shows as a correlation of
     ``log tau`` with ``log |theta_j - centre|``. Scales of the same shape as the site are
-    compared entry by entry.
+    compared entry by entry, and a quarter of the entries is enough.
     """
     program = posterior.program
     if program is None or not 0 < posterior.unconstrained.shape[-1] <= _MAX_DIM:
@@ -140,11 +142,34 @@ def _following(values: np.ndarray, scale: np.ndarray) -> float:
     centres = [np.median(values, axis=0)]
     if values.shape[1] > 2:  # entries may share a location that moves
         centres.append(values.mean(axis=1, keepdims=True))
-    return max(_correlation(np.log(np.abs(values - c) + 1e-30), scale) for c in centres)
+    means = [float(_correlations(values - c, scale).mean()) for c in centres]
+    if scale.shape[1] > 1:
+        means.append(_some_following(values, scale))
+    return max(means)
 
 
-def _correlation(deviation: np.ndarray, scale: np.ndarray) -> float:
-    a, b = deviation - deviation.mean(axis=0), scale - scale.mean(axis=0)
+def _some_following(values: np.ndarray, scale: np.ndarray) -> float:
+    """The same for a scale per entry, as in a horseshoe, around 0, for the entries that show it.
+
+    Data that leave no doubt about an entry hide its funnel, so only entries of both signs
+    count, and of these the quarter that follow their scales best; what a scale follows
+    linearly, as in a regression, is no funnel.
+    """
+    below = (values < 0).mean(axis=0)
+    free = np.minimum(below, 1 - below) > _BOTH_SIGNS
+    if not free.any():
+        return 0.0
+    values, scale = values[:, free], scale[:, free]
+    x = values - values.mean(axis=0)
+    slope = (x * (scale - scale.mean(axis=0))).sum(axis=0) / (x**2).sum(axis=0)
+    ordered = np.sort(_correlations(values, scale - slope * x))[::-1]
+    return float(ordered[: -(-len(ordered) // 4)].mean())
+
+
+def _correlations(deviation: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Of ``scale`` with the logarithm of the absolute deviations, by entry."""
+    logs = np.log(np.abs(deviation) + 1e-30)
+    a, b = logs - logs.mean(axis=0), scale - scale.mean(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         found = (a * b).sum(axis=0) / np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
-    return float(np.nan_to_num(found).mean())
+    return np.asarray(np.nan_to_num(found))

@@ -12,6 +12,7 @@ import numpyro.distributions as dist
 import pytest
 
 import probinf as pi
+from probinf import geometry
 from probinf.diagnose import Diagnosis, diagnose
 from probinf.geometry import divergence_place
 from probinf.posterior import Posterior
@@ -250,3 +251,44 @@ def test_the_upper_end_and_a_funnel_without_a_positive_scale() -> None:
     energy = np.repeat(np.random.default_rng(0).normal(size=(4, 100)), 10, axis=1)
     stuck = dataclasses.replace(fit, stats={**fit.stats, "energy": energy})
     assert "LocScaleReparam" in found(stuck)["e_bfmi"]
+
+
+def horseshoe() -> None:
+    lam = numpyro.sample("lam", dist.HalfCauchy(1.0).expand([10]).to_event(1))
+    numpyro.sample("beta", dist.Normal(0, lam).to_event(1))
+    numpyro.sample("y", dist.Normal(0, 1), obs=0.0)
+
+
+def shrunk(centred: bool) -> Posterior:
+    """A horseshoe of ten entries, eight of which the data have settled, by its Gibbs sampler."""
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=10) + np.repeat([4.0, 0.0], [8, 2])
+    squares, helper, rows = np.ones(10), np.ones(10), []
+    for _ in range(4200):
+        variance = 1 / (1 + 1 / squares)
+        beta = variance * y + np.sqrt(variance) * rng.normal(size=10)
+        squares = 1 / rng.gamma(1, 1 / (1 / helper + beta**2 / 2))
+        helper = 1 / rng.gamma(1, 1 / (1 + 1 / squares))
+        rows.append((beta, np.log(squares) / 2))
+    beta, log_lam = (np.array(v)[200:].reshape(4, 1000, 10) for v in zip(*rows, strict=True))
+    beta = beta if centred else beta / np.exp(log_lam)
+    fit = chains(np.concatenate([beta, log_lam], axis=2))
+    return dataclasses.replace(
+        fit,
+        draws={"beta": beta, "lam": np.exp(log_lam)},
+        unconstrained=np.concatenate([beta, log_lam], axis=2),
+        program=pi.from_numpyro(horseshoe),
+    )
+
+
+def test_the_funnel_of_a_scale_per_entry_is_named() -> None:
+    fit = shrunk(centred=True)
+    seen = geometry.funnels(fit)[0]
+    assert (seen.site, seen.scale) == ("beta", "lam") and seen.correlation > 0.3
+    assert geometry.funnels(shrunk(centred=False)) == []
+    # the mutant: the mean over all entries, most of which the data have settled
+    beta, log_lam = fit.draws["beta"].reshape(-1, 10), np.log(fit.draws["lam"]).reshape(-1, 10)
+    assert geometry._correlations(beta - np.median(beta, axis=0), log_lam).mean() < 0.2
+    # a regression of entries that straddle 0 is no funnel
+    x = np.random.default_rng(0).normal(0.8, 1.0, size=(4000, 10))
+    assert abs(geometry._some_following(x, x + 0.3 * x[::-1])) < 0.1
