@@ -16,6 +16,8 @@ from probinf.summary import MIN_DRAWS
 if TYPE_CHECKING:
     from probinf.posterior import Posterior
 
+_FAR = 10.0  # difference of log densities that no mode of similar shape makes up for
+
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
@@ -106,8 +108,8 @@ def _of_chains(posterior: Posterior) -> list[Finding]:
             Finding(
                 "r_hat",
                 f"chains disagree: largest R-hat {_worst(names, high, low=False)}; it should be "
-                "below 1.01. Run longer; if it stays, the posterior may have several modes: try "
-                "ParallelTempering or SMC.",
+                f"below 1.01.{_lower(posterior)} Run longer; if it stays, the posterior may have "
+                "several modes: try ParallelTempering or SMC.",
             )
         )
     if draws < MIN_DRAWS:
@@ -145,6 +147,22 @@ def _of_chains(posterior: Posterior) -> list[Finding]:
     if not moving.any():
         found.append(Finding("stuck", "no coordinate ever moved; the draws are useless."))
     return found + _of_modes(posterior) + _of_ladder(posterior)
+
+
+def _lower(posterior: Posterior) -> str:
+    """Which chains stay at a much lower density than others, and how to start elsewhere."""
+    if "log_density" not in posterior.stats:
+        return ""
+    level = np.asarray(posterior.stats["log_density"], float)
+    gap = np.median(level, axis=1).max() - np.median(level, axis=1)
+    low = np.flatnonzero(gap > max(_FAR, 5 * float(np.median(level.std(axis=1)))))
+    if not low.size:
+        return ""
+    which = ", ".join(map(str, low[:5]))
+    return (
+        f" The log density of chain {which} stays {gap[low].min():.0f} or more below the best, "
+        "as in a minor mode: NUTS(start='pathfinder') starts in modes by their mass."
+    )
 
 
 def _where(posterior: Posterior, count: int) -> str:

@@ -98,6 +98,16 @@ def test_chains_that_disagree() -> None:
     assert "SMC" in codes["r_hat"]
 
 
+def test_a_chain_in_a_minor_mode_is_told_where_to_start() -> None:
+    rng = np.random.default_rng(4)
+    draws, level = rng.normal(size=(4, 500, 2)), rng.normal(size=(4, 500))
+    draws[2] += 3
+    assert "pathfinder" not in found(chains(draws, log_density=level))["r_hat"]
+    level[2] -= 40
+    message = found(chains(draws, log_density=level))["r_hat"]
+    assert re.search(r"chain 2 stays (39|40|41) or more below .*start='pathfinder'", message)
+
+
 def test_chains_that_creep() -> None:
     rng = np.random.default_rng(1)
     draws = rng.normal(size=(4, 1000, 2))
