@@ -19,6 +19,7 @@ import numpy as np
 import numpyro.distributions as dist
 
 import probinf as pi
+from bench.fusion import fusion
 from probinf.amortized import GaussianMixture, GaussianProcess, LinearMotion, oracles
 
 Figures = dict[str, Any]
@@ -259,7 +260,7 @@ def dt_beta(fitted: Any) -> Figures:
 
 
 def dt_position(fitted: Any, steps: int = 100, series: int = 20) -> Figures:
-    """200 unseen mixtures; and 100-step filters against the Kalman filter."""
+    """200 unseen mixtures; and 100-step filters against the Kalman and a particle filter."""
     sensor = pi.amortized.LinearSensor([[1.0, 0.0]], [[0.25]])
     meta = pi.amortized.RandomMixtures(2, sensor, 1)
     kl = _divergences(fitted, meta, _mixture, 1000, 7)
@@ -294,6 +295,7 @@ def dt_position(fitted: Any, steps: int = 100, series: int = 20) -> Figures:
         "KL of 1000": _summary(kl),
         f"filter of {steps} steps: error of the mean, sd": round(float(np.mean(errors)), 4),
         f"filter of {steps} steps: excess negative log score": round(float(np.mean(scores)), 4),
+        "filter against 1e5 particles": fusion(fitted, steps=steps, series=series),
     }
 
 

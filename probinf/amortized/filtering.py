@@ -16,6 +16,8 @@ from probinf.amortized.gmm import GaussianMixture
 from probinf.conformal.arrays import ArrayLike
 from probinf.errors import ArrayError, StructureError
 
+_NEGLIGIBLE = np.log(1e-3)
+
 
 class LinearMotion(NamedTuple):
     """``x' = matrix x + shift + e``, ``e ~ N(0, noise)``.
@@ -62,7 +64,8 @@ def filter(
     """Filter a series: each posterior, moved one step on, is the prior of the next observation.
 
     One pass of the network per step, whatever the sensor; needs a network trained with
-    ``consistency`` on mixture priors (arXiv 2502.02463, section 4.3).
+    ``consistency`` on mixture priors (arXiv 2502.02463, section 4.3). Components lighter than
+    a thousandth are replaced by copies of the heaviest one before the next step.
 
     Args:
         model: a Distribution Transformer for mixtures, whose likelihood is the sensor.
@@ -90,10 +93,11 @@ def filter(
             f"must both be ({d}, {d})."
         )
     after, before = _scan(model.network, motion, start, z)
-    outside = []
-    for k in range(len(z)):
-        prior = jax.tree.map(lambda leaf, k=k: np.asarray(leaf[k]), before)
-        outside.append(model.ranges.outside(z=z[k], **prior_ranges(prior)))
+    seen = {name: np.asarray(value) for name, value in prior_ranges(before).items()} | {"z": z}
+    outside = [
+        model.ranges.outside(**{name: value[k] for name, value in seen.items()})
+        for k in range(len(z))
+    ]
     return Filtered(after, before, outside)
 
 
@@ -105,6 +109,26 @@ def _scan(
         prior: GaussianMixture, z: Array
     ) -> tuple[GaussianMixture, tuple[GaussianMixture, GaussianMixture]]:
         after = network(prior, z[None], jnp.ones(1, bool))
-        return after.moved(*motion), (after, prior)
+        return _revived(after).moved(*motion), (after, prior)
 
     return jax.lax.scan(step, start, jnp.asarray(z))[1]
+
+
+def _revived(law: GaussianMixture) -> GaussianMixture:
+    """Components of negligible weight become copies of the heaviest one, which shares its weight.
+
+    Left alone they fade and drift without end, to priors that no training has seen. The law
+    moves by no more than the weight that they had; unequal shares tell the copies apart.
+    """
+    dead = law.log_w < _NEGLIGIBLE
+    heaviest = jnp.argmax(law.log_w)
+    rank = jnp.where(dead, jnp.cumsum(dead), 0)
+    share = jnp.where(jnp.arange(dead.size) == heaviest, jnp.sum(dead) + 1, rank)
+    copied = share > 0
+    log_share = jnp.log(jnp.where(copied, share, 1) / jnp.sum(share))
+    log_w = jnp.where(copied, law.log_w[heaviest] + log_share, law.log_w)
+    return GaussianMixture(
+        jax.nn.log_softmax(log_w),
+        jnp.where(copied[:, None], law.means[heaviest], law.means),
+        jnp.where(copied[:, None, None], law.factors[heaviest], law.factors),
+    )

@@ -173,12 +173,7 @@ def _network(method: NLE, key: Key, inputs: Marginals, targets: Marginals) -> Li
 class FittedNLE(FittedNeural):
     """A trained likelihood: ``posterior(y)`` for any data of the trained shape.
 
-    Attributes:
-        network: all arrays; ``network.log_likelihood(theta, y)`` is the pure function.
-        program: what it was trained on; None after loading.
-        sites: shapes of the observed sites.
-        options: of the training.
-        training: losses, steps, seconds.
+    The pure function is ``network.log_likelihood(theta, y)``.
     """
 
     kind = "nle"

@@ -221,15 +221,7 @@ def _network(
 
 
 class FittedNPE(FittedNeural):
-    """A trained posterior: ``posterior(y)`` for any data of the trained shape.
-
-    Attributes:
-        network: all arrays.
-        program: what it was trained on; None after loading.
-        sites: shapes of the observed sites.
-        options: of the training.
-        training: losses, steps, seconds.
-    """
+    """A trained posterior: ``posterior(y)`` for any data of the trained shape."""
 
     kind = "npe"
 

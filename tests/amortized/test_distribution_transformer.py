@@ -105,6 +105,16 @@ def test_a_short_training_learns_bayes_rule(coin) -> None:
         assert float(draws.std()) == pytest.approx(beta(a, b).std(), abs=0.07)
 
 
+def test_the_shipped_coin_knows_priors_and_tosses_it_never_saw() -> None:
+    network = pi.amortized.load("dt-beta")
+    for prior, z in (((1.0, 1.0), [1] * 8 + [0]), ((0.7, 5.0), [1, 0]), ((3.0, 1.2), [0] * 10)):
+        law = network.mixture(np.array(z, float), prior=np.array(prior))
+        exact = beta(prior[0] + sum(z), prior[1] + len(z) - sum(z))
+        p = np.asarray(jax.nn.sigmoid(law.sample(jax.random.key(0), (4000,))))[:, 0]
+        assert p.mean() == pytest.approx(exact.mean(), abs=0.02)
+        assert p.std() == pytest.approx(exact.std(), rel=0.1)
+
+
 def coin_model(prior: jax.Array, z: jax.Array | None = None) -> None:
     p = numpyro.sample("p", dist.Beta(prior[0], prior[1]))
     with numpyro.plate("tosses", 4):
@@ -177,6 +187,42 @@ def test_filter_with_bayes_rule_in_place_of_the_network_is_the_kalman_filter() -
         noise=SENSOR.noise, mean=np.zeros(2), covariance=np.eye(2),
     )  # fmt: skip
     np.testing.assert_allclose(means, exact, atol=1e-4)
+
+
+def test_faded_components_return_as_copies_of_the_heaviest() -> None:
+    from probinf.amortized.filtering import _revived
+
+    law = mixture()
+    same = _revived(law)
+    np.testing.assert_allclose(same.log_w, law.log_w, atol=1e-6)
+    assert np.array_equal(same.means, law.means) and np.array_equal(same.factors, law.factors)
+    faded = GaussianMixture(jnp.log(jnp.asarray([1e-9, 1 - 1e-4, 1e-4])), law.means, law.factors)
+    found = _revived(faded)
+    np.testing.assert_allclose(np.exp(found.log_w), [1 / 6, 3 / 6, 2 / 6], rtol=1e-3)
+    points = jax.random.normal(jax.random.key(0), (5, 2))
+    heaviest = multivariate_normal(law.means[1], np.asarray(law.factors[1] @ law.factors[1].T))
+    np.testing.assert_allclose(
+        jax.vmap(found.log_density)(points), heaviest.logpdf(points), atol=1e-3
+    )
+
+
+def test_the_shipped_filter_stays_where_it_was_trained() -> None:
+    """A hundred steps from three apart normals, whose wrong ones fade."""
+    F = 0.97 * np.array([[np.cos(0.3), np.sin(0.3)], [-np.sin(0.3), np.cos(0.3)]])
+    start = GaussianMixture(
+        jnp.log(jnp.asarray([0.5, 0.3, 0.2])),
+        jnp.asarray([[-1.5, 0.0], [1.5, 1.0], [0.0, -2.0]]),
+        jnp.broadcast_to(0.5 * jnp.eye(2), (3, 2, 2)),
+    )
+    rng, x, z = np.random.default_rng(1), np.array([-1.5, 0.0]), []
+    for _ in range(100):
+        z.append(x[0] + 0.5 * rng.normal())
+        x = F @ x + np.sqrt(0.1) * rng.normal(size=2)
+    motion = LinearMotion(jnp.asarray(F), 0.1 * jnp.eye(2))
+    found = pi.amortized.filter(pi.amortized.load("dt-position"), motion, start, np.array(z))
+    assert not any(found.outside)
+    totals = jax.scipy.special.logsumexp(found.mixtures.log_w, axis=1)
+    np.testing.assert_allclose(totals, 0, atol=1e-6)
 
 
 def test_saved_and_loaded(tracker, tmp_path) -> None:

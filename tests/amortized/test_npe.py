@@ -231,10 +231,10 @@ def test_a_flax_module_serves_as_an_embedding():
 
 @pytest.mark.slow
 def test_fresh_simulations_and_own_embeddings(program):
-    method = NPE(simulations=500, fresh=True, embedding=from_flax(flax_net()), **SMALL)
+    first = from_flax(flax_net())
+    method = NPE(simulations=500, fresh=True, embedding=first, **SMALL)
     fitted = method.fit(program, key=0, steps=200, progress=False)
     assert fitted.training.validation_losses[-1, 1] < fitted.training.validation_losses[0, 1]
-    first = from_flax(flax_net())
     moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), fitted.network.embedding, first)
     assert all(jax.tree.leaves(moved)), "the embedding was not trained"
     with pytest.raises(SavedFileError, match="your own module"):
