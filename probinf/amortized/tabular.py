@@ -7,12 +7,13 @@ import itertools
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpyro.distributions as dist
 from jaxtyping import Array, Float, Int
 
 from probinf.amortized.priors import Draw, TaskPrior
 from probinf.errors import TrainingError
 from probinf.program import Key
+
+_FACTORS = 6
 
 
 class BNN(TaskPrior):
@@ -80,10 +81,11 @@ def _forward(
 class Tabular(TaskPrior):
     """Small tables with two balanced classes, as real ones look.
 
-    Columns are correlated, some skewed and some coarse; their number varies and the rest are
-    zero. The score is a sparse linear function, a random tanh network, or their sum, plus noise;
-    the label says whether it lies above the median. After arXiv 2112.10510, section 5.2, with
-    correlated columns and linear parts added.
+    A few factors drive all columns, which are redundant therefore; some are skewed and some
+    coarse; their number varies and the rest are zero. The score is a sparse linear function, a
+    random tanh network, or their sum, of the columns in half of the tables and of the factors
+    behind them in the others, plus noise; the label says whether it lies above the median.
+    After arXiv 2112.10510, section 5.2, with factors and linear parts added.
 
     Args:
         inputs: largest number of columns.
@@ -117,23 +119,35 @@ class Tabular(TaskPrior):
         """One data set."""
         keys = jax.random.split(key, 6)
         rows, columns = context + queries, self.columns
-        used = 2 + jnp.floor(dist.Beta(1.0, 1.6).sample(keys[0]) * (columns - 1))
-        real = jnp.arange(columns) < used
-        x = jnp.where(real, self._columns(keys[1], rows), 0.0)
-        score = self._score(keys[2], x, used)
-        noise = jax.random.gamma(keys[3], 2.0) / 5.0
-        score = score + noise * jax.random.normal(keys[4], (rows,))
+        share = 1 - (1 - jax.random.uniform(keys[0])) ** (1 / 1.6)  # Beta(1, 1.6)
+        used = 2 + jnp.floor(share * (columns - 1))
+        active = jax.random.randint(keys[1], (), 1, min(_FACTORS, columns) + 1)
+        factors = jax.random.normal(keys[2], (rows, columns)) * (jnp.arange(columns) < active)
+        x = self._columns(keys[3], factors / jnp.sqrt(active))
+        x = jnp.where(jnp.arange(columns) < used, x, 0.0)
+        one, two, three, four = jax.random.split(keys[4], 4)
+        behind = jax.random.bernoulli(one)
+        score = self._score(
+            two, jnp.where(behind, factors, x), jnp.where(behind, active.astype(used.dtype), used)
+        )
+        noise = 0.4 * jax.random.exponential(three)
+        score = score + noise * jax.random.normal(four, (rows,))
         label = score > jnp.median(score)
         return Draw(x, (label ^ jax.random.bernoulli(keys[5])).astype(int))
 
-    def _columns(self, key: Key, rows: int) -> Float[Array, "rows inputs"]:
-        """Correlated columns, a quarter skewed, a quarter coarse."""
-        one, two, three, four = jax.random.split(key, 4)
-        x = jax.random.normal(one, (rows, self.columns))
-        factors = jax.random.normal(two, (self.columns, self.columns)) / jnp.sqrt(self.columns)
-        x = x + 2 * jax.random.uniform(three) * x @ factors
+    def _columns(
+        self, key: Key, factors: Float[Array, "rows inputs"]
+    ) -> Float[Array, "rows inputs"]:
+        """Loadings of the factors and own noise; a quarter skewed, a quarter coarse."""
+        one, two, three, four, five = jax.random.split(key, 5)
+        loadings = jax.random.normal(one, (self.columns, self.columns))
+        # from columns that are copies of each other to columns of their own
+        own = 2 * jax.random.uniform(two) * jax.random.uniform(three, (self.columns,))
+        own = jnp.clip(own, 0.0, 1.0)
+        x = jnp.sqrt(1 - own) * (factors @ loadings)
+        x = x + jnp.sqrt(own) * jax.random.normal(four, factors.shape)
         x = x / (jnp.std(x, 0) + 1e-6)
-        kind = jax.random.uniform(four, (self.columns,))
+        kind = jax.random.uniform(five, (self.columns,))
         return jnp.where(kind < 0.25, jnp.exp(x), jnp.where(kind > 0.75, jnp.round(x), x))
 
     def _score(
