@@ -9,7 +9,7 @@ Run from the project's root, with the peers installed (``pip install dynesty ult
 A row that the file of results holds already is not run again, so that an interrupted bench goes
 on where it was. Each row has the bias of log Z, the standard deviation of its z-scores (1 when
 the stated errors are right), likelihood evaluations, and seconds of a first call (with
-compilation) and of later ones.
+compilation) and of later ones. The last lines are seconds times squared error, ours over theirs.
 """
 
 from __future__ import annotations
@@ -112,19 +112,25 @@ def line(name: str, engine: str, row: dict[str, Any]) -> str:
 
 
 def ratios(rows: dict[str, dict[str, Any]]) -> list[str]:
-    """Our nested sampling against the best peer: seconds times squared error, geometric mean."""
+    """Seconds times squared error, ours against the best peer: geometric means over problems."""
     lines = []
-    for kind in ("first_seconds", "later_seconds"):
-        logs = []
-        for name in PROBLEMS:
-            of = {e: rows.get(f"{name} | {e}") for e in ENGINES}
-            cost = {e: r[kind] * r["rmse"] ** 2 for e, r in of.items() if r and r[kind]}
-            peers = [cost[e] for e in PEERS if e in cost]
-            if peers and "Nested" in cost:
-                logs.append(np.log(cost["Nested"] / min(peers)))
-        if logs:
-            mean = np.exp(np.mean(logs))
-            lines.append(f"{kind}: Nested / best peer {mean:.3f} over {len(logs)} problems")
+    nested = ["dynesty", "UltraNest", "BlackJAX NSS"]
+    for label, mine, theirs in (
+        ("Nested / nested sampling elsewhere", ["Nested"], nested),
+        ("SMC / BlackJAX SMC", ["SMC", "waste-free", "persistent"], ["BlackJAX SMC"]),
+        ("best here / best elsewhere", list(OURS), list(PEERS)),
+    ):
+        for kind in ("first_seconds", "later_seconds"):
+            logs = []
+            for name in PROBLEMS:
+                of = {e: rows.get(f"{name} | {e}") for e in (*mine, *theirs)}
+                cost = {e: r[kind] * r["rmse"] ** 2 for e, r in of.items() if r and r[kind]}
+                ours, peers = ([cost[e] for e in side if e in cost] for side in (mine, theirs))
+                if ours and peers:
+                    logs.append(np.log(min(ours) / min(peers)))
+            if logs:
+                mean = np.exp(np.mean(logs))
+                lines.append(f"{label}, {kind}: {mean:.3f} over {len(logs)} problems")
     return lines
 
 

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import jax.scipy.special
 import numpy as np
+import scipy.special
+from scipy.stats import multivariate_normal
 
 
 class Problem(NamedTuple):
@@ -58,6 +61,29 @@ def spike_slab(x: Any, xp: Any = jnp) -> Any:
     return xp.logaddexp(one(6.0, 0.08), one(2.5, 0.8))
 
 
+def _diabetes() -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.datasets import load_diabetes
+
+    x, y = load_diabetes(return_X_y=True)
+    return (x / x.std(0)).astype(np.float32), ((y - y.mean()) / y.std()).astype(np.float32)
+
+
+_X, _Y = _diabetes()
+_NOISE = 0.7
+
+
+def regression(u: Any, xp: Any = jnp) -> Any:
+    """Diabetes on its ten columns, coefficients N(0, 1) a priori: the quantiles ``u``."""
+    quantile = scipy.special.ndtri if xp is np else jax.scipy.special.ndtri
+    rest = (_Y - quantile(u) @ _X.T) / _NOISE
+    return -0.5 * (rest**2).sum(-1) - _Y.size * np.log(_NOISE * np.sqrt(2 * np.pi))
+
+
+def _regression_evidence() -> float:
+    covariance = _NOISE**2 * np.eye(_Y.size) + _X.astype(float) @ _X.T.astype(float)
+    return float(multivariate_normal.logpdf(_Y.astype(float), np.zeros(_Y.size), covariance))
+
+
 PROBLEMS = {
     "eggbox 2": Problem(eggbox, 0.0, 10 * np.pi, 2, 235.8559),
     "shells 2": Problem(shells, -6.0, 6.0, 2, -1.7456),
@@ -67,4 +93,5 @@ PROBLEMS = {
     "correlated 10": Problem(correlated, -10.0, 10.0, 10, -10 * np.log(20)),
     "correlated 20": Problem(correlated, -10.0, 10.0, 20, -20 * np.log(20)),
     "spike-slab 10": Problem(spike_slab, -4.0, 8.0, 10, -24.1559),
+    "regression 10": Problem(regression, 0.0, 1.0, 10, _regression_evidence()),
 }
