@@ -72,10 +72,11 @@ def slice_above(
 
     Source: Neal (2003), bracket without stepping out; Skilling (2004) for the contour.
     """
-    k, d = walkers.x.shape
+    (k, d), dtype = walkers.x.shape, walkers.x.dtype
+    one = jnp.ones((), dtype)
 
-    def new_directions(key: Key) -> Float[Array, "k d"]:
-        z = jax.random.normal(key, (k, d), walkers.x.dtype)
+    def new_directions(u: Float[Array, "k d"]) -> Float[Array, "k d"]:
+        z = jax.lax.erf_inv(jnp.maximum(2 * u - 1, jnp.nextafter(-one, 0 * one)))
         z = z / jnp.linalg.norm(z, axis=1, keepdims=True)
         if scales.ndim == 2:
             return z * scales[group]
@@ -86,10 +87,12 @@ def slice_above(
 
     def turn_once(turn: _Turn) -> _Turn:
         now = turn.walkers
-        keys = jax.random.split(jax.random.fold_in(key, turn.turns), 2)
-        u = jax.random.uniform(keys[0], (3, k), now.x.dtype)
+        # one flat array of random numbers: each matrix of them costs seconds of compilation
+        numbers = jax.random.uniform(jax.random.fold_in(key, turn.turns), (k * (d + 3),), dtype)
+        u = numbers[k * d :].reshape(3, k)
         fresh = turn.fresh
-        direction = jnp.where(fresh[:, None], new_directions(keys[1]), turn.direction)
+        directions = new_directions(numbers[: k * d].reshape(k, d))
+        direction = jnp.where(fresh[:, None], directions, turn.direction)
         height = jnp.where(fresh, now.log_base + jnp.log1p(-u[0]), turn.height)
         left = jnp.where(fresh, -_WIDTH * u[1], turn.left)
         right = jnp.where(fresh, left + _WIDTH, turn.right)
@@ -142,15 +145,21 @@ def slice_above(
 
 
 def insertion_ranks(
-    key: Key,
+    u: Float[Array, " k"],
     log_likelihood: Float[Array, " n"],
     above: Bool[Array, " n"],
     inserted: Float[Array, " k"],
 ) -> Float[Array, " k"]:
-    """Randomised rank in (0, 1) of each point among the survivors and those inserted before."""
+    """Randomised rank in (0, 1) of each point among the survivors and those inserted before.
+
+    Args:
+        u: uniform on (0, 1), to break ties.
+        log_likelihood: of the live points.
+        above: which of them survive.
+        inserted: log likelihoods of the new points, in their order.
+    """
     survivors = jnp.where(above, log_likelihood, jnp.inf)
     k = inserted.shape[0]
-    u = jax.random.uniform(key, (k,))
     earlier = jnp.tril(jnp.ones((k, k), bool), -1)
     lower = (survivors < inserted[:, None]).sum(axis=1)
     lower += (earlier & (inserted < inserted[:, None])).sum(axis=1)

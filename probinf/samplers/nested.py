@@ -9,7 +9,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from probinf.collect import Collector, Pieces
 from probinf.coordinates import Layout, vector_of
@@ -166,7 +166,8 @@ class Nested(Method):
     ) -> tuple[NestedState, DeathRecord]:
         """Remove the lowest batch, and replace it from above its highest likelihood."""
         n, k = self.live, self._batch
-        start_key, move_key, rank_key = jax.random.split(key, 3)
+        move_key, other_key = jax.random.split(key)
+        u = jax.random.uniform(other_key, (2 * k,))
         live = state.live
         log_l = live.log_likelihood
         dead = state.dead
@@ -179,7 +180,7 @@ class Nested(Method):
         params = cross_fitted(state.params, live.x, shaping)
         # a half is renewed from its own survivors, so the other half may shape its moves
         group = (dead >= n // 2).astype(int)
-        start = _survivors(start_key, above, group)
+        start = _survivors(u[:k], above, group)
         moves = self.moves or max(10, 2 * live.x.shape[1])
         found, report = slice_above(
             move_key,
@@ -196,7 +197,7 @@ class Nested(Method):
             live.log_base[dead],
             jnp.where(copies, jnp.nan, log_l[dead]),
             state.birth[dead],
-            insertion_ranks(rank_key, log_l, above, found.log_likelihood),
+            insertion_ranks(u[k:], log_l, above, found.log_likelihood),
             report.evaluations,
             report.stuck,
         )
@@ -308,14 +309,15 @@ def _ranks(record: DeathRecord | None) -> np.ndarray:
     return ranks[~np.isnan(ranks)]
 
 
-def _survivors(key: Key, above: Bool[Array, " n"], group: Int[Array, " k"]) -> Int[Array, " k"]:
+def _survivors(
+    u: Float[Array, " k"], above: Bool[Array, " n"], group: Int[Array, " k"]
+) -> Int[Array, " k"]:
     """A random point above the contour for each new one, from its own half where there is one."""
     n = above.shape[0]
     half = jnp.arange(n) >= n // 2
     own = jnp.stack([above & ~half, above & half])
     usable = jnp.where(own.any(axis=1, keepdims=True), own, above)
     counts = jnp.cumsum(usable, axis=1)
-    u = jax.random.uniform(key, group.shape)
     last = counts[group, -1]
     wanted = jnp.minimum(jnp.floor(u * last).astype(counts.dtype), last - 1)
-    return jax.vmap(lambda c, w: jnp.searchsorted(c, w, side="right"))(counts[group], wanted)
+    return jnp.sum(counts[group] <= wanted[:, None], axis=1)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from probinf.kernel import Params
-from probinf.population import effective_sample_size, normalise
+from probinf.population import normalise
 
 
 def divided(tree: Any, groups: int) -> Any:
@@ -56,12 +56,12 @@ def _moments(params: Params, vectors: Float[Array, "n d"], log_w: Float[Array, "
     vectors = jnp.where(w[:, None] > 0, vectors, 0.0)
     mean = w @ vectors
     centred = vectors - mean
-    count = effective_sample_size(log_w)
     d = vectors.shape[1]
     variances = w @ centred**2 + 1e-10
     if params.covariance.ndim == 1:
         return Params(params.step_size, mean, variances)
     # shrink correlations a little, so that few effective particles stay invertible
+    count = 1 / jnp.sum(w**2)
     share = count / (count + d)
     covariance = share * (centred.T * w) @ centred + (1 - share) * jnp.diag(variances)
     return Params(params.step_size, mean, covariance + 1e-6 * jnp.diag(variances))

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
@@ -225,9 +226,9 @@ def test_runs_that_disagree_are_reported() -> None:
 # --- mutants ------------------------------------------------------------------------------------
 
 
-def from_anywhere(key: Any, above: Any, group: Any) -> Any:
+def from_anywhere(u: Any, above: Any, group: Any) -> Any:
     """Starts that need not lie above the contour."""
-    return jax.random.randint(key, group.shape, 0, above.shape[0])
+    return jnp.floor(u * above.shape[0]).astype(int)
 
 
 def test_starting_below_the_contour_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
