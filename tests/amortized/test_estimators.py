@@ -53,11 +53,23 @@ def test_a_classifier_learns_from_its_context(labels_network):
     assert np.mean((other[:, 0] > 0.5) == (p[:, 1] > 0.5)) >= 0.8
 
 
-def test_more_columns_than_the_network_takes_become_components(labels_network):
+def test_more_columns_than_the_network_takes_are_seen_in_turn(labels_network):
     X, y = two_groups(9)
     model = PFNClassifier(labels_network, orders=1, out_of_range="ignore").fit(X, y)
-    assert model.X_.shape == (30, 4)
-    assert model.predict_proba(X).shape == (30, 2)
+    p = model.predict_proba(X)
+    assert p.shape == (30, 2) and (np.abs(np.diff(p)) > 0.05).any()
+    constant = np.insert(X, 3, 7.0, axis=1)  # carries nothing, takes no place
+    np.testing.assert_allclose(clone(model).fit(constant, y).predict_proba(constant), p)
+
+
+def test_the_shipped_network_separates_and_knows_ignorance():
+    X, y = two_groups(20, 60)
+    X = X + 1.2 * (y == "yes")[:, None]  # redundant columns, as in most tables
+    model = PFNClassifier(orders=2).fit(X[:30], y[:30])
+    assert model.score(X[30:], y[30:]) >= 0.9
+    noise = np.random.default_rng(1).normal(size=(60, 20))
+    p = model.fit(noise[:30], y[:30]).predict_proba(noise[30:])
+    assert np.abs(p[:, 0] - 0.5).mean() < 0.15
 
 
 def test_estimators_work_in_pipelines(labels_network):

@@ -18,13 +18,17 @@ from probinf.errors import MethodError
 class PFNClassifier(ClassifierMixin, BaseEstimator):
     """Posterior predictive of labels of a small table; fitting stores the data.
 
-    Columns are scaled by the training rows; more columns than the network takes are replaced by
-    their leading principal components. Probabilities are averaged over orders of the columns,
-    on which a network trained on finitely many tables still depends a little.
+    Columns are scaled by the training rows. Probabilities are averaged over orders of the columns
+    and names of the classes, on which a network trained on finitely many tables still depends a
+    little; where there are more columns than the network takes, each pass sees other ones.
+    The shipped network expects columns that share information: where one of many alone carries
+    the label, it hardly sees it, and a sparse regression is the better choice.
 
     Args:
-        network: a fitted network with a categorical head, or a file of one.
-        orders: number of orders of the columns to average over.
+        network: a fitted network with a categorical head, a file of one, or a name from
+            ``pi.amortized.shipped``; the shipped one knows two classes.
+        orders: number of orders of the columns to average over; more where there are so many
+            columns that they would be seen less than twice on average.
         out_of_range: what to do about rows outside the network's range.
 
     Raises:
@@ -34,7 +38,7 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        network: Any,
+        network: Any = "tabular",
         *,
         orders: int = 8,
         out_of_range: Literal["raise", "warn", "ignore"] = "warn",
@@ -59,34 +63,31 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
         self.network_, self.y_ = found, labels
         self.mean_ = X.mean(0)
         self.scale_ = np.where(X.std(0) > 0, X.std(0), 1.0)
-        z, most = (X - self.mean_) / self.scale_, found.config["inputs"]
-        self.axes_ = np.linalg.svd(z, full_matrices=False)[2][:most] if X.shape[1] > most else None
-        self.X_ = self._columns(X)
+        self.X_ = (X - self.mean_) / self.scale_
+        self.varying_ = np.flatnonzero(X.std(0) > 0)
         return self
-
-    def _columns(self, X: np.ndarray) -> np.ndarray:
-        z = (X - self.mean_) / self.scale_
-        return z if self.axes_ is None else z @ self.axes_.T
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probability of each class, shape (rows, classes)."""
         check_is_fitted(self)
-        new = self._columns(validate_data(self, X, reset=False))
-        used, inputs = self.X_.shape[1], self.network_.config["inputs"]
+        new = (validate_data(self, X, reset=False) - self.mean_) / self.scale_
+        found, inputs = len(self.varying_), self.network_.config["inputs"]
         most = int(self.network_.ranges.limits["context rows"][1])
-        rng, total = np.random.default_rng(0), np.zeros((len(new), self.network_.config["classes"]))
-        for k in range(self.orders):
-            order = np.arange(used) if k == 0 else rng.permutation(used)
-            pad = ((0, 0), (0, inputs - used))
+        rng, labels = np.random.default_rng(0), len(self.classes_)
+        pad = ((0, 0), (0, max(inputs - found, 0)))
+        passes = max(self.orders, -(-2 * found // inputs))
+        total = np.zeros((len(new), labels))
+        for k in range(passes):
+            order = rng.permutation(self.varying_)[:inputs]
+            names = np.roll(np.arange(labels), k)  # every class bears every name
             law = self.network_.predict(
-                np.pad(self.X_[:, order], pad), self.y_, np.pad(new[:, order], pad),
+                np.pad(self.X_[:, order], pad), names[self.y_], np.pad(new[:, order], pad),
                 nearest=most if len(self.X_) > most else None,
                 out_of_range=self.out_of_range,
             )  # fmt: skip
             assert isinstance(law, CategoricalDistribution)  # a classifier's head
-            total += np.asarray(law.probabilities, float)
-        p = total[:, : len(self.classes_)]
-        return np.asarray(p / p.sum(1, keepdims=True))
+            total += np.asarray(law.probabilities, float)[:, names]
+        return np.asarray(total / total.sum(1, keepdims=True))
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable class."""
