@@ -71,7 +71,7 @@ class MCMC(ChainMethod):
             ``"pathfinder"`` climbs from each of 8 and draws near one of the modes found, chosen
             by mass: for posteriors with minor modes that hold a chain for good, such as those
             of differential equations. It costs some thousand density evaluations per chain and
-            a longer compilation.
+            a longer compilation, and may begin deep in the neck of a funnel that is left centred.
 
     Raises:
         MethodError: a count is not positive, or the kernel does not fit the program.

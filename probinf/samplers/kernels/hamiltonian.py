@@ -91,7 +91,7 @@ class HMC(Kernel):
     Source: Neal (2011).
     """
 
-    steps: int = 10
+    steps: int = 5
     length: float | None = None
     jitter: float = 0.3
     target_acceptance: float = 0.8
