@@ -102,3 +102,22 @@ def test_one_kernel_serves_a_whole_path():
             float(init(pi.temper(base, beta))), rel=1e-5
         )
     assert TRACES["model"] == before
+
+
+def test_a_second_update_of_the_same_length_reuses_everything():
+    rng = np.random.default_rng(0)
+
+    def updated(key: int) -> pi.Posterior:
+        x = rng.normal(size=12)
+        y = 0.5 * x + rng.normal(size=12)
+        first, all_of_it = (pi.from_numpyro(counted, x[:n], y=y[:n]) for n in (10, 12))
+        method = pi.SMC(particles=20, islands=2, path="data", moves=1)
+        before = pi.sample(first, pi.Importance(draws=40), key=key, progress=False)
+        return pi.update(before, all_of_it, method, key=key, progress=False)
+
+    COMPILED.clear()
+    updated(1)
+    assert COMPILED
+    COMPILED.clear()
+    updated(2)
+    assert COMPILED == []
