@@ -21,13 +21,18 @@ _MANIFEST = "training.json"
 
 
 def fingerprint(tree: Any) -> str:
-    """Checksum of a pytree: type, shape and value of every array in it."""
+    """Checksum of a pytree: type, shape and value of every array in it, whatever their order.
+
+    NumPyro lists the parameters of a distribution in an order that changes between processes.
+    """
     leaves = jax.tree.leaves(eqx.filter(tree, eqx.is_array_like))
-    total = hashlib.sha256()
-    total.update(str([(np.shape(leaf), str(jnp.asarray(leaf).dtype)) for leaf in leaves]).encode())
-    for leaf in leaves:
-        total.update(np.ascontiguousarray(np.asarray(leaf)).tobytes())
-    return total.hexdigest()
+    leaves = [np.asarray(jnp.asarray(leaf)) for leaf in leaves]
+    return hashlib.sha256("".join(sorted(map(_of_leaf, leaves))).encode()).hexdigest()
+
+
+def _of_leaf(leaf: np.ndarray) -> str:
+    kind = f"{leaf.shape} {leaf.dtype}".encode()
+    return hashlib.sha256(kind + np.ascontiguousarray(leaf).tobytes()).hexdigest()
 
 
 class Store:

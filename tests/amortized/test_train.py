@@ -109,6 +109,15 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path) -> None:
         )
 
 
+def test_a_checkpoint_is_recognised_whatever_the_order_of_its_arrays() -> None:
+    from probinf.amortized.store import fingerprint
+
+    low, high = jnp.asarray(-1.0), jnp.asarray(1.0)
+    assert fingerprint((low, high)) == fingerprint((high, low))  # NumPyro's order varies
+    assert fingerprint((low, high)) != fingerprint((low, 2 * high))
+    assert fingerprint(jnp.ones(2)) != fingerprint(jnp.ones((2, 1)))
+
+
 def noisy_validation(model: Line, data: jax.Array, key: jax.Array) -> jax.Array:
     return (model.slope - 1.0) ** 2
 
