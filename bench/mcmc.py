@@ -129,7 +129,8 @@ from numpyro.infer import MCMC, NUTS
 if "{method}" == "parallel":
     numpyro.set_host_device_count(4)
 mcmc = MCMC(NUTS(model), num_warmup=1000, num_samples=1000, num_chains=4,
-            chain_method="{method}", progress_bar=False)
+            chain_method="{method}", progress_bar=False,
+            jit_model_args=not NAME.startswith("posteriordb:"))  # whose sizes must be static
 def fit(key):
     mcmc.run(jax.random.key(key), **data, extra_fields=("num_steps",))
     steps = np.asarray(mcmc.get_extra_fields()["num_steps"]).sum()

@@ -50,7 +50,7 @@ class BarDistribution(Predictive):
         return log_mass + jnp.where(is_tail, log_tail, -jnp.log(jnp.diff(b)[k]))
 
     def expected_log_density(
-        self, mean: Float[Array, "*batch"], sd: Float[Array, "*batch"]
+        self, mean: Float[Array, "*batch"], sd: Float[Array, "*batch"], key: Key | None = None
     ) -> Float[Array, "*batch"]:
         """Expectation of the log density under N(mean, sd²), in closed form."""
         b, (left, right) = self.borders, self._tail_scales

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import logsumexp, ndtr
+from jax.scipy.special import logsumexp, ndtr, ndtri
 from jax.scipy.stats import norm
 from jaxtyping import Array, ArrayLike, Float
 
@@ -17,6 +17,7 @@ from probinf.errors import ArrayError
 from probinf.program import Key
 
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(16)
+_EDGE = 1e-7
 _FLOOR = 1e-3
 _BISECTIONS = 60
 
@@ -40,15 +41,24 @@ class MixtureDistribution(Predictive):
         return logsumexp(self.log_w + norm.logpdf(y, self.means, self.sds), axis=-1)
 
     def expected_log_density(
-        self, mean: Float[Array, "*batch"], sd: Float[Array, "*batch"]
+        self, mean: Float[Array, "*batch"], sd: Float[Array, "*batch"], key: Key | None = None
     ) -> Float[Array, "*batch"]:
         """Expectation of the log density under N(mean, sd²), by Gauss-Hermite quadrature.
 
-        Accurate where no component is much narrower than ``sd``.
+        That is accurate where no component is much narrower than ``sd``. With a key, the mean
+        over one point in each of 16 slices of equal probability, unbiased for every mixture.
         """
-        y = mean + sd * jnp.asarray(_NODES, mean.dtype).reshape(-1, *[1] * mean.ndim)
-        weights = jnp.asarray(_WEIGHTS / _WEIGHTS.sum(), mean.dtype)
-        return jnp.tensordot(weights, jax.vmap(self.log_density)(y), 1)
+        if key is None:
+            nodes = jnp.asarray(_NODES, mean.dtype).reshape(-1, *[1] * mean.ndim)
+            weights = jnp.asarray(_WEIGHTS / _WEIGHTS.sum(), mean.dtype)
+        else:
+            n = len(_NODES)
+            u = jax.random.uniform(key, (n * mean.size,), mean.dtype).reshape(n, *mean.shape)
+            slices = jnp.arange(n, dtype=mean.dtype).reshape(-1, *[1] * mean.ndim)
+            # a point at the very edge, where the quantile is infinite, moves inside
+            nodes = ndtri(jnp.clip((slices + u) / n, _EDGE, 1 - _EDGE))
+            weights = jnp.full((n,), 1 / n, mean.dtype)
+        return jnp.tensordot(weights, jax.vmap(self.log_density)(mean + sd * nodes), 1)
 
     def cdf(self, y: Float[ArrayLike, "*batch"]) -> Float[Array, "*batch"]:
         """Probability of values up to y."""

@@ -47,7 +47,8 @@ class PredictionLoss:
             outputs = network(draw.x[:n], draw.y[:n], mask, draw.x[n:])
             law = self.head.distribution(outputs)
             if isinstance(law, Predictive) and draw.mean is not None and draw.sd is not None:
-                return -law.expected_log_density(draw.mean, draw.sd)
+                points = jax.random.fold_in(key, 1)
+                return -law.expected_log_density(draw.mean, draw.sd, points)
             return -law.log_density(draw.y[n:])
 
         return jnp.mean(jax.vmap(one)(jax.random.split(second, self.batch), visible))

@@ -23,9 +23,13 @@ class Predictive(eqx.Module):
 
     @abc.abstractmethod
     def expected_log_density(
-        self, mean: Float[Array, "*batch"], sd: Float[Array, "*batch"]
+        self, mean: Float[Array, "*batch"], sd: Float[Array, "*batch"], key: Key | None = None
     ) -> Float[Array, "*batch"]:
-        """Expectation of the log density under N(mean, sd²)."""
+        """Expectation of the log density under N(mean, sd²).
+
+        Where there is no closed form, a key gives an unbiased estimate at random points, which
+        is what training needs: a network learns to put narrow peaks on points that stay the same.
+        """
 
     @abc.abstractmethod
     def cdf(self, y: Float[ArrayLike, "*batch"]) -> Float[Array, "*batch"]:

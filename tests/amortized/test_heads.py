@@ -126,6 +126,21 @@ def test_expected_log_density_is_an_average(head) -> None:
         assert float(exact) == pytest.approx(average, abs=2e-3)
 
 
+def test_peaks_on_the_nodes_gain_nothing_at_random_points() -> None:
+    """Peaks on the nodes of N(0, 1): the fixed rule falls for them, random points do not."""
+    nodes = np.polynomial.hermite_e.hermegauss(16)[0]
+    kind = type(Mixture(16).distribution(jnp.zeros(48)))
+    law = kind(jnp.full(16, -np.log(16.0)), jnp.asarray(nodes, float), jnp.full(16, 0.02))
+    mean, sd = jnp.zeros(()), jnp.ones(())
+    keys = jax.random.split(jax.random.key(0), 4000)
+    found = np.asarray(jax.vmap(lambda key: law.expected_log_density(mean, sd, key))(keys), float)
+    y = np.random.default_rng(1).normal(size=100_000)
+    truth = np.asarray(law.log_density(y), float)
+    error = np.hypot(found.std() / np.sqrt(found.size), truth.std() / np.sqrt(truth.size))
+    assert abs(found.mean() - truth.mean()) < 4 * error
+    assert float(law.expected_log_density(mean, sd)) > truth.mean() + 1  # the mutant: fixed nodes
+
+
 def test_equal_mass_and_labels() -> None:
     y = np.random.default_rng(0).exponential(size=5000)
     counts = np.histogram(y, Bars.equal_mass(y, 20).borders)[0]
