@@ -224,11 +224,15 @@ def shells(x: Any) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("key", [0, 1, 2])
-def test_modes_ten_sd_apart(key: int) -> None:
-    posterior = pi.sample(far_apart(), pi.ParallelTempering(), key=key, progress=False)
-    assert abs(share_z(posterior.draws["x"][..., 0] > 0, 0.7)) < 3
-    assert "swaps" not in posterior.diagnose().codes
+def test_modes_ten_sd_apart() -> None:
+    """Over 32 keys the shares are right, and off by as much as their effective sizes say."""
+    z = []
+    for key in range(32):
+        posterior = pi.sample(far_apart(), pi.ParallelTempering(), key=key, progress=False)
+        z.append(share_z(posterior.draws["x"][..., 0] > 0, 0.7))
+        assert "swaps" not in posterior.diagnose().codes
+    assert abs(np.mean(z)) * np.sqrt(len(z)) < 3
+    assert kstest(z, "norm").pvalue > 1e-3
 
 
 @pytest.mark.slow
