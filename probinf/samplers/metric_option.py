@@ -19,7 +19,7 @@ def checked(metric: Any) -> Metric | Groups | None:
     """
     if metric is None or (isinstance(metric, str) and metric in get_args(Metric)):
         return cast("Metric | None", metric)
-    groups = () if isinstance(metric, str) else tuple(metric)
+    groups = tuple(metric) if isinstance(metric, list | tuple) else ()
     named = [
         isinstance(g, list | tuple) and g and all(isinstance(n, str) for n in g) for g in groups
     ]

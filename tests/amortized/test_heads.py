@@ -12,7 +12,8 @@ from scipy.integrate import quad
 from scipy.stats import halfnorm, norm
 
 import probinf as pi
-from probinf.amortized import Bars, Categorical, Mixture
+from probinf.amortized import PFN, Bars, Categorical, GaussianProcess, Mixture
+from probinf.amortized.priors import Draw
 from probinf.errors import ArrayError, LevelError
 
 UNEVEN = Bars((-3.0, -1.0, -0.5, 0.2, 0.3, 2.0, 2.5))
@@ -139,6 +140,36 @@ def test_peaks_on_the_nodes_gain_nothing_at_random_points() -> None:
     error = np.hypot(found.std() / np.sqrt(found.size), truth.std() / np.sqrt(truth.size))
     assert abs(found.mean() - truth.mean()) < 4 * error
     assert float(law.expected_log_density(mean, sd)) > truth.mean() + 1  # the mutant: fixed nodes
+
+
+class Standard(GaussianProcess):
+    """Outcomes N(0, 1), whatever the context."""
+
+    def draw(self, key, visible, context, queries) -> Draw:
+        """No signal at all."""
+        rows = context + queries
+        sd = jnp.ones(queries)
+        return Draw(jnp.zeros((rows, 1)), jnp.zeros(rows), 0 * sd, sd)
+
+
+def test_training_sees_through_peaks_on_the_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = jnp.asarray(np.polynomial.hermite_e.hermegauss(16)[0], float)
+    head, key = Mixture(16), jax.random.key(0)
+    kind = type(head.distribution(jnp.zeros(48)))
+
+    def peaks(self, outputs):
+        one = jnp.ones((*outputs.shape[:-1], 16))
+        return kind(-np.log(16.0) * one, nodes * one, 0.02 * one)
+
+    task = PFN(head=head, context=4, queries=8, batch=16, width=8, layers=1, heads=1).prepare(
+        key, GaussianProcess(1)
+    )
+    monkeypatch.setattr(Mixture, "distribution", peaks)
+    loss = float(task.loss(task.model, Standard(1), key))
+    law = head.distribution(jnp.zeros(48))
+    fixed = -float(law.expected_log_density(jnp.zeros(()), jnp.ones(())))
+    truth = -np.asarray(law.log_density(np.random.default_rng(1).normal(size=100_000))).mean()
+    assert loss > (fixed + truth) / 2 > fixed + 0.5
 
 
 def test_equal_mass_and_labels() -> None:
