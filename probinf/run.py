@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Int
 
 from probinf.checkpoint import Checkpoint, decoded
 from probinf.collect import Collector, Kept, Pieces
+from probinf.compiling import compiled
 from probinf.coordinates import Layout, flatten
 from probinf.errors import MethodError, SavedFileError
 from probinf.population import Population
@@ -198,13 +199,13 @@ def over_lanes(fn: Any, lanes: Any, count: int) -> Any:
     return mapped(lanes)
 
 
-@partial(jax.jit, static_argnames=("method",))
+@partial(compiled, static=("method",), once=True)
 def start_lanes(method: Method, program: Program, keys: Key) -> Lane:
     """All lanes before their first step."""
     return over_lanes(partial(start_lane, method, program), keys, method.lanes)
 
 
-@partial(jax.jit, static_argnames=("method", "length"))
+@partial(compiled, static=("method", "length"))
 def _advance(
     method: Method, length: int, program: Program, lanes: Lane, limit: Int[Array, ""]
 ) -> Any:

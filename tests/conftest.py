@@ -16,7 +16,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if config.getoption("-m") == "not slow":
         flags = os.environ.get("XLA_FLAGS", "")
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=0".strip()
+        quick = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+        os.environ["XLA_FLAGS"] = f"{flags} {quick}".strip()
 
 
 @pytest.fixture

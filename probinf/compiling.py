@@ -1,0 +1,57 @@
+"""Compiling the loops of engines: XLA options that compile faster and run as fast on a CPU."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+_CPU: dict[str, Any] = {"xla_cpu_use_fusion_emitters": False}
+_ONCE: dict[str, Any] = {**_CPU, "xla_backend_optimization_level": 1}
+
+
+def compiled(
+    fn: Callable[..., Any], *, static: Sequence[str] = (), once: bool = False
+) -> Callable[..., Any]:
+    """``jax.jit`` for functions called from the host, with what XLA's CPU backend does best.
+
+    An engine's loop is hundreds of small kernels, and XLA's older kernel emitter compiles them
+    in half the time of the newer one, to code as fast (measured in docs/design.md). On other
+    devices, and where this XLA does not know the options, it is plain ``jax.jit``; so it is under
+    another transformation, since XLA takes options for a whole program only.
+
+    Args:
+        fn: pure.
+        static: names of static arguments.
+        once: it runs once for each time it is compiled, so that compiling dominates.
+    """
+    plain = jax.jit(fn, static_argnames=tuple(static))
+
+    @functools.cache
+    def chosen() -> Callable[..., Any]:
+        options = _ONCE if once else _CPU
+        if not _known(once):
+            return plain
+        return jax.jit(fn, static_argnames=tuple(static), compiler_options=options)
+
+    @functools.wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        leaves = jax.tree.leaves((args, kwargs))
+        inside = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+        return (plain if inside else chosen())(*args, **kwargs)
+
+    return call
+
+
+@functools.cache
+def _known(once: bool) -> bool:
+    """Whether the default backend is a CPU whose XLA takes the options."""
+    if jax.default_backend() != "cpu":
+        return False
+    try:
+        jax.jit(lambda x: x, compiler_options=_ONCE if once else _CPU)(0.0)
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
