@@ -45,6 +45,7 @@ from probinf.amortized.refine import refine as refine
 from probinf.amortized.refine import refinement as refinement
 from probinf.amortized.tabular import BNN as BNN
 from probinf.amortized.tabular import Tabular as Tabular
+from probinf.amortized.train import Fixed as Fixed
 from probinf.amortized.train import Trained as Trained
 from probinf.amortized.train import train as train
 from probinf.amortized.weights import load as load

@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from probinf.amortized.train import Fixed
 from probinf.errors import RangeWarning
 
 _LEVELS = 201
 
 
-class Familiar(NamedTuple):
+class Familiar(Fixed):
     """Mean and covariance of the training summaries, and quantiles of their distances.
 
     Attributes:

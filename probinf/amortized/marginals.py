@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from probinf.amortized.spline import Knots, spline, spline_inverse
+from probinf.amortized.train import Fixed
 
 _LAST = 2.5
 _COUNT = 11
 _TAIL = 3.0
 
 
-class Marginals(eqx.Module):
+class Marginals(Fixed):
     """A monotone bijection per coordinate that sends quantiles to normal quantiles.
 
     Beyond the outer quantiles (2.5 normal standard deviations) it is linear at first and
@@ -56,17 +55,16 @@ class Marginals(eqx.Module):
 
     def __call__(self, value: Float[Array, " d"]) -> tuple[Float[Array, " d"], Float[Array, ""]]:
         """The image, and the log Jacobian determinant."""
-        frozen: Marginals = jax.lax.stop_gradient(self)
-        x, y, slope = frozen.knots
-        v = (value - frozen.centre) / frozen.scale
-        image, log_slope = spline(jnp.clip(v, x[:, 0], x[:, -1]), frozen.knots)
+        x, y, slope = self.knots
+        v = (value - self.centre) / self.scale
+        image, log_slope = spline(jnp.clip(v, x[:, 0], x[:, -1]), self.knots)
         low, high = slope[:, 0] * (x[:, 0] - v), slope[:, -1] * (v - x[:, -1])
         beyond = jnp.maximum(jnp.maximum(low, high), 0.0)
         tail = _TAIL * jnp.log1p(beyond / _TAIL)
         image = jnp.where(high > 0, y[:, -1] + tail, jnp.where(low > 0, y[:, 0] - tail, image))
         outer = jnp.log(jnp.where(high > 0, slope[:, -1], slope[:, 0]))
         log_slope = jnp.where(beyond > 0, outer - jnp.log1p(beyond / _TAIL), log_slope)
-        return image, jnp.sum(log_slope - jnp.log(frozen.scale))
+        return image, jnp.sum(log_slope - jnp.log(self.scale))
 
     def inverse(self, image: Float[Array, " d"]) -> Float[Array, " d"]:
         """The exact preimage."""

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from probinf.amortized.amortizer import Amortizer
 from probinf.amortized.ensemble import Ensemble
 from probinf.amortized.flow import SplineFlow
+from probinf.amortized.regression import Regression
 from probinf.amortized.simulations import Sites, pair, simulate
 from probinf.amortized.train import Trained
 from probinf.coordinates import flatten
@@ -177,7 +178,7 @@ class Neural(Amortizer):
         )
 
     def flows(self, key: Key, *, size: int, context: int) -> Ensemble:
-        """Untrained flows over ``size`` values given ``context`` numbers."""
+        """Untrained flows over ``size`` values given ``context`` numbers, without a start."""
         make = partial(
             SplineFlow,
             size=size,
@@ -186,7 +187,7 @@ class Neural(Amortizer):
             hidden=self.hidden,
             bins=self.bins,
         )
-        return Ensemble.of(key, self.members, make)
+        return Ensemble.of(key, self.members, make, Regression.blank(size, context))
 
     def gather(self, key: Key, source: Program, sites: Sites) -> tuple[Split, Pairs]:
         """The split, and all stored pairs on the host."""

@@ -23,8 +23,9 @@ from probinf.amortized.fitted_neural import (
     stored_sites,
 )
 from probinf.amortized.marginals import Marginals
-from probinf.amortized.neural import Neural, Record, Split, rows_for, widened
+from probinf.amortized.neural import Neural, Pairs, Record, Split, rows_for, widened
 from probinf.amortized.ranges import Ranges
+from probinf.amortized.regression import Regression
 from probinf.amortized.simulations import Sites
 from probinf.amortized.train import Trained
 from probinf.errors import ObservationError, SavedFileError, StructureError
@@ -159,6 +160,10 @@ class NPE(Neural):
         network = _network(
             self, (second, third), Marginals.of(features), Marginals.of(stored.theta), sites
         )
+        if self.embedding is None:  # else the contexts are not known yet
+            z, context = _mapped(network, sites, Pairs(*(jnp.asarray(v, float) for v in stored)))
+            start = Regression.of(np.asarray(z), np.asarray(context))
+            network = eqx.tree_at(lambda n: n.flows.start, network, start)
         return Task(
             network,
             _Loss(sites, self.batch, sets),
@@ -188,6 +193,12 @@ def _check_rows(sites: Sites) -> None:
             f"SetEmbedding: every observed site must hold the data along its leading axis, got "
             f"shapes {dict(zip(sites.names, sites.shapes, strict=True))}."
         )
+
+
+@eqx.filter_jit
+def _mapped(network: PosteriorNetwork, sites: Sites, stored: Pairs) -> tuple[Array, Array]:
+    z = jax.vmap(lambda t: network.targets(t)[0])(stored.theta)
+    return z, jax.vmap(lambda v: network.context(v, sites))(stored.data)
 
 
 @eqx.filter_jit

@@ -92,6 +92,7 @@ def refine(
     key: int | Key,
     draws: int = 10_000,
     threshold: float | None = None,
+    least_share: float = 0.1,
     defence: float = 0.1,
     out_of_range: float = 0.05,
     fallback: Method | None = None,
@@ -101,9 +102,10 @@ def refine(
 
     Draws of q, a share of them replaced by draws of the prior so that a mode which q missed is
     seen, are weighted by ``gamma`` over their density. Where the Pareto shape of the weights
-    is below its threshold they are the answer. Otherwise tempered SMC goes to the program from an
-    equal mixture of the prior and a Student t fitted to the draws, which is exact too and
-    cheaper to move in than a network; a q given by draws only starts NUTS chains.
+    is below its threshold and enough of the draws count, they are the answer. Otherwise tempered
+    SMC goes to the program from an equal mixture of the prior and a Student t fitted to the draws,
+    which is exact too and cheaper to move in than a network; a q given by draws only starts NUTS
+    chains.
     ``pi.amortized.refinement(result)`` says which rung was reached and why.
 
     Args:
@@ -113,6 +115,9 @@ def refine(
         key: random key or seed.
         draws: drawn from q and weighted.
         threshold: of Pareto k; by default ``min(0.7, 1 - 1 / log10(draws))``.
+        least_share: smallest effective share of the weighted draws, in [0, 1), with which they
+            are returned; 0 trusts Pareto k alone. Weights can be right and still leave a handful
+            of draws to stand for the posterior.
         defence: share of the draws that come from the prior, in [0, 1).
         out_of_range: data whose summary is rarer in training than this are reported.
         fallback: an engine in place of SMC or NUTS.
@@ -120,7 +125,7 @@ def refine(
 
     Raises:
         StructureError: coordinates differ, or q is not normalised.
-        MethodError: too few draws.
+        MethodError: too few draws, or a share that is none.
         ZeroLikelihoodError: no draw of q has a positive density under the program, and the
             fallback finds none either.
 
@@ -129,6 +134,8 @@ def refine(
     """
     if draws < 100:
         raise MethodError(f"refine: at least 100 draws are needed to judge weights, got {draws}.")
+    if not 0 <= least_share < 1:
+        raise MethodError(f"refine: least_share must lie in [0, 1), got {least_share}.")
     first, second = jax.random.split(as_key(key))
     if isinstance(q, Posterior):
         weighted: Posterior | None
@@ -154,14 +161,17 @@ def refine(
     note = ""
     if familiar is not None and familiar < out_of_range:
         note = f"; the data are unusual for the training ({familiar:.1%} as far out)"
-    if weighted is not None and k < limit:
+    if weighted is not None and k < limit and share >= least_share:
         reason = f"the weights can be trusted (Pareto k {k:.2f} < {limit:.2f}){note}"
         found: Posterior = weighted
         rung: Rung = "importance"
     else:
         method = _fallback(q, program) if fallback is None else fallback
         rung = "mcmc" if isinstance(method, MCMC) else "smc"
-        reason = f"the weights cannot be trusted (Pareto k {k:.2f} >= {limit:.2f}){note}"
+        if k < limit:
+            reason = f"only {share:.1%} of the weighted draws count{note}"
+        else:
+            reason = f"the weights cannot be trusted (Pareto k {k:.2f} >= {limit:.2f}){note}"
         if isinstance(q, Program):
             target = _envelope(program, q, weighted)
         found = sample(target, method, key=second, progress=progress, check=False)

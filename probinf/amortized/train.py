@@ -28,15 +28,30 @@ compared by value, so that a second training of the same structure does not comp
 _TARGET_SECONDS = 1.0
 _LONGEST = 2000
 _LOST_SHARE = 0.01
+_MEMORY = 500.0  # steps that the average of a network reaches back
 _ADAM = optax.scale_by_adam()
+
+
+class Fixed(eqx.Module):
+    """A part of a network that no training moves, whatever the optimizer does (weight decay)."""
+
+
+def trainable(model: Any) -> Any:
+    """Where a network holds floating-point arrays that are not in a fixed part of it."""
+    return jax.tree.map(
+        lambda part: not isinstance(part, Fixed) and eqx.is_inexact_array(part),
+        model,
+        is_leaf=lambda part: isinstance(part, Fixed),
+    )
 
 
 class Trained(NamedTuple):
     """What a training leaves.
 
     Attributes:
-        model: the network after the last step, or, where a validation loss was given, at its
-            smallest validation loss.
+        model: the network after the last step, or, where a validation loss was given, the one
+            whose validation loss was smallest: the network before training, or an average over
+            about the last 500 steps.
         losses: training loss of every step; NaN where the step was left out.
         validation_losses: one row ``(step, loss)`` per validation; empty without one.
         steps: steps taken; fewer than asked for when training stopped early.
@@ -62,9 +77,13 @@ class Settings(NamedTuple):
 
 
 class State(NamedTuple):
-    """Between two steps: the network, the optimizer's state, steps taken, steps left out."""
+    """Between two steps: networks, the optimizer's state, steps taken, steps left out.
+
+    ``average`` is exponential over the networks of the last steps; None without a validation.
+    """
 
     model: Any
+    average: Any
     optimizer: Any
     taken: Int[Array, ""]
     lost: Int[Array, ""]
@@ -79,10 +98,11 @@ def schedule(step: Int[Array, ""], settings: Settings) -> Float[Array, ""]:
 
 
 @eqx.filter_jit
-def _start(model: Any, optimizer: optax.GradientTransformation | None) -> State:
+def _start(model: Any, optimizer: optax.GradientTransformation | None, averaged: bool) -> State:
     zero = jnp.zeros((), int)
     chosen = _ADAM if optimizer is None else optimizer
-    return State(model, chosen.init(eqx.filter(model, eqx.is_inexact_array)), zero, zero)
+    inner = chosen.init(eqx.filter(model, trainable(model)))
+    return State(model, model if averaged else None, inner, zero, zero)
 
 
 @eqx.filter_jit
@@ -96,14 +116,16 @@ def _advance(
     limit: Int[Array, ""],
 ) -> tuple[State, Float[Array, " length"]]:
     """Up to ``limit`` steps; step ``i`` uses ``fold_in(key, i)``, so chunks change nothing."""
-    params, static = eqx.partition(state.model, eqx.is_inexact_array)
+    params, static = eqx.partition(state.model, trainable(state.model))
+    averaged = state.average is not None
+    average = eqx.filter(state.average, trainable(state.average)) if averaged else None
     start = state.taken
 
     def value(params: PyTree, key: Key) -> Float[Array, ""]:
         return loss(eqx.combine(params, static), data, key)
 
     def step(i: Int[Array, ""], carry: Any) -> Any:
-        params, inner, lost, losses = carry
+        params, average, inner, lost, losses = carry
         now, gradient = jax.value_and_grad(value)(params, jax.random.fold_in(key, i))
         norm = jnp.sqrt(sum(jnp.sum(g**2) for g in jax.tree.leaves(gradient)))
         scale = jnp.minimum(1.0, settings.clip / jnp.maximum(norm, 1e-30))
@@ -121,11 +143,18 @@ def _advance(
             (params, inner),
         )
         losses = losses.at[i - start].set(jnp.where(finite, now, jnp.nan))
-        return params, inner, lost + ~finite, losses
+        if averaged:
+            # the share of a step is larger at first, so that the start is soon forgotten
+            share = jnp.maximum(1 / _MEMORY, 9 / (i + 10))
+            average = jax.tree.map(
+                lambda a, p: (a + share * (p - a)).astype(a.dtype), average, params
+            )
+        return params, average, inner, lost + ~finite, losses
 
-    carry = (params, state.optimizer, state.lost, jnp.full(_LONGEST, jnp.nan))
-    params, inner, lost, losses = jax.lax.fori_loop(start, start + limit, step, carry)
-    return State(eqx.combine(params, static), inner, start + limit, lost), losses
+    carry = (params, average, state.optimizer, state.lost, jnp.full(_LONGEST, jnp.nan))
+    params, average, inner, lost, losses = jax.lax.fori_loop(start, start + limit, step, carry)
+    mean = eqx.combine(average, static) if averaged else None
+    return State(eqx.combine(params, static), mean, inner, start + limit, lost), losses
 
 
 @eqx.filter_jit
@@ -152,9 +181,10 @@ def train(
 ) -> Trained:
     """Minimise an expected loss by stochastic gradients; the result depends on the key alone.
 
-    Adam with linear warm-up, a cosine to zero and a clipped global gradient norm. A step whose
-    loss or gradient is not finite leaves the network as it was and is counted; past 1 % of the
-    steps training is refused. Ctrl-C ends it after the current chunk and returns what exists.
+    Adam with linear warm-up, a cosine to zero and a clipped global gradient norm; parts of the
+    network that are :class:`Fixed` stay as they are. A step whose loss or gradient is not finite
+    leaves the network as it was and is counted; past 1 % of the steps training is refused. Ctrl-C
+    ends it after the current chunk and returns what exists.
 
     Args:
         model: an Equinox module (any pytree); its floating-point arrays are trained.
@@ -166,8 +196,9 @@ def train(
         warmup: share of the steps over which the rate grows.
         clip: largest global norm of the gradient; None leaves it alone.
         optimizer: an optax transformation in place of Adam and the schedule (the clip stays).
-        validation: ``(model, data, key) -> scalar``, called with one fixed key every ``chunk``
-            steps; the network with the smallest value is returned.
+        validation: ``(model, data, key) -> scalar``, called with one fixed key before the first
+            step and every ``chunk`` steps, on an average of the network over about the last 500
+            of them; the average with the smallest value is returned.
         patience: stop after so many validations without a smaller value.
         chunk: steps between validations and between checkpoints; a 50th of ``steps`` by default.
         checkpoint: a folder to which every chunk is written; the same call with the same folder
@@ -188,11 +219,20 @@ def train(
     clip = np.inf if clip is None else clip
     settings = Settings(*(jnp.asarray(v, float) for v in (steps, learning_rate, warmup, clip)))
     history = History([], [], None)
-    state, began, before = _start(model, optimizer), time.perf_counter(), 0.0
+    began, before = time.perf_counter(), 0.0
+    state = _start(model, optimizer, validation is not None)
     store = None
     if checkpoint is not None:
         store = Store(checkpoint, (model, data), key, settings._asdict() | {"chunk": chunk})
         state, history, before = store.load(state, history)
+
+    fixed = jax.random.fold_in(key, steps)
+
+    def validated(history: History, state: State) -> History:
+        if validation is None:
+            return history
+        value = float(_evaluate(validation, state.average, data, fixed))
+        return history.with_validation(int(state.taken), value, state.average)
 
     def elapsed() -> float:
         return before + time.perf_counter() - began
@@ -200,15 +240,14 @@ def train(
     with Bar("training", progress) as bar:
         bar.show(Status(0.0, "compiling"))
         try:
+            if not history.validations:
+                history = validated(history, state)
             while int(state.taken) < steps and not _out_of_patience(history, patience):
                 state, losses = _chunk(
                     loss, optimizer, state, data, key, settings, chunk, bar, steps
                 )
                 history.losses.append(losses)
-                if validation is not None:
-                    fixed = jax.random.fold_in(key, steps)
-                    value = float(_evaluate(validation, state.model, data, fixed))
-                    history = history.with_validation(int(state.taken), value, state.model)
+                history = validated(history, state)
                 if store is not None:
                     store.save(state, history, elapsed())
         except KeyboardInterrupt:
@@ -228,9 +267,9 @@ def train(
             stacklevel=2,
         )
     losses = np.concatenate(history.losses) if history.losses else np.zeros(0)
-    validated = np.asarray(history.validations, float).reshape(-1, 2)
+    validations = np.asarray(history.validations, float).reshape(-1, 2)
     best = state.model if history.best is None else history.best
-    return Trained(best, losses, validated, int(state.taken), lost, elapsed())
+    return Trained(best, losses, validations, int(state.taken), lost, elapsed())
 
 
 class History(NamedTuple):

@@ -92,6 +92,18 @@ def test_a_wrong_approximation_is_corrected_by_smc(program, q):
     assert abs(found.log_evidence.z(EVIDENCE)) < 4.5
 
 
+def test_right_weights_that_leave_few_draws_are_not_enough(program):
+    wide = normal(program, GOOD[0], 30.0)
+    found = refine(program, wide, key=3, defence=0.0, progress=False)
+    report = refinement(found)
+    assert report.rung == "smc" and report.pareto_k < 0.7 and report.ess_share < 0.1
+    assert "draws count" in str(report)
+    z, ratio = z_scores(found)
+    assert abs(z) < 4 and abs(ratio - 1) < 0.08
+    trusting = refine(program, wide, key=3, defence=0.0, least_share=0.0, progress=False)
+    assert refinement(trusting).rung == "importance"
+
+
 def forgets_the_density(self, x, data):
     """The mutant: q's density left out of the mixture."""
     return Score(jnp.zeros(()), jnp.zeros(()))
@@ -163,5 +175,7 @@ def test_bad_input_is_refused(program):
         refine(program, q, key=0, draws=10)
     with pytest.raises(MethodError, match="defence"):
         refine(program, q, key=0, defence=1.0)
+    with pytest.raises(MethodError, match="least_share"):
+        refine(program, q, key=0, least_share=1.0)
     with pytest.raises(StructureError, match="not made by"):
         refinement(pi.sample(q, pi.Importance(draws=100), key=0))
