@@ -29,18 +29,21 @@ PUBLISHED = {
     "sir": (0.737, 0.748),
 }
 ROWS = 4000
-WALK = pi.SMC(particles=2000, islands=2, kernel=pi.kernels.RandomWalk())
+MOVED = pi.SMC(particles=3000, islands=4)
+WALK = pi.SMC(particles=3000, islands=4, kernel=pi.kernels.RandomWalk())
 """Where NPE is no proposal for NLE: a network's gradient is dearer than its density."""
 
 
 def equally_weighted(posterior: pi.Posterior, seed: int) -> np.ndarray:
-    """4,000 draws in the user's coordinates, without replacement where weighted."""
+    """4,000 draws in the user's coordinates, resampled without replacement from three times more.
+
+    Repeated rows would give a sample away to the classifier, whatever its distribution.
+    """
     draws = sbibm.vector(posterior.draws)
     log_w = posterior.log_weights.ravel()
     p = np.exp(log_w - log_w.max())
-    alive = int((p > 0).sum())
     rng = np.random.default_rng(seed)
-    return draws[rng.choice(len(draws), ROWS, replace=alive < 2 * ROWS, p=p / p.sum())]
+    return draws[rng.choice(len(draws), ROWS, replace=False, p=p / p.sum())]
 
 
 def outside(task: str, draws: np.ndarray) -> int:
@@ -70,7 +73,7 @@ def run(task: str, observations: int, steps: int, members: int) -> dict[str, Any
         key = jax.random.key(number)
         row: dict[str, Any] = {"observation": number}
         found = {
-            "npe": pi.sample(q, pi.Importance(draws=ROWS), key=key, progress=False),
+            "npe": pi.sample(q, pi.Importance(draws=3 * ROWS), key=key, progress=False),
             "nle": pi.refine(
                 fitted["nle"].posterior(observed),
                 q,
@@ -79,7 +82,7 @@ def run(task: str, observations: int, steps: int, members: int) -> dict[str, Any
                 fallback=WALK,
                 progress=False,
             ),
-            "refined": pi.refine(exact, q, key=key, draws=40_000, progress=False),
+            "refined": pi.refine(exact, q, key=key, draws=40_000, fallback=MOVED, progress=False),
         }
         for name, posterior in found.items():
             draws = equally_weighted(posterior, number)
