@@ -122,7 +122,9 @@ class NPE(Neural):
     """Neural posterior estimation: minimise E[-log q(theta | data)] over the joint law.
 
     The flow lives in the program's unconstrained coordinates, so no draw can leave the
-    support. ``NPE().fit(program, key=0).posterior(y)`` is a program with weight one that every
+    support. Without an embedding it starts from a ridge regression of the parameters on the
+    data, the answer of a linear-Gaussian model, and keeps that where training finds nothing
+    better. ``NPE().fit(program, key=0).posterior(y)`` is a program with weight one that every
     engine takes; :func:`probinf.refine` corrects it exactly.
 
     Args:
