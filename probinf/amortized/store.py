@@ -16,7 +16,7 @@ from probinf.errors import SavedFileError
 from probinf.program import Key
 from probinf.storage import atomically, digest, own_digest, write_arrays
 
-_SCHEMA = 1
+_SCHEMA = 2
 _MANIFEST = "training.json"
 
 

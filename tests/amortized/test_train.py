@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -182,3 +184,37 @@ def test_a_loss_that_is_no_scalar() -> None:
         pi.amortized.train(
             start(), lambda m, d, k: m.slope * jnp.ones(3), key=0, steps=5, data=jnp.ones(())
         )
+
+
+def jumping(model: Line, data: jax.Array, key: jax.Array) -> jax.Array:
+    """Every step sees another centre around 3."""
+    return (model.slope - 3.0 - jax.random.normal(key)) ** 2
+
+
+def near_three(model: Line, data: jax.Array, key: jax.Array) -> jax.Array:
+    return (model.slope - 3.0) ** 2
+
+
+def last_errors() -> np.ndarray:
+    """Errors of the network that validation keeps, for eight keys."""
+    found = [
+        pi.amortized.train(
+            start(), jumping, key=key, steps=2000, optimizer=optax.sgd(0.2), clip=None,
+            validation=near_three, chunk=2000, progress=False,
+        )
+        for key in range(8)
+    ]  # fmt: skip
+    return np.array([float(trained.model.slope) - 3 for trained in found])
+
+
+def test_what_validation_keeps_is_an_average(monkeypatch: pytest.MonkeyPatch) -> None:
+    # single steps have sd .5 around 3, averages of the last ninth .05
+    assert np.sqrt(np.mean(last_errors() ** 2)) < 0.12
+    monkeypatch.setattr(
+        sys.modules["probinf.amortized.train"], "_MEMORY", 1.0
+    )  # the mutant: the last network alone
+    jax.clear_caches()
+    try:
+        assert np.sqrt(np.mean(last_errors() ** 2)) > 0.2
+    finally:
+        jax.clear_caches()
