@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from probinf.errors import MethodError
 from probinf.kernel import Params
 from probinf.metric import LowRank, fisher
 from probinf.samplers.fisher import FisherAdaptation
+from probinf.samplers.kernels import noise
 from probinf.validity import check_invariant, fitted_params
 from tests import targets
 
@@ -143,3 +145,21 @@ def test_four_times_the_diagonal_per_gradient() -> None:
         ess = posterior.summary().columns["ess_bulk"].min()
         worth[metric] = ess / posterior.stats["evaluations"].sum()
     assert worth["low_rank"] > 4 * worth["diagonal"]
+
+
+@pytest.mark.parametrize("d", [1, 3, 9, 12, 15, 16, 21])
+def test_momenta_are_those_of_blackjax(d: int) -> None:
+    """Numbers drawn by sixteens change nothing; a mutant with the inverse root is seen."""
+    from blackjax.mcmc import metrics
+
+    root = jax.random.normal(jax.random.key(1), (d, d)) / d**0.5 + jnp.eye(d)
+    u, _ = jnp.linalg.qr(root)
+    low = LowRank(jnp.linspace(0.5, 2.0, d), u[:, :1], jnp.asarray([3.0]))
+    at, key = jnp.zeros(d), jax.random.key(2)
+    for covariance in (jnp.linspace(0.3, 4.0, d), root @ root.T, low):
+        theirs = metrics.LowRankInverseMassMatrix(*low) if covariance is low else covariance
+        expected = metrics.default_metric(theirs)
+        found = noise.metric(Params(jnp.ones(()), at, covariance)).sample_momentum(key, at)
+        assert jnp.allclose(found, expected.sample_momentum(key, at), rtol=1e-5, atol=1e-6)
+        mutant = expected.scale(at, noise.normal(key, at), inv=True, trans=False)
+        assert not jnp.allclose(found, mutant, rtol=1e-2)

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from probinf.kernel import Info, Kernel, Params, info
-from probinf.metric import LowRank
 from probinf.program import Key, Position, Program, log_density
+from probinf.samplers.kernels.noise import metric
 
 
 def with_gradient(program: Program, x: Position) -> Any:
@@ -21,15 +21,6 @@ def with_gradient(program: Program, x: Position) -> Any:
     from blackjax.mcmc import hmc
 
     return hmc.init(x, lambda y: log_density(program, y))
-
-
-def _metric(params: Params) -> Any:
-    """The covariance as BlackJAX's inverse mass matrix."""
-    if not isinstance(params.covariance, LowRank):
-        return params.covariance
-    from blackjax.mcmc.metrics import LowRankInverseMassMatrix
-
-    return LowRankInverseMassMatrix(*params.covariance)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +55,7 @@ class NUTS(Kernel):
             state,
             lambda y: log_density(program, y),
             params.step_size,
-            _metric(params),
+            metric(params),
             self.max_depth,
         )
         return state, info(
@@ -118,7 +109,7 @@ class HMC(Kernel):
             state,
             lambda y: log_density(program, y),
             params.step_size * self._jitter(jitter_key, params.step_size),
-            _metric(params),
+            metric(params),
             steps,
         )
         return state, info(report.acceptance_rate, steps, report.energy, report.is_divergent)

@@ -11,6 +11,7 @@ import jax
 from probinf.coordinates import Mixed
 from probinf.kernel import Info, Kernel, Params, info
 from probinf.program import Key, Position, Program, log_density
+from probinf.samplers.kernels.noise import normal
 
 
 def matvec(scale: jax.Array, noise: jax.Array) -> jax.Array:
@@ -49,10 +50,9 @@ class RandomWalk(Kernel):
         def propose(key: Key, position: Any) -> Any:
             noise_key, fresh_key = jax.random.split(key)
             if not isinstance(position, Mixed):
-                noise = jax.random.normal(noise_key, position.shape, position.dtype)
-                return position + matvec(scale, noise)
+                return position + matvec(scale, normal(noise_key, position))
             vector = position.vector
-            moved = vector + matvec(scale, jax.random.normal(noise_key, vector.shape, vector.dtype))
+            moved = vector + matvec(scale, normal(noise_key, vector))
             fresh = tuple(
                 jax.random.split(jax.random.fold_in(fresh_key, i), old.shape)
                 for i, old in enumerate(position.keys)

@@ -12,6 +12,7 @@ import jax.scipy.linalg
 from probinf.kernel import Info, Kernel, Params, info
 from probinf.program import Key, Position, Program, log_density
 from probinf.samplers.kernels.metropolis import matvec
+from probinf.samplers.kernels.noise import normal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Slice(Kernel):
         scale = params.scale()
 
         def along_direction(key: Key, position: Any, density: Any) -> Any:
-            direction = matvec(scale, jax.random.normal(key, position.shape, position.dtype))
+            direction = matvec(scale, normal(key, position))
 
             def candidate(t: Any) -> tuple[Any, bool]:
                 x = position + t * direction
@@ -102,7 +103,7 @@ class EllipticalSlice(Kernel):
             return log_density(program, y) - _log_normal_kernel(y, params.mean, scale)
 
         def along_ellipse(key: Key, position: Any, density: Any) -> Any:
-            offset = matvec(scale, jax.random.normal(key, position.shape, position.dtype))
+            offset = matvec(scale, normal(key, position))
 
             def candidate(angle: Any) -> tuple[Any, bool]:
                 centred = position - params.mean

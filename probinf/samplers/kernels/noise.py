@@ -1,0 +1,41 @@
+"""Standard normal vectors inside compiled loops, and the momentum made of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+from jaxtyping import Array, Float
+
+from probinf.kernel import Params
+from probinf.metric import LowRank
+from probinf.program import Key
+
+_UNROLLED = range(9, 16)
+
+
+def normal(key: Key, like: Float[Array, " d"]) -> Float[Array, " d"]:
+    """``jax.random.normal`` of the shape and type of a vector, number for number.
+
+    XLA's CPU backend unrolls the hash behind 9 to 15 numbers, which costs more than a second of
+    compilation each time; behind 16 it loops. So 16 are drawn and the rest dropped.
+    """
+    d = like.shape[0]
+    return jax.random.normal(key, (16 if d in _UNROLLED else d,), like.dtype)[:d]
+
+
+def metric(params: Params) -> Any:
+    """The covariance as BlackJAX's metric, momenta drawn by :func:`normal`."""
+    # BlackJAX starts the JAX backend when it is imported, which would fix the number of
+    # devices at the import of probinf; so it is imported where it is used
+    from blackjax.mcmc import metrics
+
+    covariance = params.covariance
+    if isinstance(covariance, LowRank):
+        covariance = metrics.LowRankInverseMassMatrix(*covariance)
+    plain = metrics.default_metric(covariance)
+
+    def momentum(key: Key, position: Any) -> Any:
+        return plain.scale(position, normal(key, position), inv=False, trans=False)
+
+    return plain._replace(sample_momentum=momentum)
