@@ -61,7 +61,7 @@ RECIPES = {
             outputscale=dist.Gamma(2.0, 2.0),
             noise=dist.LogNormal(-3.0, 0.8),
         ),
-        4_500,
+        24_000,
         1.5e-3,
     ),
     "tabular": Recipe(
@@ -79,7 +79,7 @@ RECIPES = {
     "dt-position": Recipe(
         DistributionTransformer(components=3),
         RandomMixtures(2, LinearSensor([[1.0, 0.0]], [[0.25]]), 1),
-        3_500,
+        15_000,
         2e-3,
     ),
 }

@@ -38,7 +38,7 @@ class LikelihoodNetwork(eqx.Module):
 
     Attributes:
         inputs: marginal maps of the unconstrained parameters.
-        targets: marginal maps of the data, counts spread over unit cells.
+        targets: straight maps of the data, counts spread over unit cells.
         flows: density of the mapped data given the parameters.
         familiar: the training data.
     """
@@ -58,7 +58,16 @@ class LikelihoodNetwork(eqx.Module):
     ) -> Float[Array, ""]:
         """log q(data | theta)."""
         z, log_det = self.targets(data)
-        return self.flows.log_density(z, widened(self.inputs(theta)[0])) + log_det
+        return self.flows.log_density(z, self.context(theta)) + log_det
+
+    def context(self, theta: Float[Array, " p"]) -> Float[Array, " c"]:
+        """Parameters on two scales: normal scores, and ranks, which end where a support ends.
+
+        What is a polynomial of a bounded parameter is hard to learn from its normal score alone.
+        """
+        scores = self.inputs(theta)[0]
+        ranks = jax.scipy.special.ndtr(scores)
+        return jnp.concatenate([widened(scores), (ranks - 0.5) * np.sqrt(12)])
 
 
 class Observed(NamedTuple):
@@ -99,7 +108,7 @@ class _Loss:
         )
         y = y + self.sites.counts * (jax.random.uniform(second, y.shape) - 0.5)
         z, log_det = jax.vmap(jax.vmap(model.targets))(y)
-        context = jax.vmap(jax.vmap(lambda t: widened(model.inputs(t)[0])))(theta)
+        context = jax.vmap(jax.vmap(model.context))(theta)
         log_q = model.flows.each(z, context)
         return -jnp.sum(jnp.mean(log_q + log_det, axis=1))
 
@@ -140,7 +149,8 @@ class NLE(Neural):
             )
         cells = np.asarray(jax.random.uniform(third, stored.data.shape)) - 0.5
         data = stored.data + sites.counts * cells
-        network = _network(self, second, Marginals.of(stored.theta), Marginals.of(data))
+        targets = Marginals.of(data, straight=True)
+        network = _network(self, second, Marginals.of(stored.theta), targets)
         z = np.asarray(_mapped(network.targets, jnp.asarray(data, float)))
         network = eqx.tree_at(lambda n: n.familiar, network, Familiar.of(z))
         return Task(network, _Loss(sites, self.batch), split, _Loss(sites, self.batch, held=True))
@@ -166,7 +176,7 @@ def _worst(network: LikelihoodNetwork, data: Array) -> Familiarity:
 
 def _network(method: NLE, key: Key, inputs: Marginals, targets: Marginals) -> LikelihoodNetwork:
     size = targets.centre.shape[0]
-    flows = method.flows(key, size=size, context=inputs.centre.shape[0])
+    flows = method.flows(key, size=size, context=2 * inputs.centre.shape[0])
     return LikelihoodNetwork(inputs, targets, flows, Familiar.blank(size))
 
 

@@ -279,3 +279,22 @@ def test_sbc_of_both(program, npe, nle):
     assert sbc(program, amortized=npe, key=9, replications=500)
     method = pi.NUTS(chains=1, warmup=200, draws=155)
     assert sbc(program, method, amortized=nle, key=9, replications=300, draws=31)
+
+
+def test_nle_sees_bounded_parameters_on_their_own_scale() -> None:
+    """A uniform parameter is a straight line in the context; its normal score alone is not."""
+
+    def model(y=None):
+        theta = numpyro.sample("theta", dist.Uniform(-3.0, 3.0))
+        numpyro.sample("y", dist.Normal(theta**2, 0.1), obs=y)
+
+    program = pi.from_numpyro(model, y=1.0)
+    network = NLE(simulations=4000, **SMALL).prepare(jax.random.key(0), program).model
+    theta = np.linspace(-2.9, 2.9, 50)
+    logit = np.log((theta + 3) / (3 - theta))
+    context = np.asarray(jax.vmap(network.context)(jnp.asarray(logit, float)[:, None]))
+
+    def bend(column: np.ndarray) -> float:
+        return float(np.abs(column - np.polyval(np.polyfit(theta, column, 1), theta)).max())
+
+    assert bend(context[:, 1]) < 0.1 < 0.3 < bend(context[:, 0])
