@@ -32,13 +32,13 @@ class Marginals(Fixed):
     knots: Knots
 
     @classmethod
-    def of(cls, values: np.ndarray, *, straight: bool = False) -> Marginals:
+    def of(cls, values: np.ndarray, straight: np.ndarray | bool = False) -> Marginals:
         """From finite simulations (n, d).
 
         Args:
             values: the simulations.
-            straight: a straight line between the outer quantiles, which leaves a normal law
-                given other variables normal, in place of one knot per quantile.
+            straight: for which coordinates it is a straight line between the outer quantiles,
+                which keeps normal noise normal, in place of one knot per quantile.
         """
         from scipy.stats import norm
 
@@ -46,8 +46,7 @@ class Marginals(Fixed):
         last = min(_LAST, float(norm.ppf(1 - 5 / max(len(values), 20))))
         levels = np.linspace(-last, last, _COUNT)
         found = np.quantile(values, norm.cdf(levels), axis=0)
-        if straight:
-            found = np.linspace(found[0], found[-1], _COUNT)
+        found = np.where(straight, np.linspace(found[0], found[-1], _COUNT), found)
         centre = np.median(values, axis=0)
         scale = found[-1] - found[0]
         wide = values.max(axis=0) - values.min(axis=0)

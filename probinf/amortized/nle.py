@@ -38,7 +38,7 @@ class LikelihoodNetwork(eqx.Module):
 
     Attributes:
         inputs: marginal maps of the unconstrained parameters.
-        targets: straight maps of the data, counts spread over unit cells.
+        targets: maps of the data, straight for values of both signs; counts spread over unit cells.
         flows: density of the mapped data given the parameters.
         familiar: the training data.
     """
@@ -149,7 +149,9 @@ class NLE(Neural):
             )
         cells = np.asarray(jax.random.uniform(third, stored.data.shape)) - 0.5
         data = stored.data + sites.counts * cells
-        targets = Marginals.of(data, straight=True)
+        # what has one sign mostly varies by factors, what has both is left on its own scale
+        signed = (stored.data < 0).any(axis=0) & (stored.data > 0).any(axis=0)
+        targets = Marginals.of(data, np.asarray(signed))
         network = _network(self, second, Marginals.of(stored.theta), targets)
         z = np.asarray(_mapped(network.targets, jnp.asarray(data, float)))
         network = eqx.tree_at(lambda n: n.familiar, network, Familiar.of(z))
