@@ -30,7 +30,7 @@ METHODS = {
 
 LONGER = {
     "PersistentSMC": pi.PersistentSMC(
-        particles=40, islands=2, kernel=pi.kernels.RandomWalk(), moves=2
+        particles=40, islands=2, kernel=pi.kernels.RandomWalk(), moves=2, target_ess=10.0
     ),
     "dynamic": pi.Nested(live=40, runs=2, moves=4, goal="posterior", min_ess=500),
     "ChEES": pi.ChEES(chains=8, warmup=60, draws=60, superchains=4),
