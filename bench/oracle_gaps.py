@@ -87,7 +87,7 @@ def main() -> None:
     """Train and measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=list(PRIORS))
-    parser.add_argument("--steps", type=int, default=3_000)
+    parser.add_argument("--steps", type=int, default=8_000)
     parser.add_argument("--work", type=pathlib.Path, help="a folder for checkpoints")
     options = parser.parse_args()
     for name in options.names:
