@@ -67,7 +67,8 @@ class DistributionTransformer(Amortizer):
         batch: situations per step.
         draws: draws per situation.
         consistency: weight of the second term of the loss, which makes tokens of the prior stand
-            for the prior; needed where posteriors are fed back as priors.
+            for the prior. The paper needs it where tokens of a posterior are fed back; ``filter``
+            feeds back mixtures, and is as good without it.
 
     Raises:
         TrainingError: a size is not positive, or the sizes do not fit together.
