@@ -298,3 +298,18 @@ def test_nle_sees_bounded_parameters_on_their_own_scale() -> None:
         return float(np.abs(column - np.polyval(np.polyfit(theta, column, 1), theta)).max())
 
     assert bend(context[:, 1]) < 0.1 < 0.3 < bend(context[:, 0])
+
+
+def test_nle_leaves_data_of_both_signs_on_their_scale() -> None:
+    """A straight line for one, quantiles for the other: neither rule for all data passes."""
+
+    def model(y=None, z=None):
+        scale = numpyro.sample("scale", dist.LogNormal(0.0, 1.0))
+        numpyro.sample("y", dist.Normal(0.0, scale), obs=y)
+        numpyro.sample("z", dist.LogNormal(jnp.log(scale), 0.5), obs=z)
+
+    program = pi.from_numpyro(model, y=1.0, z=1.0)
+    x, y, _ = NLE(simulations=4000, **SMALL).prepare(jax.random.key(0), program).model.targets.knots
+    slopes = np.diff(np.asarray(y)) / np.diff(np.asarray(x))
+    steepest = slopes.max(axis=1) / slopes.min(axis=1)
+    assert steepest[0] < 1.001 and steepest[1] > 2
