@@ -19,7 +19,7 @@ from jax.scipy.special import logsumexp
 
 import probinf as pi
 from probinf.amortized import GaussianMixture, LinearMotion, LinearSensor
-from probinf.resampling import systematic
+from probinf.core.resampling import systematic
 
 SENSOR = LinearSensor([[1.0, 0.0]], [[0.25]])
 MOTION = LinearMotion(

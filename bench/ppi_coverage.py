@@ -21,9 +21,9 @@ import scipy.stats
 
 from probinf import ppi
 from probinf.errors import PredictionWarning
-from probinf.ppi import core, losses
-from probinf.ppi.moments import welch
-from probinf.ppi.student import critical
+from probinf.ppi.inference import core, losses
+from probinf.ppi.inference.moments import welch
+from probinf.ppi.inference.student import critical
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "ppi"
 
@@ -219,12 +219,12 @@ def table_anytime(reps: int = 500, T: int = 2000) -> None:
 
 def table_fab(reps: int = 1000) -> None:
     """FAB-PPI: width at zero rectifier, conditional coverage, galaxies at n = 300."""
-    from probinf.ppi.pratt import region
+    from probinf.ppi.estimators.pratt import region
 
     at_zero = region(0.0, "horseshoe", 0.1)
     print(f"horseshoe, y = 0: width ratio {np.ptp(at_zero) / (2 * 1.6448536):.4f}")
     rng = np.random.default_rng(0)
-    from probinf.ppi.pratt import acceptance, horseshoe_log_density
+    from probinf.ppi.estimators.pratt import acceptance, horseshoe_log_density
 
     for b in (0.0, 1.0, 3.0, 6.0):
         low, high = acceptance(np.array([b]), horseshoe_log_density, 0.1)

@@ -7,13 +7,15 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from probinf.check import refuse
-from probinf.collect import Kept, chain_bytes
-from probinf.coordinates import Layout
+from probinf.core.check import refuse
+from probinf.core.coordinates import Layout
+from probinf.core.keys import as_key
+from probinf.core.program import Key, Program
 from probinf.errors import MethodError
-from probinf.posterior import Posterior, as_key
-from probinf.program import Key, Program
-from probinf.run import Method, run, wanted
+from probinf.results.draws import Kept, chain_bytes
+from probinf.results.posterior import Posterior
+from probinf.runtime.loop import Method, run, wanted
+from probinf.runtime.loop import resume as resume
 from probinf.samplers import MCMC, NUTS, ChEES, ParallelTempering
 from probinf.samplers.auto import choose
 

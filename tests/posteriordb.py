@@ -470,7 +470,7 @@ class Accuracy:
 def accuracy(folder: Path | str, case: Case, method: Any) -> Accuracy:
     """Fit `case` by `method` and compare means and sds of every scalar with the reference."""
     import probinf as pi
-    from probinf.summary import summarise
+    from probinf.results.summary import summarise
 
     program = pi.from_numpyro(case.model, **case.kwargs)
     posterior = pi.sample(program, method, key=1, progress=False)

@@ -13,7 +13,7 @@ from scipy.special import gammaln, log_ndtr
 from scipy.stats import multivariate_normal, norm
 
 import probinf as pi
-from probinf.program import Program
+from probinf.core.program import Program
 
 
 @dataclasses.dataclass(frozen=True)

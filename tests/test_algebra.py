@@ -15,9 +15,9 @@ from numpyro.distributions import constraints, transforms
 from scipy import stats
 
 import probinf as pi
+from probinf.core.population import importance
+from probinf.core.program import Position, Program
 from probinf.errors import ImproperPriorError, StructureError
-from probinf.population import importance
-from probinf.program import Position, Program
 
 Y = np.array([1.0, 2.0, 0.5])
 

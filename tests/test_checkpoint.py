@@ -17,9 +17,9 @@ import numpyro.distributions as dist
 import pytest
 
 import probinf as pi
-from probinf import run as loop
-from probinf.checkpoint import Checkpoint, decoded, encoded
 from probinf.errors import MethodError, SavedFileError
+from probinf.runtime import loop
+from probinf.runtime.checkpoint import Checkpoint, decoded, encoded
 
 METHODS = {
     "NUTS": pi.NUTS(chains=2, warmup=60, draws=60),
@@ -160,7 +160,11 @@ def test_foreign_names_are_not_imported(tmp_path: pathlib.Path) -> None:
     with pytest.raises(SavedFileError, match=r"Mine', which is not part of probinf.*method="):
         pi.resume(tmp_path / "m", program())
     same(whole, pi.resume(tmp_path / "m", program(), method=Mine(draws=50), progress=False))
-    for text in ({"function": "os:system"}, {"type": "probinf.run:run", "options": {}}, {}):
+    for text in (
+        {"function": "os:system"},
+        {"type": "probinf.runtime.loop:run", "options": {}},
+        {},
+    ):
         with pytest.raises(SavedFileError, match=r"not part of probinf|not a method"):
             decoded(text)
 

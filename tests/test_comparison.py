@@ -98,7 +98,7 @@ def test_bridge_sampling_without_the_fitted_density_fails(monkeypatch: Any) -> N
         flat_base = dataclasses.replace(base, score=_Uniform(base.score))
         return log_ratios(program, flat_base, x)
 
-    bridge_module = importlib.import_module("probinf.bridge")
+    bridge_module = importlib.import_module("probinf.evidence.bridge")
     log_ratios = bridge_module._log_ratios
     monkeypatch.setattr(bridge_module, "_log_ratios", only_the_target)
     target = targets.skewed()

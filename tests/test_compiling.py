@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from probinf import compiling
+from probinf.runtime import compiling
 
 
 def scaled(x, *, power):

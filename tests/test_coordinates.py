@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from probinf.coordinates import Layout, Mixed, flatten, restored, storable, vector_of
+from probinf.core.coordinates import Layout, Mixed, flatten, restored, storable, vector_of
+from probinf.core.program import Observations, Program, Score
 from probinf.errors import StructureError
-from probinf.program import Observations, Program, Score
 
 WEIGHTS = {"a": jnp.array([1.0, 2.0, 3.0]), "b": jnp.arange(4.0).reshape(2, 2), "c": jnp.array(5.0)}
 

@@ -12,10 +12,10 @@ import numpyro.distributions as dist
 import pytest
 
 import probinf as pi
-from probinf import geometry
-from probinf.diagnose import Diagnosis, diagnose
-from probinf.geometry import divergence_place
-from probinf.posterior import Posterior
+from probinf.results import geometry
+from probinf.results.diagnosis import Diagnosis, diagnose
+from probinf.results.geometry import divergence_place
+from probinf.results.posterior import Posterior
 
 
 def chains(draws: np.ndarray | None = None, **stats: np.ndarray) -> Posterior:

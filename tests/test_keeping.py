@@ -13,11 +13,11 @@ import numpyro.distributions as dist
 import pytest
 
 import probinf as pi
-from probinf import collect
-from probinf import run as loop
-from probinf.checkpoint import Checkpoint
-from probinf.coordinates import flatten
+from probinf.core.coordinates import flatten
 from probinf.errors import MethodError, StructureError
+from probinf.results import draws
+from probinf.runtime import loop
+from probinf.runtime.checkpoint import Checkpoint
 
 METHOD = pi.MCMC(pi.kernels.RandomWalk(), chains=3, warmup=60, draws=101, thin=8)
 
@@ -77,7 +77,7 @@ def test_a_site_that_only_looks_unconstrained_is_copied() -> None:
     inner = pi.from_log_density(bowl, initial={"x": np.zeros(())})
     flat, layout = flatten(dataclasses.replace(inner, constrain=clipped))
     x = np.concatenate([np.zeros(3000), np.full(3000, 5.0)]).astype(np.float32)
-    found = collect.site_draws(flat, layout, x.reshape(2, 3000, 1))["x"]
+    found = draws.site_draws(flat, layout, x.reshape(2, 3000, 1))["x"]
     np.testing.assert_array_equal(found.ravel(), np.clip(x, -1, 1))
 
 

@@ -13,9 +13,9 @@ import pytest
 from scipy.stats import norm
 
 import probinf as pi
-from probinf.diagnostics import psis
+from probinf.core import psis
 from probinf.errors import StructureError
-from probinf.loo import _stacking
+from probinf.evidence.loo import _stacking
 
 RNG = np.random.default_rng(0)
 Y = RNG.normal(1.0, 1.0, 30)

@@ -11,7 +11,7 @@ import numpyro.distributions as dist
 import pytest
 
 import probinf as pi
-from probinf.modes import missed_modes
+from probinf.results.mode_search import missed_modes
 from tests.helpers import eight_schools
 
 METHOD = pi.NUTS(chains=2, warmup=200, draws=200)

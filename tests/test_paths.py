@@ -12,9 +12,9 @@ import numpyro.distributions as dist
 import pytest
 
 import probinf as pi
+from probinf.core.paths import data_count, power
+from probinf.core.program import Observations, Program, Score
 from probinf.errors import StructureError
-from probinf.paths import data_count, power
-from probinf.program import Observations, Program, Score
 
 
 def draw(key, data):

@@ -10,7 +10,7 @@ import pytest
 
 import probinf as pi
 from probinf.errors import EvidenceError, MethodError
-from probinf.summary import Summary
+from probinf.results.summary import Summary
 
 Y = np.array([1.2, 0.4, 2.2, 1.0, 0.9])
 PRIOR_SD, NOISE = 2.0, 1.0

@@ -14,12 +14,12 @@ import numpyro.distributions as dist
 import pytest
 
 import probinf as pi
-from probinf import run as loop
-from probinf.coordinates import Layout, flatten
+from probinf.core.coordinates import Layout, flatten
+from probinf.core.keys import as_key
+from probinf.core.program import Program
 from probinf.errors import MethodError
-from probinf.posterior import as_key
-from probinf.program import Program
-from probinf.run import Method, Run, Status, advance_lane, run, start_lane
+from probinf.runtime import loop
+from probinf.runtime.loop import Method, Run, Status, advance_lane, run, start_lane
 
 
 def bowl(x):

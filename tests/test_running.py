@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from probinf.diagnostics import nested_rhat
-from probinf.running import Running
+from probinf.results.streaming import Running
 
 
 def chains(count: int, draws: int, scalars: int, rho: float = 0.9, seed: int = 0) -> np.ndarray:

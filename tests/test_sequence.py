@@ -13,11 +13,11 @@ import numpyro.distributions as dist
 import pytest
 
 import probinf as pi
+from probinf.core.population import normalise
+from probinf.core.program import Program
+from probinf.core.resampling import multinomial, systematic
+from probinf.core.sequence import particle_filter
 from probinf.errors import MethodError, StructureError
-from probinf.population import normalise
-from probinf.program import Program
-from probinf.resampling import multinomial, systematic
-from probinf.sequence import particle_filter
 
 # x_1 ~ N(0, 1), x_t ~ N(rho x_{t-1}, q), y_t ~ N(x_t, r)
 RHO, Q, R = 0.8, 0.6, 0.5

@@ -3,37 +3,40 @@
 import importlib
 from typing import Any
 
-from probinf.conformal.bayes import BayesSet as BayesSet
-from probinf.conformal.bayes import bayes as bayes
-from probinf.conformal.bayes import bayes_arrays as bayes_arrays
-from probinf.conformal.calibration import Calibration as Calibration
-from probinf.conformal.calibration import calibrate as calibrate
-from probinf.conformal.circuits import ImplicationCircuit as ImplicationCircuit
-from probinf.conformal.circuits import combine as combine
-from probinf.conformal.conditional import conditional_thresholds as conditional_thresholds
-from probinf.conformal.cross import cv_plus as cv_plus
-from probinf.conformal.cross import cv_plus_labels as cv_plus_labels
-from probinf.conformal.cross import jackknife_minmax as jackknife_minmax
-from probinf.conformal.cross import jackknife_plus as jackknife_plus
-from probinf.conformal.cross import jackknife_plus_bootstrap as jackknife_plus_bootstrap
-from probinf.conformal.full import GridSet as GridSet
-from probinf.conformal.full import full_grid as full_grid
-from probinf.conformal.full import full_kernel as full_kernel
-from probinf.conformal.full import full_ridge as full_ridge
-from probinf.conformal.groups import class_conditional as class_conditional
-from probinf.conformal.groups import cluster_labels as cluster_labels
-from probinf.conformal.leave_one_out import jackknife_plus_kernel as jackknife_plus_kernel
-from probinf.conformal.leave_one_out import jackknife_plus_ridge as jackknife_plus_ridge
-from probinf.conformal.localized import nexcp_weights as nexcp_weights
-from probinf.conformal.localized import rlcp_thresholds as rlcp_thresholds
-from probinf.conformal.multivariate import Box as Box
-from probinf.conformal.multivariate import Ellipsoid as Ellipsoid
-from probinf.conformal.multivariate import SampleBalls as SampleBalls
-from probinf.conformal.multivariate import box as box
-from probinf.conformal.multivariate import copula_box as copula_box
-from probinf.conformal.multivariate import ellipsoid as ellipsoid
-from probinf.conformal.multivariate import sample_balls as sample_balls
-from probinf.conformal.multivariate import sample_distance as sample_distance
+from probinf.conformal.calibration.conditional import (
+    conditional_thresholds as conditional_thresholds,
+)
+from probinf.conformal.calibration.groups import class_conditional as class_conditional
+from probinf.conformal.calibration.groups import cluster_labels as cluster_labels
+from probinf.conformal.calibration.localized import nexcp_weights as nexcp_weights
+from probinf.conformal.calibration.localized import rlcp_thresholds as rlcp_thresholds
+from probinf.conformal.calibration.ranks import lower_rank as lower_rank
+from probinf.conformal.calibration.ranks import order_stat as order_stat
+from probinf.conformal.calibration.ranks import upper_rank as upper_rank
+from probinf.conformal.calibration.ranks import weighted_quantile as weighted_quantile
+from probinf.conformal.calibration.risk import RiskControl as RiskControl
+from probinf.conformal.calibration.risk import betting_pvalue as betting_pvalue
+from probinf.conformal.calibration.risk import crc as crc
+from probinf.conformal.calibration.risk import hoeffding_bentkus as hoeffding_bentkus
+from probinf.conformal.calibration.risk import ltt as ltt
+from probinf.conformal.calibration.risk import rcps as rcps
+from probinf.conformal.calibration.robust import clopper_pearson as clopper_pearson
+from probinf.conformal.calibration.robust import robust_split as robust_split
+from probinf.conformal.calibration.robust import smoothed_bounds as smoothed_bounds
+from probinf.conformal.calibration.scores import Calibration as Calibration
+from probinf.conformal.calibration.scores import calibrate as calibrate
+from probinf.conformal.calibration.split import split as split
+from probinf.conformal.calibration.synthetic import SpiBounds as SpiBounds
+from probinf.conformal.calibration.synthetic import SpiThreshold as SpiThreshold
+from probinf.conformal.calibration.synthetic import gespi as gespi
+from probinf.conformal.calibration.synthetic import spi as spi
+from probinf.conformal.calibration.synthetic import spi_beta as spi_beta
+from probinf.conformal.calibration.synthetic import spi_bounds as spi_bounds
+from probinf.conformal.labels.circuits import ImplicationCircuit as ImplicationCircuit
+from probinf.conformal.labels.circuits import combine as combine
+from probinf.conformal.labels.venn_abers import VennAbers as VennAbers
+from probinf.conformal.labels.venn_abers import venn_abers as venn_abers
+from probinf.conformal.labels.venn_abers import venn_abers_multiclass as venn_abers_multiclass
 from probinf.conformal.online.aci import ACI as ACI
 from probinf.conformal.online.aci import AgACI as AgACI
 from probinf.conformal.online.aci import DtACI as DtACI
@@ -48,25 +51,36 @@ from probinf.conformal.plotting import plot_group_coverage as plot_group_coverag
 from probinf.conformal.plotting import plot_intervals as plot_intervals
 from probinf.conformal.plotting import plot_online as plot_online
 from probinf.conformal.plotting import plot_sizes as plot_sizes
-from probinf.conformal.predictive import PredictiveSystem as PredictiveSystem
-from probinf.conformal.predictive import predictive_system as predictive_system
-from probinf.conformal.ranks import lower_rank as lower_rank
-from probinf.conformal.ranks import order_stat as order_stat
-from probinf.conformal.ranks import upper_rank as upper_rank
-from probinf.conformal.ranks import weighted_quantile as weighted_quantile
-from probinf.conformal.risk import RiskControl as RiskControl
-from probinf.conformal.risk import betting_pvalue as betting_pvalue
-from probinf.conformal.risk import crc as crc
-from probinf.conformal.risk import hoeffding_bentkus as hoeffding_bentkus
-from probinf.conformal.risk import ltt as ltt
-from probinf.conformal.risk import rcps as rcps
-from probinf.conformal.robust import clopper_pearson as clopper_pearson
-from probinf.conformal.robust import robust_split as robust_split
-from probinf.conformal.robust import smoothed_bounds as smoothed_bounds
-from probinf.conformal.sbi import PosteriorRegion as PosteriorRegion
-from probinf.conformal.sbi import calibrate_posterior as calibrate_posterior
-from probinf.conformal.sbi import hpd_scores as hpd_scores
-from probinf.conformal.sbi import waldo_scores as waldo_scores
+from probinf.conformal.posteriors.bayes import BayesSet as BayesSet
+from probinf.conformal.posteriors.bayes import bayes as bayes
+from probinf.conformal.posteriors.bayes import bayes_arrays as bayes_arrays
+from probinf.conformal.posteriors.sbi import PosteriorRegion as PosteriorRegion
+from probinf.conformal.posteriors.sbi import calibrate_posterior as calibrate_posterior
+from probinf.conformal.posteriors.sbi import hpd_scores as hpd_scores
+from probinf.conformal.posteriors.sbi import waldo_scores as waldo_scores
+from probinf.conformal.regression.cross import cv_plus as cv_plus
+from probinf.conformal.regression.cross import cv_plus_labels as cv_plus_labels
+from probinf.conformal.regression.cross import jackknife_minmax as jackknife_minmax
+from probinf.conformal.regression.cross import jackknife_plus as jackknife_plus
+from probinf.conformal.regression.cross import jackknife_plus_bootstrap as jackknife_plus_bootstrap
+from probinf.conformal.regression.full import GridSet as GridSet
+from probinf.conformal.regression.full import full_grid as full_grid
+from probinf.conformal.regression.full import full_kernel as full_kernel
+from probinf.conformal.regression.full import full_ridge as full_ridge
+from probinf.conformal.regression.leave_one_out import (
+    jackknife_plus_kernel as jackknife_plus_kernel,
+)
+from probinf.conformal.regression.leave_one_out import jackknife_plus_ridge as jackknife_plus_ridge
+from probinf.conformal.regression.multivariate import Box as Box
+from probinf.conformal.regression.multivariate import Ellipsoid as Ellipsoid
+from probinf.conformal.regression.multivariate import SampleBalls as SampleBalls
+from probinf.conformal.regression.multivariate import box as box
+from probinf.conformal.regression.multivariate import copula_box as copula_box
+from probinf.conformal.regression.multivariate import ellipsoid as ellipsoid
+from probinf.conformal.regression.multivariate import sample_balls as sample_balls
+from probinf.conformal.regression.multivariate import sample_distance as sample_distance
+from probinf.conformal.regression.predictive import PredictiveSystem as PredictiveSystem
+from probinf.conformal.regression.predictive import predictive_system as predictive_system
 from probinf.conformal.scores.classification import APS as APS
 from probinf.conformal.scores.classification import LAC as LAC
 from probinf.conformal.scores.classification import RAPS as RAPS
@@ -103,19 +117,9 @@ from probinf.conformal.selection.pvalues import selection_pvalues as selection_p
 from probinf.conformal.selection.pvalues import weighted_selection as weighted_selection
 from probinf.conformal.selection.thresholdout import Thresholdout as Thresholdout
 from probinf.conformal.selection.thresholdout import thresholdout as thresholdout
-from probinf.conformal.sets import Interval as Interval
-from probinf.conformal.sets import LabelSet as LabelSet
-from probinf.conformal.split import split as split
-from probinf.conformal.synthetic import SpiBounds as SpiBounds
-from probinf.conformal.synthetic import SpiThreshold as SpiThreshold
-from probinf.conformal.synthetic import gespi as gespi
-from probinf.conformal.synthetic import spi as spi
-from probinf.conformal.synthetic import spi_beta as spi_beta
-from probinf.conformal.synthetic import spi_bounds as spi_bounds
+from probinf.conformal.sets.intervals import Interval as Interval
+from probinf.conformal.sets.intervals import LabelSet as LabelSet
 from probinf.conformal.validity import check_coverage as check_coverage
-from probinf.conformal.venn_abers import VennAbers as VennAbers
-from probinf.conformal.venn_abers import venn_abers as venn_abers
-from probinf.conformal.venn_abers import venn_abers_multiclass as venn_abers_multiclass
 
 
 def __getattr__(name: str) -> Any:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from probinf.conformal.arrays import ArrayLike, Number, as_float
 from probinf.conformal.online.track import OnlineResult
-from probinf.conformal.sets import Interval, LabelSet, check_test
+from probinf.conformal.sets.intervals import Interval, LabelSet, check_test
+from probinf.core.inputs.arrays import ArrayLike, Number, as_float
 
 
 def _axis(axis: Any) -> Any:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from probinf.conformal.arrays import ArrayLike, Number
-from probinf.conformal.ranks import upper_rank
+from probinf.conformal.calibration.ranks import upper_rank
+from probinf.core.check_result import CheckResult, z_to_p
+from probinf.core.inputs.arrays import ArrayLike, Number
 from probinf.errors import ArrayError
-from probinf.validity.result import CheckResult, z_to_p
 
 
 def check_coverage(

@@ -10,17 +10,10 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from probinf.coordinates import Layout
+from probinf.core.coordinates import Layout
+from probinf.core.paths import nest
+from probinf.core.program import Data, Key, Position, Program, Score, check_same_coordinates
 from probinf.errors import StructureError
-from probinf.paths import nest
-from probinf.program import (
-    Data,
-    Key,
-    Position,
-    Program,
-    Score,
-    check_same_coordinates,
-)
 
 
 @dataclasses.dataclass(frozen=True)

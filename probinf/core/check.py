@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from probinf.core.program import Position, Program, log_density
 from probinf.errors import ObservationError, ParameterError, ZeroLikelihoodError
-from probinf.program import Position, Program, log_density
 
 _POINTS = 32
 _HUGE = 1e15  # its square overflows single precision

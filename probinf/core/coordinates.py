@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from probinf.core.program import Data, Key, Position, Program, Score
 from probinf.errors import StructureError
-from probinf.program import Data, Key, Position, Program, Score
 
 
 class Mixed(NamedTuple):

@@ -1,13 +1,25 @@
-"""Random numbers on the host, from a seed or a JAX key."""
+"""Keys: what users may hand in as randomness, for JAX and for the host."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from probinf.posterior import as_key
+from probinf.core.program import Key
+
+
+def as_key(key: int | np.integer[Any] | Key) -> Key:
+    """A typed JAX key from a seed, a typed key or old-style key data."""
+    if isinstance(key, int | np.integer):
+        return jax.random.key(int(key))
+    if not isinstance(key, jax.Array | np.ndarray):
+        raise TypeError(f"key must be an integer seed or a JAX random key, got {key!r}.")
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return key
+    return jax.random.wrap_key_data(key)
 
 
 def as_generator(key: Any) -> np.random.Generator:

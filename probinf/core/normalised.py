@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from probinf.coordinates import Layout, Mixed, vector_of
-from probinf.paths import nest
-from probinf.program import Data, Key, Position, Program, Score
+from probinf.core.coordinates import Layout, Mixed, vector_of
+from probinf.core.paths import nest
+from probinf.core.program import Data, Key, Position, Program, Score
 
 
 class Law(Protocol):

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from probinf.core.program import Data, Observations, Position, Program, Score
 from probinf.errors import StructureError
-from probinf.program import Data, Observations, Position, Program, Score
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from probinf.program import Key, Position, Program
-from probinf.resampling import Resampler
+from probinf.core.program import Key, Position, Program
+from probinf.core.resampling import Resampler
 
 
 class Population(NamedTuple):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from probinf.program import Key
+from probinf.core.program import Key
 
 Resampler = Callable[[Key, Float[Array, " n"]], Int[Array, " n"]]
 """``(key, weights) -> ancestors``: N increasing indices with ``E[count_i] = N * weights_i``."""

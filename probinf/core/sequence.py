@@ -10,17 +10,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from probinf.core.paths import nest
+from probinf.core.population import Population, effective_sample_size, no_nan, resample_if, reweight
+from probinf.core.program import Data, Key, Position, Program, Score
+from probinf.core.resampling import Resampler, systematic
 from probinf.errors import StructureError
-from probinf.paths import nest
-from probinf.population import (
-    Population,
-    effective_sample_size,
-    no_nan,
-    resample_if,
-    reweight,
-)
-from probinf.program import Data, Key, Position, Program, Score
-from probinf.resampling import Resampler, systematic
 
 State = Any
 """A pytree of arrays: one particle of a sequence."""

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.coordinates import Layout
+from probinf.core.coordinates import Layout
+from probinf.core.program import Program
 from probinf.errors import ZeroLikelihoodError
-from probinf.program import Program
 
 
 def zero_likelihood(flat: Program, layout: Layout, happened: str) -> ZeroLikelihoodError:

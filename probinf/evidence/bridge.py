@@ -8,13 +8,14 @@ from functools import partial
 import jax
 import numpy as np
 
-from probinf.coordinates import flatten
-from probinf.diagnostics import ess_mean
+from probinf.core.coordinates import flatten
+from probinf.core.estimate import Estimate
+from probinf.core.keys import as_key
+from probinf.core.program import Key, Program
 from probinf.errors import EvidenceError
-from probinf.estimate import Estimate
-from probinf.fitted import fit
-from probinf.posterior import Posterior, as_key
-from probinf.program import Key, Program
+from probinf.evidence.fitting import fit
+from probinf.results.posterior import Posterior
+from probinf.results.statistics.ess import ess_mean
 
 _ITERATIONS = 1000
 

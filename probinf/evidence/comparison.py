@@ -10,15 +10,16 @@ import jax
 import numpy as np
 import scipy.special
 
-from probinf.algebra import rebase
-from probinf.bridge import bridge
+from probinf.api import sample
+from probinf.core.algebra import rebase
+from probinf.core.estimate import Estimate
+from probinf.core.keys import as_key
+from probinf.core.program import Key, Program
 from probinf.errors import EvidenceError, MethodError
-from probinf.estimate import Estimate
-from probinf.fitted import fit
-from probinf.posterior import Posterior, as_key
-from probinf.program import Key, Program
-from probinf.run import Method
-from probinf.sample import sample
+from probinf.evidence.bridge import bridge
+from probinf.evidence.fitting import fit
+from probinf.results.posterior import Posterior
+from probinf.runtime.loop import Method
 from probinf.samplers import NUTS, SMC, Importance, Nested, ParallelTempering
 
 _LEVEL = 1e-3

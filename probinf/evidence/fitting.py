@@ -10,11 +10,11 @@ import jax.scipy.linalg
 import numpy as np
 from jaxtyping import Array, Float
 
-from probinf.coordinates import Layout
+from probinf.core.coordinates import Layout
+from probinf.core.normalised import normalised
+from probinf.core.program import Key, Program
 from probinf.errors import MethodError, StructureError
-from probinf.normalised import normalised
-from probinf.posterior import Posterior
-from probinf.program import Key, Program
+from probinf.results.posterior import Posterior
 
 _DEGREES = 5.0
 _JITTER = 1e-6

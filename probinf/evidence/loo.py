@@ -9,12 +9,12 @@ import jax
 import numpy as np
 from scipy.special import logsumexp
 
-from probinf.coordinates import flatten
-from probinf.diagnostics import psis
+from probinf.core.coordinates import flatten
+from probinf.core.estimate import Estimate
+from probinf.core.program import Program
+from probinf.core.psis import psis
 from probinf.errors import StructureError
-from probinf.estimate import Estimate
-from probinf.posterior import Posterior, by_row
-from probinf.program import Program
+from probinf.results.posterior import Posterior, by_row
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,12 +8,12 @@ import numpy as np
 import scipy.sparse.csgraph
 import scipy.spatial
 
-from probinf.diagnostics import cluster_error, ess_mean
-from probinf.diagnostics.weighted import chain_blocks, weights_of
+from probinf.core.estimate import Estimate
 from probinf.errors import MethodError
-from probinf.estimate import Estimate
-from probinf.posterior import Posterior
-from probinf.summary import MIN_DRAWS
+from probinf.results.posterior import Posterior
+from probinf.results.statistics.ess import ess_mean
+from probinf.results.statistics.weighted import chain_blocks, cluster_error, weights_of
+from probinf.results.summary import MIN_DRAWS
 
 _SAMPLE = 2000
 _NEIGHBOURS = 20

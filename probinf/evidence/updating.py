@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.coordinates import Layout, flatten
-from probinf.diagnostics.weighted import chain_blocks
+from probinf.core.coordinates import Layout, flatten
+from probinf.core.estimate import Estimate
+from probinf.core.keys import as_key
+from probinf.core.program import Data, Key, Position, Program
 from probinf.errors import MethodError, StructureError
-from probinf.estimate import Estimate
-from probinf.posterior import Posterior, as_key
-from probinf.program import Data, Key, Position, Program
-from probinf.run import run
+from probinf.results.posterior import Posterior
+from probinf.results.statistics.weighted import chain_blocks
+from probinf.runtime.loop import run
 from probinf.samplers.smc import SMC
 
 _TOLERANCE = 1e-3  # of log densities that must agree, relative to 1 + their size

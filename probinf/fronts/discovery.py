@@ -17,12 +17,7 @@ from numpyro.distributions import biject_to, constraints
 from numpyro.infer import init_to_uniform
 from numpyro.primitives import Messenger
 
-from probinf.errors import (
-    DiscreteLatentError,
-    ImproperPriorError,
-    ModelError,
-    ObservationError,
-)
+from probinf.errors import DiscreteLatentError, ImproperPriorError, ModelError, ObservationError
 from probinf.fronts.translation import translated
 
 

@@ -12,9 +12,9 @@ import numpyro
 from jaxtyping import Array
 from numpyro.distributions import Distribution
 
+from probinf.core.program import Data, Key, Position, Program, Score
 from probinf.errors import ImproperPriorError, ModelError
 from probinf.fronts.numpyro import from_numpyro
-from probinf.program import Data, Key, Position, Program, Score
 
 Parameters = Any
 """What the user's function takes: a dict by site name, or one array for a single prior."""

@@ -16,9 +16,9 @@ from numpyro.contrib.control_flow.scan import scan_wrapper
 from numpyro.distributions import biject_to
 from numpyro.infer import util as numpyro_util
 
+from probinf.core.program import Data, Key, Observations, Position, Program, Score
 from probinf.errors import ImproperPriorError, ModelError
 from probinf.fronts.discovery import Latent, abstractly, discover, parameter_violations
-from probinf.program import Data, Key, Observations, Position, Program, Score
 
 
 class NumpyroData(NamedTuple):

@@ -12,10 +12,10 @@ import numpyro
 from jaxtyping import Array
 from numpyro.distributions import Distribution
 
+from probinf.core.program import Data, Key, Observations, Position, Program, Score
 from probinf.errors import ModelError
 from probinf.fronts.log_density import _as_dict
 from probinf.fronts.numpyro import from_numpyro
-from probinf.program import Data, Key, Observations, Position, Program, Score
 
 Simulator = Callable[[Key, Any], Any]
 """``(key, parameters) -> observables``, written in JAX."""

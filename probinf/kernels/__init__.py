@@ -1,14 +1,14 @@
 """Markov kernels for ``MCMC(kernel=...)`` and ``SMC(kernel=...)``."""
 
-from probinf.composition import block as block
-from probinf.composition import cycle as cycle
-from probinf.composition import repeat as repeat
-from probinf.samplers.kernels import HMC as HMC
-from probinf.samplers.kernels import MALA as MALA
-from probinf.samplers.kernels import MAMS as MAMS
-from probinf.samplers.kernels import NUTS as NUTS
-from probinf.samplers.kernels import EllipticalSlice as EllipticalSlice
-from probinf.samplers.kernels import Enumerate as Enumerate
-from probinf.samplers.kernels import IntegerWalk as IntegerWalk
-from probinf.samplers.kernels import RandomWalk as RandomWalk
-from probinf.samplers.kernels import Slice as Slice
+from probinf.kernels.composition import block as block
+from probinf.kernels.composition import cycle as cycle
+from probinf.kernels.composition import repeat as repeat
+from probinf.kernels.discrete import Enumerate as Enumerate
+from probinf.kernels.discrete import IntegerWalk as IntegerWalk
+from probinf.kernels.hamiltonian import HMC as HMC
+from probinf.kernels.hamiltonian import MALA as MALA
+from probinf.kernels.hamiltonian import NUTS as NUTS
+from probinf.kernels.metropolis import RandomWalk as RandomWalk
+from probinf.kernels.microcanonical import MAMS as MAMS
+from probinf.kernels.slice import EllipticalSlice as EllipticalSlice
+from probinf.kernels.slice import Slice as Slice

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from probinf.metric import LowRank
-from probinf.program import Key, Position, Program
+from probinf.core.program import Key, Position, Program
+from probinf.kernels.metric import LowRank
 
 
 class Params(NamedTuple):

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from probinf.coordinates import Layout, layout_of, with_layout
+from probinf.core.coordinates import Layout, layout_of, with_layout
+from probinf.core.program import Data, Key, Position, Program, Score, log_density
 from probinf.errors import MethodError
-from probinf.kernel import Info, Kernel, Params
-from probinf.program import Data, Key, Position, Program, Score, log_density
+from probinf.kernels.base import Info, Kernel, Params
 
 
 class Placed(NamedTuple):

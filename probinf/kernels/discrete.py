@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from probinf.composition import Placed
-from probinf.coordinates import layout_of
-from probinf.kernel import Info, Kernel, Params, info
-from probinf.program import Key, Position, Program, log_density
+from probinf.core.coordinates import layout_of
+from probinf.core.program import Key, Position, Program, log_density
+from probinf.kernels.base import Info, Kernel, Params, info
+from probinf.kernels.composition import Placed
 
 
 def _visited(key: Key, size: int, count: int | None) -> Any:

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from probinf.kernel import Info, Kernel, Params, info
-from probinf.program import Key, Position, Program, log_density
-from probinf.samplers.kernels.noise import metric
+from probinf.core.program import Key, Position, Program, log_density
+from probinf.kernels.base import Info, Kernel, Params, info
+from probinf.kernels.noise import metric
 
 
 def with_gradient(program: Program, x: Position) -> Any:

@@ -8,10 +8,10 @@ from typing import Any
 
 import jax
 
-from probinf.coordinates import Mixed
-from probinf.kernel import Info, Kernel, Params, info
-from probinf.program import Key, Position, Program, log_density
-from probinf.samplers.kernels.noise import normal
+from probinf.core.coordinates import Mixed
+from probinf.core.program import Key, Position, Program, log_density
+from probinf.kernels.base import Info, Kernel, Params, info
+from probinf.kernels.noise import normal
 
 
 def matvec(scale: jax.Array, noise: jax.Array) -> jax.Array:

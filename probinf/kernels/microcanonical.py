@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from probinf.kernel import Info, Kernel, Params, info
-from probinf.program import Key, Position, Program, log_density
-from probinf.samplers.kernels.hamiltonian import with_gradient
+from probinf.core.program import Key, Position, Program, log_density
+from probinf.kernels.base import Info, Kernel, Params, info
+from probinf.kernels.hamiltonian import with_gradient
 
 
 def _uniform_steps(key: Key, mean: Int[Array, ""]) -> Int[Array, ""]:

@@ -7,9 +7,9 @@ from typing import Any
 import jax
 from jaxtyping import Array, Float
 
-from probinf.kernel import Params
-from probinf.metric import LowRank
-from probinf.program import Key
+from probinf.core.program import Key
+from probinf.kernels.base import Params
+from probinf.kernels.metric import LowRank
 
 _UNROLLED = range(9, 16)
 

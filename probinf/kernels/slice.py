@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import jax.scipy.linalg
 
-from probinf.kernel import Info, Kernel, Params, info
-from probinf.program import Key, Position, Program, log_density
-from probinf.samplers.kernels.metropolis import matvec
-from probinf.samplers.kernels.noise import normal
+from probinf.core.program import Key, Position, Program, log_density
+from probinf.kernels.base import Info, Kernel, Params, info
+from probinf.kernels.metropolis import matvec
+from probinf.kernels.noise import normal
 
 
 @dataclasses.dataclass(frozen=True)

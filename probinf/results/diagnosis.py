@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.special
 
-from probinf.diagnostics import kish_ess, pareto_k
-from probinf.geometry import divergence_place, funnels
-from probinf.modes import missed_modes
-from probinf.summary import MIN_DRAWS
+from probinf.core.psis import pareto_k
+from probinf.results.geometry import divergence_place, funnels
+from probinf.results.mode_search import missed_modes
+from probinf.results.statistics.weighted import kish_ess
+from probinf.results.summary import MIN_DRAWS
 
 if TYPE_CHECKING:
-    from probinf.posterior import Posterior
+    from probinf.results.posterior import Posterior
 
 _FAR = 10.0  # difference of log densities that no mode of similar shape makes up for
 

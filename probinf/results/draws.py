@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from probinf.coordinates import Layout, restored, storable, vector_of
-from probinf.program import Program
-from probinf.running import Running
-from probinf.summary import Summary
+from probinf.core.coordinates import Layout, restored, storable, vector_of
+from probinf.core.program import Program
+from probinf.results.streaming import Running
+from probinf.results.summary import Summary
 
 STATS_BYTES = 40
 """Of the statistics of one transition."""

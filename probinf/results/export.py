@@ -9,7 +9,7 @@ import numpy as np
 from probinf.errors import MethodError
 
 if TYPE_CHECKING:
-    from probinf.posterior import Posterior
+    from probinf.results.posterior import Posterior
 
 _NEVER = -9e29  # counts in the volumes and weighs nothing; below 1e30 anesthetic drops points
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import scipy.stats
 
-from probinf.coordinates import Layout
-from probinf.summary import scalars
+from probinf.core.coordinates import Layout
+from probinf.results.summary import scalars
 
 if TYPE_CHECKING:
-    from probinf.posterior import Posterior
+    from probinf.results.posterior import Posterior
 
 _FEWEST = 5  # divergences from which something can be said about their place
 _LEVEL = 0.01

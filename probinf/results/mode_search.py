@@ -12,12 +12,12 @@ import numpy as np
 import scipy.optimize
 import scipy.special
 
-from probinf.coordinates import Layout, flatten
+from probinf.core.coordinates import Layout, flatten
+from probinf.core.program import Program, log_density
 from probinf.errors import ImproperPriorError
-from probinf.program import Program, log_density
 
 if TYPE_CHECKING:
-    from probinf.posterior import Posterior
+    from probinf.results.posterior import Posterior
 
 _MAX_DIM = 100
 _STARTS = 16

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from probinf.posterior import Posterior
+    from probinf.results.posterior import Posterior
 
 _KINDS = {
     "trace": "plot_trace",
@@ -43,8 +43,8 @@ def compare_plot(posteriors: dict[str, Posterior], names: list[str], *, columns:
     """
     import matplotlib.pyplot as plt
 
-    from probinf.diagnostics.weighted import weights_of
-    from probinf.summary import scalars
+    from probinf.results.statistics.weighted import weights_of
+    from probinf.results.summary import scalars
 
     rows = -(-len(names) // columns)
     columns = min(columns, len(names))

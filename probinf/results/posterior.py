@@ -11,19 +11,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.collect import Chains, site_draws
-from probinf.coordinates import Layout, Mixed, flatten, restored, vector_of
-from probinf.diagnose import Diagnosis, diagnose
+from probinf.core.coordinates import Layout, Mixed, flatten, restored, vector_of
+from probinf.core.estimate import Estimate
+from probinf.core.keys import as_key
+from probinf.core.program import Key, Program
+from probinf.core.resampling import systematic
 from probinf.errors import EvidenceError, StructureError
-from probinf.estimate import Estimate
-from probinf.program import Key, Program
-from probinf.resampling import systematic
-from probinf.summary import Summary, summarise
+from probinf.results.diagnosis import Diagnosis, diagnose
+from probinf.results.draws import Chains, site_draws
+from probinf.results.summary import Summary, summarise
 
 if TYPE_CHECKING:
     import xarray
 
-    from probinf.run import Run
+    from probinf.runtime.loop import Run
 
 _BATCH = 2048
 
@@ -182,7 +183,7 @@ class Posterior:
         Weighted draws appear twice: resampled to equal weights in ``posterior`` (flagged
         ``resampled``), and as they are with ``log_weight`` in ``weighted_posterior``.
         """
-        from probinf.storage import to_datatree
+        from probinf.results.storage import to_datatree
 
         return to_datatree(self)
 
@@ -195,7 +196,7 @@ class Posterior:
             MethodError: the posterior is not from nested sampling.
             ImportError: the package anesthetic is not installed.
         """
-        from probinf.export import to_anesthetic
+        from probinf.results.export import to_anesthetic
 
         return to_anesthetic(self)
 
@@ -205,7 +206,7 @@ class Posterior:
         Raises:
             FileExistsError: the folder exists and holds something else.
         """
-        from probinf.storage import save
+        from probinf.results.storage import save
 
         save(self, path)
 
@@ -220,7 +221,7 @@ class Posterior:
         Raises:
             ImportError: the extra ``plot`` is not installed.
         """
-        from probinf.plotting import plot
+        from probinf.results.plotting import plot
 
         return plot(self, kind, names, **options)
 
@@ -230,17 +231,6 @@ class Posterior:
         evidence = "" if self.evidence is None else f", log evidence {self.evidence}"
         sites = ", ".join(self.draws) or "no site (summaries only)"
         return f"Posterior({method}, {chains} x {draws} draws of {sites}{evidence})"
-
-
-def as_key(key: int | np.integer[Any] | Key) -> Key:
-    """A typed JAX key from a seed, a typed key or old-style key data."""
-    if isinstance(key, int | np.integer):
-        return jax.random.key(int(key))
-    if not isinstance(key, jax.Array | np.ndarray):
-        raise TypeError(f"key must be an integer seed or a JAX random key, got {key!r}.")
-    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        return key
-    return jax.random.wrap_key_data(key)
 
 
 def _simulate(flat: Program, rows: Any) -> dict[str, jax.Array]:

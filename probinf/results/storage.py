@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from probinf.core.estimate import Estimate
+from probinf.core.program import Program
 from probinf.errors import SavedFileError
-from probinf.estimate import Estimate
-from probinf.program import Program
-from probinf.summary import Summary
+from probinf.results.summary import Summary
 
 if TYPE_CHECKING:
     import xarray
 
-    from probinf.posterior import Posterior
+    from probinf.results.posterior import Posterior
 
 _SCHEMA = 1
 _ARVIZ_NAMES = {"log_density": "lp", "acceptance": "acceptance_rate", "divergent": "diverging",
@@ -165,7 +165,7 @@ def load(path: str | pathlib.Path, program: Program | None = None) -> Posterior:
     """
     from safetensors.numpy import load_file
 
-    from probinf.posterior import Posterior
+    from probinf.results.posterior import Posterior
 
     folder = pathlib.Path(path)
     try:

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from probinf.diagnostics.nested import nested_rhat_of
-from probinf.summary import MIN_DRAWS, Summary, scalar_names
+from probinf.results.statistics.nested_rhat import nested_rhat_of
+from probinf.results.summary import MIN_DRAWS, Summary, scalar_names
 
 _SKETCH = 1000  # draws of all chains together from which quantiles are read
 

@@ -8,16 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from probinf.diagnostics import (
-    cluster_error,
-    ess_bulk,
-    ess_mean,
-    ess_tail,
-    nested_rhat,
-    rhat,
-    weighted_quantile,
-)
-from probinf.diagnostics.weighted import weights_of
+from probinf.results.statistics.ess import ess_bulk, ess_mean, ess_tail
+from probinf.results.statistics.nested_rhat import nested_rhat
+from probinf.results.statistics.rhat import rhat
+from probinf.results.statistics.weighted import cluster_error, weighted_quantile, weights_of
 
 MIN_DRAWS = 8
 """Draws per chain below which no effective size or R-hat is given."""

@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from probinf.core.program import Key, Program
 from probinf.errors import SavedFileError
-from probinf.program import Key, Program
-from probinf.storage import atomically, digest, own_digest, write_arrays
+from probinf.results.storage import atomically, digest, own_digest, write_arrays
 
 _SCHEMA = 1
 _MANIFEST = "checkpoint.json"

@@ -15,15 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from probinf.checkpoint import Checkpoint, decoded
-from probinf.collect import Collector, Kept, Pieces
-from probinf.compiling import compiled
-from probinf.coordinates import Layout, flatten
+from probinf.core.coordinates import Layout, flatten
+from probinf.core.population import Population
+from probinf.core.program import Key, Program
 from probinf.errors import MethodError, SavedFileError
-from probinf.population import Population
-from probinf.program import Key, Program
-from probinf.progress import Bar
-from probinf.progress import Status as Status
+from probinf.results.draws import Collector, Kept, Pieces
+from probinf.runtime.checkpoint import Checkpoint, decoded
+from probinf.runtime.compiling import compiled
+from probinf.runtime.progress import Bar
+from probinf.runtime.progress import Status as Status
 
 _TARGET_SECONDS = 1.0
 _BUFFER = 2**23  # bytes of the records of one chunk, where a record is large

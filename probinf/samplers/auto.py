@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from probinf import kernels
-from probinf.coordinates import Layout, flatten
+from probinf.core.coordinates import Layout, flatten
+from probinf.core.program import Key, Program, log_density
 from probinf.errors import ImproperPriorError
-from probinf.modes import maxima
-from probinf.program import Key, Program, log_density
-from probinf.run import Method
-from probinf.samplers.ensemble import ChEES
+from probinf.results.mode_search import maxima
+from probinf.runtime.loop import Method
+from probinf.samplers.chees import ChEES
 from probinf.samplers.mcmc import MCMC, NUTS
 from probinf.samplers.parallel_tempering import ParallelTempering
 from probinf.samplers.smc import SMC

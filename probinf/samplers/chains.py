@@ -8,13 +8,13 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool
 
-from probinf.collect import ChainCollector, Chains, Kept
-from probinf.coordinates import Layout
+from probinf.core.coordinates import Layout
+from probinf.core.program import Program
+from probinf.core.zero_likelihood import zero_likelihood
 from probinf.errors import MethodError
-from probinf.program import Program
-from probinf.run import Method, Run
-from probinf.samplers.starting import START_TRIES
-from probinf.zero import zero_likelihood
+from probinf.results.draws import ChainCollector, Chains, Kept
+from probinf.runtime.loop import Method, Run
+from probinf.samplers.warmup.starting import START_TRIES
 
 
 class ChainMethod(Method):

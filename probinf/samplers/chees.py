@@ -10,15 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from probinf.collect import STATS_BYTES
-from probinf.coordinates import Layout
+from probinf.core.coordinates import Layout
+from probinf.core.program import Key, Program, log_density
 from probinf.errors import MethodError
-from probinf.posterior import Posterior, assemble_chains
-from probinf.program import Key, Program, log_density
-from probinf.run import Run, Status
+from probinf.kernels.hamiltonian import with_gradient
+from probinf.results.draws import STATS_BYTES
+from probinf.results.posterior import Posterior, assemble_chains
+from probinf.runtime.loop import Run, Status
 from probinf.samplers.chains import ChainMethod
-from probinf.samplers.kernels.hamiltonian import with_gradient
-from probinf.samplers.starting import found_start
+from probinf.samplers.warmup.starting import found_start
 
 _RATE, _DECAY = 0.025, 0.95  # of Adam on the logarithm of the trajectory length
 _LOWEST = 0.05  # acceptance of a single chain that the harmonic mean counts at least

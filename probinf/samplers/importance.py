@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from probinf.coordinates import Layout, storable
+from probinf.core.coordinates import Layout, storable
+from probinf.core.estimate import log_mean_exp
+from probinf.core.population import Population, importance, no_nan
+from probinf.core.program import Key, Program
+from probinf.core.zero_likelihood import zero_likelihood
 from probinf.errors import MethodError
-from probinf.estimate import log_mean_exp
-from probinf.population import Population, importance, no_nan
-from probinf.posterior import Posterior, assemble
-from probinf.program import Key, Program
-from probinf.run import Method, Run, Status
-from probinf.zero import zero_likelihood
+from probinf.results.posterior import Posterior, assemble
+from probinf.runtime.loop import Method, Run, Status
 
 _BATCH = 1000
 

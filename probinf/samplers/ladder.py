@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from scipy.special import expit, logsumexp
 
-from probinf.diagnostics import ess_mean
-from probinf.estimate import Estimate
-from probinf.program import Key
+from probinf.core.estimate import Estimate
+from probinf.core.program import Key
+from probinf.results.statistics.ess import ess_mean
 
 _SMALLEST = 1e-5  # first positive inverse temperature before anything is known
 _FLOOR = 1e-3  # rejection rate that an interval counts at least, so that none collapses

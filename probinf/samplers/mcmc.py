@@ -11,21 +11,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from probinf.collect import STATS_BYTES
-from probinf.composition import check_coordinates
-from probinf.coordinates import Layout, layout_of, storable, vector_of
+from probinf import kernels
+from probinf.core.coordinates import Layout, layout_of, storable, vector_of
+from probinf.core.program import Key, Program
 from probinf.errors import MethodError
-from probinf.kernel import Info, Kernel
-from probinf.posterior import Posterior, assemble_chains
-from probinf.program import Key, Program
-from probinf.run import Run, Status
-from probinf.samplers import kernels
-from probinf.samplers.adaptation import Adaptation, AdaptationState
+from probinf.kernels.base import Info, Kernel
+from probinf.kernels.composition import check_coordinates
+from probinf.results.draws import STATS_BYTES
+from probinf.results.posterior import Posterior, assemble_chains
+from probinf.runtime.loop import Run, Status
 from probinf.samplers.chains import ChainMethod
-from probinf.samplers.fisher import FisherAdaptation
-from probinf.samplers.metric_option import Groups, Metric, check_sites, checked
-from probinf.samplers.moments import GroupedMoments, Moments
-from probinf.samplers.starting import blank_array, found_start, pathfinder_start
+from probinf.samplers.warmup.adaptation import Adaptation, AdaptationState
+from probinf.samplers.warmup.fisher import FisherAdaptation
+from probinf.samplers.warmup.metric_option import Groups, Metric, check_sites, checked
+from probinf.samplers.warmup.moments import GroupedMoments, Moments
+from probinf.samplers.warmup.starting import blank_array, found_start, pathfinder_start
 
 Start = Literal["wide", "pathfinder"]
 

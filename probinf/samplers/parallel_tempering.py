@@ -10,20 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from probinf.collect import STATS_BYTES
-from probinf.coordinates import Layout, storable, vector_of
+from probinf.core.coordinates import Layout, storable, vector_of
+from probinf.core.paths import temper
+from probinf.core.population import no_nan
+from probinf.core.program import Key, Program
 from probinf.errors import MethodError
-from probinf.kernel import Info, Kernel
-from probinf.paths import temper
-from probinf.population import no_nan
-from probinf.posterior import Posterior, assemble_chains
-from probinf.program import Key, Program
-from probinf.run import Run, Status
-from probinf.samplers.adaptation import Adaptation, AdaptationState
+from probinf.kernels.base import Info, Kernel
+from probinf.results.draws import STATS_BYTES
+from probinf.results.posterior import Posterior, assemble_chains
+from probinf.runtime.loop import Run, Status
 from probinf.samplers.chains import ChainMethod
 from probinf.samplers.ladder import first_ladder, ladder_evidence, log_swap, respaced, swap
-from probinf.samplers.moving import check_drawable, default_kernel
-from probinf.samplers.starting import found_start
+from probinf.samplers.populations.moving import check_drawable, default_kernel
+from probinf.samplers.warmup.adaptation import Adaptation, AdaptationState
+from probinf.samplers.warmup.starting import found_start
 
 _RESPACINGS = 7  # at warmup / 2, warmup / 4, ...
 

@@ -11,21 +11,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from probinf.coordinates import Layout, vector_of
+from probinf.core.coordinates import Layout, vector_of
+from probinf.core.estimate import Estimate, log_mean_exp
+from probinf.core.paths import power, temper
+from probinf.core.population import effective_sample_size, no_nan, normalise
+from probinf.core.program import Key, Program
+from probinf.core.resampling import inverse_cdf, strata_points
+from probinf.core.zero_likelihood import zero_likelihood
 from probinf.errors import MethodError
-from probinf.estimate import Estimate, log_mean_exp
-from probinf.kernel import Kernel, Params
-from probinf.paths import power, temper
-from probinf.population import effective_sample_size, no_nan, normalise
-from probinf.posterior import Posterior, assemble
-from probinf.program import Key, Program
-from probinf.resampling import inverse_cdf, strata_points
-from probinf.run import Method, Run, Status
-from probinf.samplers.islands import padded
-from probinf.samplers.moving import Mover, check_drawable, default_kernel, first_params
-from probinf.samplers.schedule import next_point
-from probinf.samplers.tuning import cross_fitted
-from probinf.zero import zero_likelihood
+from probinf.kernels.base import Kernel, Params
+from probinf.results.posterior import Posterior, assemble
+from probinf.runtime.loop import Method, Run, Status
+from probinf.samplers.populations.islands import padded
+from probinf.samplers.populations.moving import Mover, check_drawable, default_kernel, first_params
+from probinf.samplers.populations.schedule import next_point
+from probinf.samplers.populations.tuning import cross_fitted
 
 
 class Generations(NamedTuple):

@@ -11,10 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from probinf.coordinates import Layout, vector_of
-from probinf.errors import MethodError
-from probinf.kernel import Kernel, Params
-from probinf.population import (
+from probinf.core.coordinates import Layout, vector_of
+from probinf.core.population import (
     Population,
     conditional_ess,
     effective_sample_size,
@@ -23,16 +21,24 @@ from probinf.population import (
     resample_if,
     reweight,
 )
-from probinf.posterior import Posterior
-from probinf.program import Key, Program
-from probinf.resampling import Resampler, multinomial, systematic, thinned
-from probinf.run import Method, Run, Status, advance_lane, start_lane
-from probinf.samplers.islands import IslandState, Particle, StageRecord, pooled
-from probinf.samplers.moving import Moved, Mover, check_drawable, default_kernel, first_params
-from probinf.samplers.path import ByData, Path, Tempering
-from probinf.samplers.schedule import next_point
-from probinf.samplers.tuning import cross_fitted
-from probinf.zero import zero_likelihood
+from probinf.core.program import Key, Program
+from probinf.core.resampling import Resampler, multinomial, systematic, thinned
+from probinf.core.zero_likelihood import zero_likelihood
+from probinf.errors import MethodError
+from probinf.kernels.base import Kernel, Params
+from probinf.results.posterior import Posterior
+from probinf.runtime.loop import Method, Run, Status, advance_lane, start_lane
+from probinf.samplers.populations.islands import IslandState, Particle, StageRecord, pooled
+from probinf.samplers.populations.moving import (
+    Moved,
+    Mover,
+    check_drawable,
+    default_kernel,
+    first_params,
+)
+from probinf.samplers.populations.path import ByData, Path, Tempering
+from probinf.samplers.populations.schedule import next_point
+from probinf.samplers.populations.tuning import cross_fitted
 
 _PATHS: dict[str, Path] = {"temperature": Tempering(), "data": ByData()}
 _MAX_STAGES = {"temperature": 500, "data": 10_000}

@@ -1,5 +1,6 @@
 """The laws as functions: anyone can hold a model, a kernel or an engine against them."""
 
+from probinf.core.check_result import CheckResult as CheckResult
 from probinf.validity.base import check_base as check_base
 from probinf.validity.c2st import C2stResult as C2stResult
 from probinf.validity.c2st import c2st as c2st
@@ -12,7 +13,6 @@ from probinf.validity.proper import check_proper as check_proper
 from probinf.validity.replications import Amortized as Amortized
 from probinf.validity.replications import Replications as Replications
 from probinf.validity.replications import replicate as replicate
-from probinf.validity.result import CheckResult as CheckResult
 from probinf.validity.sbc import SbcResult as SbcResult
 from probinf.validity.sbc import sbc as sbc
 from probinf.validity.tarp import tarp as tarp

@@ -7,10 +7,10 @@ from functools import partial
 import jax
 import numpy as np
 
-from probinf.coordinates import flatten, vector_of
-from probinf.posterior import as_key
-from probinf.program import Key, Program
-from probinf.validity.result import CheckResult, z_to_p
+from probinf.core.check_result import CheckResult, z_to_p
+from probinf.core.coordinates import flatten, vector_of
+from probinf.core.keys import as_key
+from probinf.core.program import Key, Program
 
 
 @partial(jax.jit, static_argnames=("n",))

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from probinf.core.keys import as_key
+from probinf.core.program import Key
 from probinf.errors import ArrayError, MethodError
-from probinf.posterior import Posterior, as_key
-from probinf.program import Key
+from probinf.results.posterior import Posterior
 
 _BATCH = 200
 _PENALTY = 1e-4

@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.coordinates import flatten, vector_of
+from probinf.core.check_result import CheckResult, two_sample
+from probinf.core.coordinates import flatten, vector_of
+from probinf.core.keys import as_key
+from probinf.core.program import Key, Position, Program, condition
 from probinf.errors import StructureError
-from probinf.kernel import Kernel, Params
-from probinf.posterior import as_key
-from probinf.program import Key, Position, Program, condition
-from probinf.validity.result import CheckResult, two_sample
+from probinf.kernels.base import Kernel, Params
 
 
 def fitted_params(kernel: Kernel, vectors: jax.Array, dense: bool = False) -> Params:

@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.coordinates import flatten, vector_of
-from probinf.population import Population, importance, normalise
-from probinf.posterior import as_key
-from probinf.program import Key, Program
-from probinf.run import Method
-from probinf.validity.result import CheckResult, z_to_p
+from probinf.core.check_result import CheckResult, z_to_p
+from probinf.core.coordinates import flatten, vector_of
+from probinf.core.keys import as_key
+from probinf.core.population import Population, importance, normalise
+from probinf.core.program import Key, Program
+from probinf.runtime.loop import Method
 
 _REFERENCE = 4000
 

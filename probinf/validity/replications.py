@@ -11,15 +11,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.coordinates import Layout, flatten, restored, vector_of
+from probinf.core.coordinates import Layout, flatten, restored, vector_of
+from probinf.core.keys import as_key
+from probinf.core.population import normalise
+from probinf.core.program import Key, Program, condition
+from probinf.core.resampling import multinomial
 from probinf.errors import ArrayError, MethodError, StructureError
-from probinf.population import normalise
-from probinf.posterior import as_key
-from probinf.program import Key, Program, condition
-from probinf.resampling import multinomial
-from probinf.run import Method, advance_lane, over_lanes, start_lane
+from probinf.results.summary import scalars
+from probinf.runtime.loop import Method, advance_lane, over_lanes, start_lane
 from probinf.samplers import MCMC, NUTS, SMC
-from probinf.summary import scalars
 
 
 @runtime_checkable

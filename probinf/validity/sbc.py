@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from probinf.program import Key, Program
-from probinf.run import Method
+from probinf.core.program import Key, Program
+from probinf.runtime.loop import Method
 from probinf.validity.replications import Amortized, replicate
 
 

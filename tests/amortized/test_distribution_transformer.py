@@ -190,7 +190,7 @@ def test_filter_with_bayes_rule_in_place_of_the_network_is_the_kalman_filter() -
 
 
 def test_faded_components_return_as_copies_of_the_heaviest() -> None:
-    from probinf.amortized.filtering import _revived
+    from probinf.amortized.transformer.filtering import _revived
 
     law = mixture()
     same = _revived(law)

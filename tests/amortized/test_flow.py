@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from probinf.amortized import flow as flow_module
-from probinf.amortized.flow import SplineFlow
-from probinf.amortized.marginals import Marginals
-from probinf.amortized.spline import free_knots, spline, spline_inverse
+from probinf.amortized.nets import flow as flow_module
+from probinf.amortized.nets.flow import SplineFlow
+from probinf.amortized.nets.splines import free_knots, spline, spline_inverse
+from probinf.amortized.neural.marginals import Marginals
 
 
 @partial(jax.jit, static_argnums=0)

@@ -24,8 +24,8 @@ from probinf.amortized import (
     Tabular,
     oracles,
 )
-from probinf.amortized.network import Network
-from probinf.amortized.pfn import PredictionLoss
+from probinf.amortized.nets.rows import Network
+from probinf.amortized.pfn.options import PredictionLoss
 from probinf.errors import ArrayError, MethodError, RangeError, TrainingError
 
 SMALL = dict(context=8, queries=8, batch=16, width=16, layers=2, heads=2)
@@ -114,7 +114,7 @@ def test_a_short_training_learns_the_student_predictive(trained) -> None:
 
 
 def test_rows_and_queries_of_any_number_cost_few_compilations(trained) -> None:
-    from probinf.amortized import fitted_pfn
+    from probinf.amortized.pfn import fitted as fitted_pfn
 
     x, y = np.linspace(-1, 1, 8)[:, None], np.zeros(8)
     trained.predict(x[:8], y[:8], x)

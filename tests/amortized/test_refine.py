@@ -10,12 +10,12 @@ import numpyro.distributions as dist
 import pytest
 
 import probinf as pi
-from probinf.amortized import defensive as defensive_module
 from probinf.amortized import refinement
-from probinf.amortized.refine import refine
+from probinf.amortized.refinement import defensive as defensive_module
+from probinf.amortized.refinement.ladder import refine
+from probinf.core.paths import nest
+from probinf.core.program import Score
 from probinf.errors import MethodError, StructureError
-from probinf.paths import nest
-from probinf.program import Score
 from tests.helpers import eight_schools
 
 Y = np.array([1.2, 0.4, 2.0])

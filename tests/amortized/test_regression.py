@@ -11,8 +11,8 @@ import pytest
 
 import probinf as pi
 from probinf.amortized import NPE
-from probinf.amortized import regression as module
-from probinf.amortized.regression import Regression
+from probinf.amortized.nets import regression as module
+from probinf.amortized.nets.regression import Regression
 
 SLOPES = np.array([[1.0, 0.5, 0.0], [0.2, -1.0, 2.0]])
 

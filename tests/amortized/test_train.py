@@ -12,7 +12,7 @@ import optax
 import pytest
 
 import probinf as pi
-from probinf.amortized.train import Settings, schedule
+from probinf.amortized.training.loop import Settings, schedule
 from probinf.errors import SavedFileError, TrainingError, TrainingWarning
 
 TRACES: list[str] = []
@@ -66,7 +66,7 @@ def test_new_data_steps_and_rates_do_not_compile_again() -> None:
 def test_an_interrupted_training_goes_on_bit_for_bit(tmp_path, monkeypatch) -> None:
     options = dict(key=3, steps=60, data=jnp.asarray(2.0), validation=regression, chunk=10)
     whole = pi.amortized.train(start(), regression, **options)
-    from probinf.amortized.store import Store
+    from probinf.amortized.training.store import Store
 
     save, count = Store.save, []
 
@@ -112,7 +112,7 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path) -> None:
 
 
 def test_a_checkpoint_is_recognised_whatever_the_order_of_its_arrays() -> None:
-    from probinf.amortized.store import fingerprint
+    from probinf.amortized.training.store import fingerprint
 
     low, high = jnp.asarray(-1.0), jnp.asarray(1.0)
     assert fingerprint((low, high)) == fingerprint((high, low))  # NumPyro's order varies
@@ -211,7 +211,7 @@ def test_what_validation_keeps_is_an_average(monkeypatch: pytest.MonkeyPatch) ->
     # single steps have sd .5 around 3, averages of the last ninth .05
     assert np.sqrt(np.mean(last_errors() ** 2)) < 0.12
     monkeypatch.setattr(
-        sys.modules["probinf.amortized.train"], "_MEMORY", 1.0
+        sys.modules["probinf.amortized.training.loop"], "_MEMORY", 1.0
     )  # the mutant: the last network alone
     jax.clear_caches()
     try:

@@ -13,9 +13,9 @@ import pytest
 
 import probinf as pi
 from probinf.amortized import weights
-from probinf.amortized.fitted_pfn import FittedPFN
-from probinf.amortized.network import Network
-from probinf.amortized.ranges import Ranges
+from probinf.amortized.nets.rows import Network
+from probinf.amortized.pfn.fitted import FittedPFN
+from probinf.amortized.training.ranges import Ranges
 from probinf.errors import RangeError, RangeWarning, SavedFileError
 
 CONFIG = {

@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import linprog
 
 import probinf.conformal as pc
-from probinf.conformal.calibration import uniforms
+from probinf.conformal.calibration.scores import uniforms
 from probinf.errors import ArrayError, InfiniteSetWarning
 from tests.conformal.laws import coverage
 

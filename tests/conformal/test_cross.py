@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import probinf.conformal as pc
-from probinf.conformal.merge import merged_order_stat
+from probinf.conformal.regression.merge import merged_order_stat
 from probinf.errors import ArrayError, InfiniteSetWarning
 
 
@@ -73,7 +73,7 @@ def test_kernel_jackknife_plus_is_refitting():
 def test_blocks_do_not_change_the_answer(monkeypatch):
     X, y, T = data(np.random.default_rng(2), m=50)
     whole = pc.jackknife_plus_ridge(X, y, T)
-    monkeypatch.setattr("probinf.conformal.cross.BLOCK", 7 * 30)
+    monkeypatch.setattr("probinf.conformal.regression.cross.BLOCK", 7 * 30)
     assert (pc.jackknife_plus_ridge(X, y, T).upper == whole.upper).all()
 
 

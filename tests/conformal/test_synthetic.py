@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import norm
 
 import probinf.conformal as pc
-from probinf.conformal.synthetic import _windows
+from probinf.conformal.calibration.synthetic import _windows
 from probinf.errors import ArrayError, InfiniteSetWarning
 
 # alpha, beta, real: bounds; mean coverage for the same law, synthetic - 3, synthetic + 3

@@ -20,6 +20,7 @@ from numpyro.contrib.control_flow import scan
 from numpyro.distributions import constraints
 
 import probinf as pi
+from probinf.core import keys
 from probinf.errors import (
     DiscreteLatentError,
     ImproperPriorError,
@@ -510,7 +511,7 @@ def test_an_improper_prior_has_no_evidence(method: Any) -> None:
 
 # without the type checks that only tests switch on
 sample = inspect.unwrap(pi.sample)
-as_key = inspect.unwrap(pi.posterior.as_key)
+as_key = inspect.unwrap(keys.as_key)
 
 
 def test_things_that_are_not_programs_methods_or_keys() -> None:

@@ -14,9 +14,9 @@ import pytest
 from scipy import integrate, stats
 
 import probinf as pi
+from probinf.core.population import importance
+from probinf.core.program import Program
 from probinf.errors import EvidenceError, ImproperPriorError, ModelError
-from probinf.population import importance
-from probinf.program import Program
 
 TRACES = {"count": 0}
 

@@ -21,8 +21,8 @@ from numpyro.infer.util import potential_energy
 from scipy import special, stats
 
 import probinf as pi
+from probinf.core.program import Position, Program
 from probinf.errors import ImproperPriorError, StructureError
-from probinf.program import Position, Program
 
 # --- the models -----------------------------------------------------------------------------
 

@@ -12,8 +12,8 @@ import pytest
 from scipy import stats
 
 import probinf as pi
+from probinf.core.program import Program
 from probinf.errors import ModelError, StructureError
-from probinf.program import Program
 
 OBSERVED, TOLERANCE = 0.8, 0.5
 

@@ -10,12 +10,12 @@ import pytest
 from scipy import stats
 
 import probinf as pi
-from probinf import run as loop
 from probinf.diagnostics import kish_ess
 from probinf.errors import MethodError, ZeroLikelihoodError
-from probinf.samplers import merging
-from probinf.samplers.allocation import importance, stretch
-from probinf.samplers.volumes import Points, Volumes, evidence, volumes
+from probinf.runtime import loop
+from probinf.samplers.nested import merging
+from probinf.samplers.nested.allocation import importance, stretch
+from probinf.samplers.nested.volumes import Points, Volumes, evidence, volumes
 from tests import targets
 from tests.laws.test_nested import likelihood, perfect_run, truth
 

@@ -13,11 +13,11 @@ import pytest
 from scipy.stats import norm
 
 import probinf as pi
-from probinf.coordinates import flatten
+from probinf.core.check_result import CheckResult, two_sample
+from probinf.core.coordinates import flatten
 from probinf.diagnostics import nested_rhat
 from probinf.errors import MethodError
-from probinf.samplers import ensemble
-from probinf.validity.result import CheckResult, two_sample
+from probinf.samplers import chees
 from tests import targets, test_checkpoint
 from tests.helpers import eight_schools
 
@@ -34,7 +34,7 @@ def check_ensemble(target: targets.Target, monkeypatch: Any = None) -> CheckResu
     @jax.jit
     def move(key: Any, x: Any) -> Any:
         state = method.init(key, flat)
-        chains = jax.vmap(lambda y: ensemble.with_gradient(flat, y))(x)
+        chains = jax.vmap(lambda y: chees.with_gradient(flat, y))(x)
         step_size = state.tuning.step_size._replace(log_step_size_avg=jnp.log(1.5))
         tuning = state.tuning._replace(
             step_size=step_size, log_length_mean=jnp.log(4.0), variance=x.var(axis=0)
@@ -116,7 +116,7 @@ def test_nested_rhat_sees_starts_and_not_short_chains() -> None:
 
 
 def test_van_der_corput() -> None:
-    found = [float(ensemble._van_der_corput(jnp.asarray(k))) for k in range(5)]
+    found = [float(chees._van_der_corput(jnp.asarray(k))) for k in range(5)]
     assert found == [0.5, 0.25, 0.75, 0.125, 0.625]
 
 

@@ -13,11 +13,12 @@ import numpyro.distributions as dist
 import pytest
 
 import probinf as pi
-from probinf import composition, kernels
-from probinf.composition import Block, Cycle, Placed
+from probinf import kernels
+from probinf.core.program import Score
 from probinf.errors import DiscreteLatentError, MethodError, StructureError
-from probinf.kernel import Info
-from probinf.program import Score
+from probinf.kernels import composition
+from probinf.kernels.base import Info
+from probinf.kernels.composition import Block, Cycle, Placed
 from probinf.validity import check_invariant
 from tests.targets import Target, exact_draws
 

@@ -12,7 +12,7 @@ import pytest
 
 import probinf as pi
 from probinf import kernels
-from probinf.kernel import Params
+from probinf.kernels.base import Params
 from probinf.validity import check_invariant, fitted_params
 from tests import targets
 

@@ -13,10 +13,10 @@ import pytest
 import probinf as pi
 from probinf import kernels
 from probinf.errors import MethodError
-from probinf.kernel import Params
-from probinf.metric import LowRank, fisher
-from probinf.samplers.fisher import FisherAdaptation
-from probinf.samplers.kernels import noise
+from probinf.kernels import noise
+from probinf.kernels.base import Params
+from probinf.kernels.metric import LowRank, fisher
+from probinf.samplers.warmup.fisher import FisherAdaptation
 from probinf.validity import check_invariant, fitted_params
 from tests import targets
 

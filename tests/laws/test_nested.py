@@ -13,8 +13,8 @@ from scipy import stats
 
 import probinf as pi
 from probinf.errors import MethodError, ZeroLikelihoodError
-from probinf.samplers import nested
-from probinf.samplers.volumes import Points, Volumes, evidence, insertion_p_value, volumes
+from probinf.samplers.nested import engine as nested
+from probinf.samplers.nested.volumes import Points, Volumes, evidence, insertion_p_value, volumes
 from tests import targets
 
 LEVEL = 1e-4

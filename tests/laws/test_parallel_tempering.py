@@ -15,12 +15,12 @@ from scipy.stats import kstest
 
 import probinf as pi
 from probinf import kernels
-from probinf.coordinates import flatten, vector_of
+from probinf.core.check_result import CheckResult, two_sample
+from probinf.core.coordinates import flatten, vector_of
 from probinf.diagnostics import ess_mean
 from probinf.errors import ImproperPriorError, MethodError
 from probinf.samplers import parallel_tempering as module
 from probinf.samplers.ladder import first_ladder, ladder_evidence, log_swap, respaced, swap
-from probinf.validity.result import CheckResult, two_sample
 from tests import targets, test_checkpoint
 
 BETAS = (0.0, 0.2, 0.6, 1.0)

@@ -7,8 +7,8 @@ import numpyro.distributions as dist
 import pytest
 
 import probinf as pi
+from probinf.core.estimate import log_mean_exp
 from probinf.errors import MethodError
-from probinf.estimate import log_mean_exp
 from probinf.samplers.persistent import _evidence
 from tests import targets
 

@@ -11,8 +11,9 @@ import pytest
 import scipy.stats
 
 import probinf as pi
-from probinf import kernels, resampling
-from probinf.population import Population, importance, resample
+from probinf import kernels
+from probinf.core import resampling
+from probinf.core.population import Population, importance, resample
 from tests import targets
 
 FIXED = pi.SMC(

@@ -11,11 +11,11 @@ import pytest
 
 import probinf as pi
 from probinf import kernels
-from probinf.coordinates import flatten
+from probinf.core.coordinates import flatten
 from probinf.errors import MethodError
-from probinf.run import start_lanes
-from probinf.samplers import starting
+from probinf.runtime.loop import start_lanes
 from probinf.samplers.mcmc import ChainState
+from probinf.samplers.warmup import starting
 
 CHAINS = 64
 

@@ -13,9 +13,9 @@ import pytest
 from scipy.special import gammaln
 
 import probinf as pi
+from probinf.core.paths import prefix
 from probinf.errors import MethodError, StructureError
-from probinf.paths import prefix
-from probinf.samplers.path import ByData
+from probinf.samplers.populations.path import ByData
 
 COUNTS = np.array([1, 0, 3, 2, 5, 4, 9, 6, 4, 7])
 SHAPE, RATE = 2.0, 1.0

@@ -15,9 +15,9 @@ from scipy.stats import norm
 import probinf as pi
 from probinf import kernels
 from probinf.errors import MethodError
-from probinf.kernel import Params
-from probinf.samplers.moments import GroupedMoments
-from probinf.samplers.step_size import StepSize
+from probinf.kernels.base import Params
+from probinf.samplers.warmup.moments import GroupedMoments
+from probinf.samplers.warmup.step_size import StepSize
 from probinf.validity import check_invariant
 
 CHAINS, STEPS = 1000, 50

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 import probinf as pi
-from probinf import kernels, population, resampling
-from probinf.kernel import Params
-from probinf.population import Population
-from probinf.program import Score
-from probinf.samplers import path, persistent, smc, tuning
+from probinf import kernels, resampling
+from probinf.core import population
+from probinf.core.population import Population
+from probinf.core.program import Score
+from probinf.kernels.base import Params
+from probinf.samplers import persistent, smc
+from probinf.samplers.populations import path, tuning
 from probinf.validity import check_base, check_invariant, check_proper, geweke
 from probinf.validity.sbc import SbcResult
 from tests import targets

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bench import ppi_coverage as study
-from probinf.ppi import core, losses
+from probinf.ppi.inference import core, losses
 
 GAUSSIAN = losses.Linear(losses.Gaussian())
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from probinf import ppi
-from probinf.ppi import moments
-from probinf.ppi.design import Design, make_design
+from probinf.ppi.designs.design import Design, make_design
+from probinf.ppi.inference import moments
 from tests.ppi.samples import regression
 
 KINDS = ["gaussian", "binomial", "poisson"]
@@ -163,7 +163,7 @@ def test_variance_mutants_are_caught_by_simulation(mutant, monkeypatch):
 
     def ratio(function):
         """Mean variance estimate over the true variance."""
-        monkeypatch.setattr("probinf.ppi.design.parts", function)
+        monkeypatch.setattr("probinf.ppi.designs.design.parts", function)
         rows = zip(y, f, strict=True)
         found = [ppi.mean(a[:n], b[:n], b[n:], tune=lam) for a, b in rows]
         np.testing.assert_allclose([r.theta[0] for r in found], theta)

@@ -9,7 +9,7 @@ import pytest
 
 from probinf import ppi
 from probinf.errors import PredictionWarning
-from probinf.ppi.ranking import METRICS
+from probinf.ppi.evaluation.ranking import METRICS
 
 
 def plain_metric(r, metric):

@@ -12,8 +12,8 @@ import pytest
 from scipy import integrate, stats
 
 from probinf import ppi
-from probinf.ppi.marginals import log_marginal
-from probinf.ppi.pratt import acceptance, horseshoe_log_density, horseshoe_slope, region
+from probinf.ppi.estimators.pratt import acceptance, horseshoe_log_density, horseshoe_slope, region
+from probinf.ppi.sequential.marginals import log_marginal
 from tests.ppi.samples import galaxies
 
 DENSITIES = {

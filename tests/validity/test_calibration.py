@@ -11,8 +11,8 @@ import numpyro.distributions as dist
 import pytest
 
 import probinf as pi
+from probinf.core.program import Score
 from probinf.errors import ArrayError, LevelError, MethodError, StructureError
-from probinf.program import Score
 from probinf.validity import Replications, expected_coverage, replicate, sbc, tarp
 from tests.helpers import eight_schools
 

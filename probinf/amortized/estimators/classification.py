@@ -9,9 +9,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from probinf.amortized.categorical import CategoricalDistribution
-from probinf.amortized.fitted_pfn import FittedPFN
-from probinf.amortized.weights import load
+from probinf.amortized.heads.categorical import CategoricalDistribution
+from probinf.amortized.pfn.fitted import FittedPFN
+from probinf.amortized.training.weights import load
 from probinf.errors import MethodError
 
 

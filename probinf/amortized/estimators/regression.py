@@ -8,8 +8,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from probinf.amortized.fitted_pfn import FittedPFN
-from probinf.amortized.weights import load
+from probinf.amortized.pfn.fitted import FittedPFN
+from probinf.amortized.training.weights import load
 from probinf.errors import MethodError
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from jax.scipy.special import ndtr, ndtri
 from jaxtyping import Array, ArrayLike, Float
 
-from probinf.amortized.predictive import Predictive
+from probinf.amortized.heads.predictive import Predictive
+from probinf.core.program import Key
 from probinf.errors import ArrayError
-from probinf.program import Key
 
 _HALF = 0.6744897501960817  # a half-normal of scale 1 has half of its mass below
 _ROOT = float(np.sqrt(2 / np.pi))

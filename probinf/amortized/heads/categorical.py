@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from probinf.core.program import Key
 from probinf.errors import ArrayError
-from probinf.program import Key
 
 
 class CategoricalDistribution(eqx.Module):

@@ -9,8 +9,8 @@ from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
+from probinf.core.program import Key
 from probinf.errors import ArrayError
-from probinf.program import Key
 
 
 class GaussianMixture(eqx.Module):

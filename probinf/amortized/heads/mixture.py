@@ -12,9 +12,9 @@ from jax.scipy.special import logsumexp, ndtr, ndtri
 from jax.scipy.stats import norm
 from jaxtyping import Array, ArrayLike, Float
 
-from probinf.amortized.predictive import Predictive
+from probinf.amortized.heads.predictive import Predictive
+from probinf.core.program import Key
 from probinf.errors import ArrayError
-from probinf.program import Key
 
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(16)
 _EDGE = 1e-7

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from probinf.amortized.gmm import GaussianMixture
-from probinf.coordinates import Layout
+from probinf.amortized.heads.gaussian_mixture import GaussianMixture
+from probinf.core.coordinates import Layout
+from probinf.core.normalised import normalised
+from probinf.core.program import Data, Key, Position, Program, Score
 from probinf.errors import StructureError
-from probinf.normalised import normalised
-from probinf.program import Data, Key, Position, Program, Score
 
 Support = Literal["real", "positive", "unit"]
 _NAME = "x"

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
+from probinf.core.program import Key
 from probinf.errors import LevelError
-from probinf.program import Key
 
 
 class Predictive(eqx.Module):

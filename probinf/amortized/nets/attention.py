@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from probinf.program import Key
+from probinf.core.program import Key
 
 _HIDDEN = -1e9  # not -inf: with an empty context a softmax over it must stay finite
 

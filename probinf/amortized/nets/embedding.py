@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from probinf.core.program import Key
 from probinf.errors import ModelError
-from probinf.program import Key
 
 
 class DeepSet(eqx.Module):

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from probinf.amortized.flow import SplineFlow
-from probinf.amortized.regression import Regression
-from probinf.program import Key
+from probinf.amortized.nets.flow import SplineFlow
+from probinf.amortized.nets.regression import Regression
+from probinf.core.program import Key
 
 
 class Ensemble(eqx.Module):

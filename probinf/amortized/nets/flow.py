@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from probinf.amortized.spline import free_knots, spline, spline_inverse
-from probinf.program import Key
+from probinf.amortized.nets.splines import free_knots, spline, spline_inverse
+from probinf.core.program import Key
 
 _BOUND = 5.0
 _MOST_LOG_SCALE = 5.0

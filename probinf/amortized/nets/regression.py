@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from probinf.amortized.train import Fixed
+from probinf.amortized.training.loop import Fixed
 
 _PENALTIES = 10.0 ** np.arange(-2, 6)
 _HELD = 0.2

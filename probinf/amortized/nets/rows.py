@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from probinf.amortized.attention import Dense, Perceptron, Transformer
-from probinf.amortized.bars import Bars
-from probinf.amortized.categorical import Categorical
-from probinf.amortized.mixture import Mixture
-from probinf.program import Key
+from probinf.amortized.heads.bars import Bars
+from probinf.amortized.heads.categorical import Categorical
+from probinf.amortized.heads.mixture import Mixture
+from probinf.amortized.nets.attention import Dense, Perceptron, Transformer
+from probinf.core.program import Key
 
 Head = Bars | Mixture | Categorical
 _HEADS: dict[str, Any] = {"bars": Bars, "mixture": Mixture, "categorical": Categorical}

@@ -8,13 +8,13 @@ from typing import Any, ClassVar, TypeVar
 import equinox as eqx
 from jaxtyping import Array
 
-from probinf.amortized import weights
-from probinf.amortized.neural import Neural, Record
-from probinf.amortized.ranges import Ranges
-from probinf.amortized.simulations import Sites
-from probinf.coordinates import Layout
+from probinf.amortized.neural.shared import Neural, Record
+from probinf.amortized.training import weights
+from probinf.amortized.training.ranges import Ranges
+from probinf.amortized.training.simulations import Sites
+from probinf.core.coordinates import Layout
+from probinf.core.program import Program
 from probinf.errors import StructureError
-from probinf.program import Program
 
 _Fitted = TypeVar("_Fitted", bound="FittedNeural")
 

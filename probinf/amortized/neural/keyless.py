@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from probinf.coordinates import Layout
-from probinf.program import Data, Key, Position, Program
+from probinf.core.coordinates import Layout
+from probinf.core.program import Data, Key, Position, Program
 
 
 def parameters_only(program: Program) -> Program:

@@ -12,25 +12,25 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from probinf.amortized import weights
-from probinf.amortized.amortizer import Task
-from probinf.amortized.ensemble import Ensemble
-from probinf.amortized.familiar import Familiar, Familiarity
-from probinf.amortized.fitted_neural import (
+from probinf.amortized.nets.ensemble import Ensemble
+from probinf.amortized.neural.fitted import (
     FittedNeural,
     observations_of,
     stored_options,
     stored_sites,
 )
-from probinf.amortized.keyless import parameters_only
-from probinf.amortized.marginals import Marginals
-from probinf.amortized.neural import Neural, Record, Split, rows_for, widened
-from probinf.amortized.simulations import Sites
-from probinf.amortized.train import Trained
-from probinf.coordinates import Layout, vector_of
+from probinf.amortized.neural.keyless import parameters_only
+from probinf.amortized.neural.marginals import Marginals
+from probinf.amortized.neural.shared import Neural, Record, Split, rows_for, widened
+from probinf.amortized.training import weights
+from probinf.amortized.training.amortizer import Task
+from probinf.amortized.training.familiar import Familiar, Familiarity
+from probinf.amortized.training.loop import Trained
+from probinf.amortized.training.simulations import Sites
+from probinf.core.coordinates import Layout, vector_of
+from probinf.core.paths import OnInner, nest
+from probinf.core.program import Data, Key, Position, Program, Score
 from probinf.errors import ObservationError, TrainingError
-from probinf.paths import OnInner, nest
-from probinf.program import Data, Key, Position, Program, Score
 
 
 class LikelihoodNetwork(eqx.Module):

@@ -11,26 +11,26 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from probinf.amortized import weights
-from probinf.amortized.amortizer import Task
-from probinf.amortized.embedding import SetEmbedding
-from probinf.amortized.ensemble import Ensemble
-from probinf.amortized.familiar import Familiar, Familiarity
-from probinf.amortized.fitted_neural import (
+from probinf.amortized.nets.embedding import SetEmbedding
+from probinf.amortized.nets.ensemble import Ensemble
+from probinf.amortized.nets.regression import Regression
+from probinf.amortized.neural.fitted import (
     FittedNeural,
     observations_of,
     stored_options,
     stored_sites,
 )
-from probinf.amortized.marginals import Marginals
-from probinf.amortized.neural import Neural, Pairs, Record, Split, rows_for, widened
-from probinf.amortized.ranges import Ranges
-from probinf.amortized.regression import Regression
-from probinf.amortized.simulations import Sites
-from probinf.amortized.train import Trained
+from probinf.amortized.neural.marginals import Marginals
+from probinf.amortized.neural.shared import Neural, Pairs, Record, Split, rows_for, widened
+from probinf.amortized.training import weights
+from probinf.amortized.training.amortizer import Task
+from probinf.amortized.training.familiar import Familiar, Familiarity
+from probinf.amortized.training.loop import Trained
+from probinf.amortized.training.ranges import Ranges
+from probinf.amortized.training.simulations import Sites
+from probinf.core.normalised import normalised
+from probinf.core.program import Key, Program
 from probinf.errors import ObservationError, SavedFileError, StructureError
-from probinf.normalised import normalised
-from probinf.program import Key, Program
 
 _SUMMARIES = 2000
 

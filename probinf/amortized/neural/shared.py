@@ -13,16 +13,16 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from probinf.amortized.amortizer import Amortizer
-from probinf.amortized.ensemble import Ensemble
-from probinf.amortized.flow import SplineFlow
-from probinf.amortized.regression import Regression
-from probinf.amortized.simulations import Sites, pair, simulate
-from probinf.amortized.train import Trained
-from probinf.coordinates import flatten
+from probinf.amortized.nets.ensemble import Ensemble
+from probinf.amortized.nets.flow import SplineFlow
+from probinf.amortized.nets.regression import Regression
+from probinf.amortized.training.amortizer import Amortizer
+from probinf.amortized.training.loop import Trained
+from probinf.amortized.training.simulations import Sites, pair, simulate
+from probinf.core.coordinates import flatten
+from probinf.core.keys import as_key
+from probinf.core.program import Key, Program
 from probinf.errors import TrainingError
-from probinf.posterior import as_key
-from probinf.program import Key, Program
 
 _HELD = 0.1
 _PILOT = 5000

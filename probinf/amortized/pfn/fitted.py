@@ -12,14 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from probinf.amortized import weights
-from probinf.amortized.categorical import CategoricalDistribution
-from probinf.amortized.network import Head, Network, head_of
-from probinf.amortized.predictive import Predictive
-from probinf.amortized.ranges import Ranges
-from probinf.conformal.arrays import ArrayLike
+from probinf.amortized.heads.categorical import CategoricalDistribution
+from probinf.amortized.heads.predictive import Predictive
+from probinf.amortized.nets.rows import Head, Network, head_of
+from probinf.amortized.training import weights
+from probinf.amortized.training.ranges import Ranges
+from probinf.core.check_result import CheckResult, z_to_p
+from probinf.core.inputs.arrays import ArrayLike
 from probinf.errors import ArrayError, MethodError
-from probinf.validity.result import CheckResult, z_to_p
 
 OutOfRange = Literal["raise", "warn", "ignore"]
 _EDGE = 1e-6

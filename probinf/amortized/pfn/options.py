@@ -11,17 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from probinf.amortized.amortizer import Amortizer, Task
-from probinf.amortized.bars import Bars
-from probinf.amortized.categorical import Categorical
-from probinf.amortized.fitted_pfn import FittedPFN
-from probinf.amortized.network import Head, Network, head_of
-from probinf.amortized.predictive import Predictive
-from probinf.amortized.priors import TaskPrior, described
-from probinf.amortized.ranges import Ranges
-from probinf.amortized.train import Trained
+from probinf.amortized.heads.bars import Bars
+from probinf.amortized.heads.categorical import Categorical
+from probinf.amortized.heads.predictive import Predictive
+from probinf.amortized.nets.rows import Head, Network, head_of
+from probinf.amortized.pfn.fitted import FittedPFN
+from probinf.amortized.priors.tasks import TaskPrior, described
+from probinf.amortized.training.amortizer import Amortizer, Task
+from probinf.amortized.training.loop import Trained
+from probinf.amortized.training.ranges import Ranges
+from probinf.core.program import Key
 from probinf.errors import TrainingError
-from probinf.program import Key
 
 _PROBE = 2048
 

@@ -9,7 +9,7 @@ import scipy.linalg
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from probinf.conformal.arrays import ArrayLike
+from probinf.core.inputs.arrays import ArrayLike
 from probinf.errors import ArrayError
 
 

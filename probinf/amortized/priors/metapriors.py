@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Bool, Float
 
-from probinf.amortized.gmm import GaussianMixture
+from probinf.amortized.heads.gaussian_mixture import GaussianMixture
+from probinf.core.program import Key
 from probinf.errors import TrainingError
-from probinf.program import Key
 
 
 class Situation(NamedTuple):

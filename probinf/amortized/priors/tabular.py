@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from probinf.amortized.priors import Draw, TaskPrior
+from probinf.amortized.priors.tasks import Draw, TaskPrior
+from probinf.core.program import Key
 from probinf.errors import TrainingError
-from probinf.program import Key
 
 _FACTORS = 6
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, Int
 
+from probinf.core.program import Key
 from probinf.errors import TrainingError
-from probinf.program import Key
 
 _JITTER = 1e-5
 _KERNELS = ("rbf", "matern52", "linear")

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from probinf.core.paths import nest
+from probinf.core.program import Data, Key, Position, Program, Score
 from probinf.errors import ImproperPriorError
-from probinf.paths import nest
-from probinf.program import Data, Key, Position, Program, Score
 
 
 @dataclasses.dataclass(frozen=True)

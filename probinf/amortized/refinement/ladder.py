@@ -8,20 +8,22 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from probinf.algebra import rebase
-from probinf.amortized.defensive import defensive
-from probinf.amortized.familiar import Familiarity
-from probinf.coordinates import Layout, flatten, restored
-from probinf.diagnostics import psis
-from probinf.diagnostics.weighted import chain_blocks
+from probinf import kernels
+from probinf.amortized.refinement.defensive import defensive
+from probinf.amortized.training.familiar import Familiarity
+from probinf.api import sample
+from probinf.core.algebra import rebase
+from probinf.core.coordinates import Layout, flatten, restored
+from probinf.core.keys import as_key
+from probinf.core.paths import OnInner
+from probinf.core.program import Data, Key, Position, Program, check_same_coordinates
+from probinf.core.psis import psis
 from probinf.errors import MethodError, StructureError, ZeroLikelihoodError
-from probinf.fitted import fit
-from probinf.paths import OnInner
-from probinf.posterior import Posterior, as_key
-from probinf.program import Data, Key, Position, Program, check_same_coordinates
-from probinf.run import Method
-from probinf.sample import sample
-from probinf.samplers import MCMC, NUTS, SMC, Importance, kernels
+from probinf.evidence.fitting import fit
+from probinf.results.posterior import Posterior
+from probinf.results.statistics.weighted import chain_blocks
+from probinf.runtime.loop import Method
+from probinf.samplers import MCMC, NUTS, SMC, Importance
 
 Rung = Literal["importance", "smc", "mcmc"]
 

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
-from probinf.amortized.train import Loss, Trained, train
-from probinf.posterior import as_key
-from probinf.program import Key
+from probinf.amortized.training.loop import Loss, Trained, train
+from probinf.core.keys import as_key
+from probinf.core.program import Key
 
 
 class Task(NamedTuple):

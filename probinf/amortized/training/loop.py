@@ -15,11 +15,11 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
-from probinf.amortized.store import Store
+from probinf.amortized.training.store import Store
+from probinf.core.keys import as_key
+from probinf.core.program import Key
 from probinf.errors import TrainingError, TrainingWarning
-from probinf.posterior import as_key
-from probinf.program import Key
-from probinf.progress import Bar, Status
+from probinf.runtime.progress import Bar, Status
 
 Loss = Callable[[Any, Any, Key], Float[Array, ""]]
 """``(model, data, key) -> scalar``: a module-level function, frozen dataclass or Equinox module,

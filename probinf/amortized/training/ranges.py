@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from probinf.conformal.arrays import ArrayLike
+from probinf.core.inputs.arrays import ArrayLike
 from probinf.errors import RangeError, RangeWarning
 
 _SLACK = 1e-6

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from probinf.coordinates import flatten, vector_of
+from probinf.core.coordinates import flatten, vector_of
+from probinf.core.program import Key, Program
 from probinf.errors import ObservationError, StructureError, TrainingError, TrainingWarning
-from probinf.program import Key, Program
 
 _BATCH = 1000
 _MOST_LOST = 0.1

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from probinf.core.program import Key
 from probinf.errors import SavedFileError
-from probinf.program import Key
-from probinf.storage import atomically, digest, own_digest, write_arrays
+from probinf.results.storage import atomically, digest, own_digest, write_arrays
 
 _SCHEMA = 2
 _MANIFEST = "training.json"

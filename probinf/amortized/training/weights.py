@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
-from probinf.amortized.ranges import Ranges
+from probinf.amortized.training.ranges import Ranges
 from probinf.errors import SavedFileError
-from probinf.storage import atomically, digest, own_digest
+from probinf.results.storage import atomically, digest, own_digest
 
 _FORMAT = 1
 _RECORD = "probinf"
@@ -29,10 +29,10 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "I32": np.dtype("<i4"),
 }
 _KINDS = {
-    "pfn": "probinf.amortized.pfn:FittedPFN",
-    "distribution_transformer": "probinf.amortized.distribution_transformer:FittedDT",
-    "npe": "probinf.amortized.npe:FittedNPE",
-    "nle": "probinf.amortized.nle:FittedNLE",
+    "pfn": "probinf.amortized.pfn.options:FittedPFN",
+    "distribution_transformer": "probinf.amortized.transformer.options:FittedDT",
+    "npe": "probinf.amortized.neural.npe:FittedNPE",
+    "nle": "probinf.amortized.neural.nle:FittedNLE",
 }
 
 

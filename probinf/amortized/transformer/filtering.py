@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from probinf.amortized.dt_network import DTNetwork
-from probinf.amortized.fitted_dt import FittedDT, prior_ranges
-from probinf.amortized.gmm import GaussianMixture
-from probinf.conformal.arrays import ArrayLike
+from probinf.amortized.heads.gaussian_mixture import GaussianMixture
+from probinf.amortized.transformer.fitted import FittedDT, prior_ranges
+from probinf.amortized.transformer.network import DTNetwork
+from probinf.core.inputs.arrays import ArrayLike
 from probinf.errors import ArrayError, StructureError
 
 _NEGLIGIBLE = np.log(1e-3)

@@ -12,14 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from probinf.amortized import weights
-from probinf.amortized.dt_network import DTNetwork
-from probinf.amortized.gmm import GaussianMixture
-from probinf.amortized.mixture_program import mixture_program
-from probinf.amortized.ranges import Ranges
-from probinf.conformal.arrays import ArrayLike
+from probinf.amortized.heads.gaussian_mixture import GaussianMixture
+from probinf.amortized.heads.mixture_program import mixture_program
+from probinf.amortized.training import weights
+from probinf.amortized.training.ranges import Ranges
+from probinf.amortized.transformer.network import DTNetwork
+from probinf.core.inputs.arrays import ArrayLike
+from probinf.core.program import Program
 from probinf.errors import ArrayError
-from probinf.program import Program
 
 
 @dataclasses.dataclass(frozen=True)

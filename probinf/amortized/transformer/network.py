@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from probinf.amortized.attention import CrossBlock, Dense, Perceptron
-from probinf.amortized.gmm import GaussianMixture
-from probinf.program import Key
+from probinf.amortized.heads.gaussian_mixture import GaussianMixture
+from probinf.amortized.nets.attention import CrossBlock, Dense, Perceptron
+from probinf.core.program import Key
 
 _JITTER = 1e-5
 _LOG_SCALE = 8.0  # scales between e^-8 and e^8: a wild output is no overflow

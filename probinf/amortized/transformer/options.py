@@ -10,15 +10,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from probinf.amortized.amortizer import Amortizer, Task
-from probinf.amortized.dt_network import DTNetwork
-from probinf.amortized.fitted_dt import FittedDT, prior_ranges
-from probinf.amortized.metapriors import MetaPrior
-from probinf.amortized.priors import described
-from probinf.amortized.ranges import Ranges
-from probinf.amortized.train import Trained
+from probinf.amortized.priors.metapriors import MetaPrior
+from probinf.amortized.priors.tasks import described
+from probinf.amortized.training.amortizer import Amortizer, Task
+from probinf.amortized.training.loop import Trained
+from probinf.amortized.training.ranges import Ranges
+from probinf.amortized.transformer.fitted import FittedDT, prior_ranges
+from probinf.amortized.transformer.network import DTNetwork
+from probinf.core.program import Key
 from probinf.errors import TrainingError
-from probinf.program import Key
 
 _PROBE = 4096
 _LARGEST = 20.0  # a draw further out than this, in logs or logits, is cut off in the loss

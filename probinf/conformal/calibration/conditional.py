@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from probinf.conformal.arrays import ArrayLike, Number, as_float, fraction
-from probinf.conformal.calibration import uniforms
-from probinf.conformal.sets import warn_infinite
+from probinf.conformal.calibration.scores import uniforms
+from probinf.conformal.sets.intervals import warn_infinite
+from probinf.core.inputs.arrays import ArrayLike, Number, as_float, fraction
+from probinf.core.program import Key
 from probinf.errors import ArrayError
-from probinf.program import Key
 
 _PIVOTS = 2000
 

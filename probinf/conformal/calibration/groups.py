@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from probinf.conformal.arrays import ArrayLike, Level, as_labels, as_levels, as_probabilities
-from probinf.conformal.calibration import uniforms
-from probinf.conformal.ranks import order_stat, upper_rank
+from probinf.conformal.calibration.ranks import order_stat, upper_rank
+from probinf.conformal.calibration.scores import uniforms
 from probinf.conformal.scores.classification import LabelScore
-from probinf.conformal.sets import LabelSet, check_columns, warn_infinite
+from probinf.conformal.sets.intervals import LabelSet, check_columns, warn_infinite
+from probinf.core.inputs.arrays import ArrayLike, Level, as_labels, as_levels, as_probabilities
+from probinf.core.program import Key
 from probinf.errors import ArrayError
-from probinf.program import Key
 
 
 def _groups(name: str, values: Any, size: int | None = None) -> np.ndarray:
@@ -78,7 +78,7 @@ def class_conditional(
 
     Source: Vovk (2012); Ding et al. (2023), section 2.
     """
-    from probinf.conformal.split import _tie_breakers, label_set
+    from probinf.conformal.calibration.split import _tie_breakers, label_set
 
     p = as_probabilities("pred_cal", pred_cal)
     classes = p.shape[1]

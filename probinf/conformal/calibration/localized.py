@@ -7,12 +7,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from probinf.conformal.arrays import ArrayLike, Level, Number, as_float, as_levels, is_single
-from probinf.conformal.cross import BLOCK
-from probinf.conformal.sets import warn_infinite
+from probinf.conformal.regression.cross import BLOCK
+from probinf.conformal.sets.intervals import warn_infinite
+from probinf.core.inputs.arrays import ArrayLike, Level, Number, as_float, as_levels, is_single
+from probinf.core.keys import as_key
+from probinf.core.program import Key
 from probinf.errors import ArrayError
-from probinf.posterior import as_key
-from probinf.program import Key
 
 
 def rlcp_thresholds(

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.conformal.arrays import (
+from probinf.conformal.calibration.bisection import bisect_bits
+from probinf.core.inputs.arrays import (
     ArrayLike,
     Level,
     Number,
@@ -20,7 +21,6 @@ from probinf.conformal.arrays import (
     is_single,
     namespace,
 )
-from probinf.conformal.bisection import bisect_bits
 from probinf.errors import ArrayError
 
 _GUARD = 1e-9  # (1 - 0.7) * 10 evaluates to 3.0000000000000004, whose ceiling is not 3

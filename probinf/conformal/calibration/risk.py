@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from probinf.conformal.arrays import ArrayLike, Number, as_float, fraction
+from probinf.core.inputs.arrays import ArrayLike, Number, as_float, fraction
 from probinf.errors import ArrayError, MethodError
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from probinf.conformal.arrays import ArrayLike, Level, Number, as_float, as_levels, fraction
-from probinf.conformal.ranks import order_stat, upper_rank
-from probinf.conformal.sets import LabelSet, make_labels, too_few, warn_infinite
+from probinf.conformal.calibration.ranks import order_stat, upper_rank
+from probinf.conformal.sets.intervals import LabelSet, make_labels, too_few, warn_infinite
+from probinf.core.inputs.arrays import ArrayLike, Level, Number, as_float, as_levels, fraction
 from probinf.errors import ArrayError
 
 

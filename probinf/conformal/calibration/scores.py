@@ -8,11 +8,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from probinf.conformal.arrays import Array, ArrayLike, Level, as_float, as_weights
-from probinf.conformal.ranks import lower_rank, order_stat, upper_rank, weighted_quantile
+from probinf.conformal.calibration.ranks import (
+    lower_rank,
+    order_stat,
+    upper_rank,
+    weighted_quantile,
+)
+from probinf.core.inputs.arrays import Array, ArrayLike, Level, as_float, as_weights
+from probinf.core.keys import as_key
+from probinf.core.program import Key
 from probinf.errors import ArrayError
-from probinf.posterior import as_key
-from probinf.program import Key
 
 
 def uniforms(key: int | Key, size: int) -> Array:

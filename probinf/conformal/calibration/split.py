@@ -6,22 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from probinf.conformal.arrays import (
-    ArrayLike,
-    Level,
-    as_levels,
-    as_probabilities,
-    is_single,
-    is_traced,
-    namespace,
-)
-from probinf.conformal.calibration import threshold, uniforms
-from probinf.conformal.full import GridSet
-from probinf.conformal.groups import group_thresholds
+from probinf.conformal.calibration.groups import group_thresholds
+from probinf.conformal.calibration.scores import threshold, uniforms
+from probinf.conformal.regression.full import GridSet
 from probinf.conformal.scores.classification import LabelScore
 from probinf.conformal.scores.density import DensityScore
 from probinf.conformal.scores.regression import RegressionScore
-from probinf.conformal.sets import (
+from probinf.conformal.sets.intervals import (
     LabelSet,
     check_columns,
     check_test,
@@ -31,8 +22,17 @@ from probinf.conformal.sets import (
     too_few,
     warn_infinite,
 )
+from probinf.core.inputs.arrays import (
+    ArrayLike,
+    Level,
+    as_levels,
+    as_probabilities,
+    is_single,
+    is_traced,
+    namespace,
+)
+from probinf.core.program import Key
 from probinf.errors import ArrayError, MethodError
-from probinf.program import Key
 
 MARGINAL = ">= 1-alpha marginal, exchangeable data; <= 1-alpha+1/(n+1) without ties"
 SHIFTED = ">= 1-alpha marginal, if the weights are the true likelihood ratios"

@@ -12,12 +12,12 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from probinf.conformal.arrays import Level, is_single
+from probinf.conformal.calibration.groups import class_conditional
+from probinf.conformal.calibration.split import split
 from probinf.conformal.estimators.data import checked, seed_of
-from probinf.conformal.groups import class_conditional
+from probinf.conformal.labels.venn_abers import venn_abers_multiclass
 from probinf.conformal.scores.classification import APS, LAC, RAPS, SAPS, LabelScore, Margin, TopK
-from probinf.conformal.split import split
-from probinf.conformal.venn_abers import venn_abers_multiclass
+from probinf.core.inputs.arrays import Level, is_single
 from probinf.errors import ArrayError, MethodError
 
 SCORES: dict[str, type[LabelScore]] = {

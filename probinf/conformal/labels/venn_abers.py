@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from probinf.conformal.arrays import ArrayLike, as_float, as_labels, as_probabilities
+from probinf.core.inputs.arrays import ArrayLike, as_float, as_labels, as_probabilities
 from probinf.errors import ArrayError
 
 

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.conformal.arrays import Number
 from probinf.conformal.online.track import OnlineMethod
 from probinf.conformal.online.window import Window, largest, magnitude, pvalue, quantile
+from probinf.core.inputs.arrays import Number
 from probinf.errors import ArrayError
 
 RATES = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128)

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.conformal.arrays import ArrayLike, Number, as_float, fraction
+from probinf.conformal.calibration.ranks import upper_rank
 from probinf.conformal.online.window import push
-from probinf.conformal.ranks import upper_rank
-from probinf.conformal.sets import Interval, too_few, warn_infinite
+from probinf.conformal.sets.intervals import Interval, too_few, warn_infinite
+from probinf.core.inputs.arrays import ArrayLike, Number, as_float, fraction
 from probinf.errors import ArrayError
 
 

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.conformal.arrays import Number
 from probinf.conformal.online.aci import _pinball
 from probinf.conformal.online.track import OnlineMethod
 from probinf.conformal.online.window import Window, magnitude
+from probinf.core.inputs.arrays import Number
 from probinf.errors import ArrayError
 
 

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.conformal.arrays import ArrayLike, Number, as_float, fraction
 from probinf.conformal.online.window import Window, leaving, push
+from probinf.core.inputs.arrays import ArrayLike, Number, as_float, fraction
 from probinf.errors import ArrayError, MethodError
 
 

@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.conformal.arrays import ArrayLike, Level, as_float
-from probinf.conformal.full import GridSet, grid_set
-from probinf.diagnostics.psis import pareto_k
+from probinf.conformal.regression.full import GridSet, grid_set
+from probinf.core.inputs.arrays import ArrayLike, Level, as_float
+from probinf.core.psis import pareto_k
 from probinf.errors import ArrayError, MethodError, UnreliableWeightsWarning
-from probinf.posterior import Posterior
+from probinf.results.posterior import Posterior
 
 LogLik = Callable[[dict[str, Any], Any, Any], Any]
 RELIABLE = 0.7

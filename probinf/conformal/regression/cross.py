@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from probinf.conformal.arrays import ArrayLike, Level, as_float, as_levels
-from probinf.conformal.merge import merged_order_stat
-from probinf.conformal.ranks import order_stat, upper_rank
-from probinf.conformal.sets import (
+from probinf.conformal.calibration.ranks import order_stat, upper_rank
+from probinf.conformal.regression.merge import merged_order_stat
+from probinf.conformal.sets.intervals import (
     Interval,
     LabelSet,
     make_interval,
@@ -18,6 +17,7 @@ from probinf.conformal.sets import (
     too_few,
     warn_infinite,
 )
+from probinf.core.inputs.arrays import ArrayLike, Level, as_float, as_levels
 from probinf.errors import ArrayError
 
 PLUS = ">= 1-2alpha, about 1-alpha for stable learners (jackknife+), exchangeable data"

@@ -11,10 +11,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.conformal.arrays import Array, ArrayLike, Level, Number, as_float, as_levels, is_single
-from probinf.conformal.leave_one_out import Smoother, kernel_smoother, ridge_smoother
-from probinf.conformal.ranks import lower_rank, order_stat
-from probinf.conformal.sets import Interval, make_interval, static_alpha, too_few, warn_infinite
+from probinf.conformal.calibration.ranks import lower_rank, order_stat
+from probinf.conformal.regression.leave_one_out import Smoother, kernel_smoother, ridge_smoother
+from probinf.conformal.sets.intervals import (
+    Interval,
+    make_interval,
+    static_alpha,
+    too_few,
+    warn_infinite,
+)
+from probinf.core.inputs.arrays import (
+    Array,
+    ArrayLike,
+    Level,
+    Number,
+    as_float,
+    as_levels,
+    is_single,
+)
 
 FULL = ">= 1-alpha marginal, exchangeable data, symmetric learner; <= 1-alpha+1/(n+1) without ties"
 

@@ -6,9 +6,9 @@ import dataclasses
 
 import numpy as np
 
-from probinf.conformal.arrays import ArrayLike, Level, Number, as_float
-from probinf.conformal.cross import PLUS, _interval, plus_intervals
-from probinf.conformal.sets import Interval
+from probinf.conformal.regression.cross import PLUS, _interval, plus_intervals
+from probinf.conformal.sets.intervals import Interval
+from probinf.core.inputs.arrays import ArrayLike, Level, Number, as_float
 from probinf.errors import ArrayError
 
 

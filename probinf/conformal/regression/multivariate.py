@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from probinf.conformal.arrays import ArrayLike, Number, as_float, fraction
-from probinf.conformal.ranks import order_stat, upper_rank
-from probinf.conformal.sets import check_columns, check_test, too_few, warn_infinite
+from probinf.conformal.calibration.ranks import order_stat, upper_rank
+from probinf.conformal.sets.intervals import check_columns, check_test, too_few, warn_infinite
+from probinf.core.inputs.arrays import ArrayLike, Number, as_float, fraction
 from probinf.errors import ArrayError
 
 JOINT = ">= 1-alpha for all outcomes jointly, exchangeable data"

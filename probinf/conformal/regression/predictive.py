@@ -7,12 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from probinf.conformal.arrays import ArrayLike, Level, as_float, as_levels
-from probinf.conformal.calibration import Calibration, calibrate, uniforms
-from probinf.conformal.ranks import lower_rank, upper_rank
-from probinf.conformal.sets import Interval, check_test, make_interval, too_few, warn_infinite
+from probinf.conformal.calibration.ranks import lower_rank, upper_rank
+from probinf.conformal.calibration.scores import Calibration, calibrate, uniforms
+from probinf.conformal.sets.intervals import (
+    Interval,
+    check_test,
+    make_interval,
+    too_few,
+    warn_infinite,
+)
+from probinf.core.inputs.arrays import ArrayLike, Level, as_float, as_levels
+from probinf.core.program import Key
 from probinf.errors import ArrayError, LevelError
-from probinf.program import Key
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from probinf.conformal.arrays import Array, ArrayLike, as_labels, as_probabilities, namespace
+from probinf.core.inputs.arrays import Array, ArrayLike, as_labels, as_probabilities, namespace
 from probinf.errors import ArrayError
 
 

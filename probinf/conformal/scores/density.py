@@ -10,9 +10,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.conformal.arrays import ArrayLike, as_float
+from probinf.core.inputs.arrays import ArrayLike, as_float
 from probinf.errors import ArrayError
-from probinf.posterior import Posterior
+from probinf.results.posterior import Posterior
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +126,7 @@ def predict_density(
     """
     from scipy.special import logsumexp
 
-    from probinf.conformal.bayes import draws_of, on_grid
+    from probinf.conformal.posteriors.bayes import draws_of, on_grid
 
     x = as_float("X", X)
     sites, log_w = draws_of(posterior, draws)

@@ -6,7 +6,7 @@ import dataclasses
 from abc import abstractmethod
 from typing import Any, ClassVar
 
-from probinf.conformal.arrays import ArrayLike, as_float, is_traced, namespace
+from probinf.core.inputs.arrays import ArrayLike, as_float, is_traced, namespace
 from probinf.errors import ArrayError
 
 

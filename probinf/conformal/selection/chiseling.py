@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from probinf.conformal.arrays import ArrayLike, Number, as_float, fraction
-from probinf.conformal.calibration import uniforms
+from probinf.conformal.calibration.scores import uniforms
+from probinf.core.inputs.arrays import ArrayLike, Number, as_float, fraction
+from probinf.core.program import Key
 from probinf.errors import ArrayError
-from probinf.program import Key
 
 Learner = Callable[[np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]]
 

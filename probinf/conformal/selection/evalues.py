@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from probinf.conformal.arrays import ArrayLike, Number, as_float, fraction
+from probinf.core.inputs.arrays import ArrayLike, Number, as_float, fraction
 from probinf.errors import ArrayError
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from probinf.conformal.arrays import ArrayLike, Number, as_float, fraction
-from probinf.conformal.calibration import uniforms
+from probinf.conformal.calibration.scores import uniforms
 from probinf.conformal.selection.prune import prune_candidates
 from probinf.conformal.selection.pvalues import Selection, benjamini_hochberg, selection_pvalues
+from probinf.core.inputs.arrays import ArrayLike, Number, as_float, fraction
+from probinf.core.keys import as_key
+from probinf.core.program import Key
 from probinf.errors import ArrayError
-from probinf.posterior import as_key
-from probinf.program import Key
 
 
 def auxiliary_sizes(v_cal: ArrayLike, v_test: ArrayLike, *, q: Number) -> np.ndarray:

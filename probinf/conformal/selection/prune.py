@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from probinf.conformal.arrays import Number
-from probinf.conformal.calibration import uniforms
+from probinf.conformal.calibration.scores import uniforms
+from probinf.core.inputs.arrays import Number
+from probinf.core.program import Key
 from probinf.errors import MethodError
-from probinf.program import Key
 
 
 def prune_candidates(

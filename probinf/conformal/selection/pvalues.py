@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from probinf.conformal.arrays import ArrayLike, Number, as_float, as_weights, fraction
-from probinf.conformal.calibration import uniforms
+from probinf.conformal.calibration.scores import uniforms
+from probinf.core.inputs.arrays import ArrayLike, Number, as_float, as_weights, fraction
+from probinf.core.program import Key
 from probinf.errors import ArrayError
-from probinf.program import Key
 
 
 @dataclasses.dataclass(frozen=True)

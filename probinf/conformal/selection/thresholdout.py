@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.conformal.arrays import ArrayLike, Number, as_float
+from probinf.core.inputs.arrays import ArrayLike, Number, as_float
+from probinf.core.keys import as_key
+from probinf.core.program import Key
 from probinf.errors import ArrayError, CalibrationError
-from probinf.posterior import as_key
-from probinf.program import Key
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from probinf.conformal.arrays import (
+from probinf.core.inputs.arrays import (
     Array,
     ArrayLike,
     Level,

@@ -8,13 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import numpy as np
 
-from probinf.errors import (
-    ArrayError,
-    LevelError,
-    MethodError,
-    PredictionWarning,
-    TooFewLabelsError,
-)
+from probinf.errors import ArrayError, LevelError, MethodError, PredictionWarning, TooFewLabelsError
 
 Number: TypeAlias = float | int | np.number  # what users write for a real number
 

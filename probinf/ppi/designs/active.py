@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from probinf.core.inputs.columns import Number, numeric
+from probinf.core.keys import as_generator
 from probinf.errors import LevelError
-from probinf.ppi.arrays import Number, numeric
-from probinf.ppi.randomness import as_generator
 
 
 def active_probs(uncertainty: Any, budget: Number, *, mix: Number = 0.1) -> np.ndarray:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from probinf.core.inputs.columns import positive, warn
 from probinf.errors import ArrayError, LevelError, MethodError, TooFewLabelsError
-from probinf.ppi.arrays import positive, warn
-from probinf.ppi.moments import Parts, parts, unlabeled_moments
+from probinf.ppi.inference.moments import Parts, parts, unlabeled_moments
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,9 +6,9 @@ import dataclasses
 
 import numpy as np
 
+from probinf.core.inputs.columns import Number
 from probinf.errors import LevelError, MethodError
-from probinf.ppi.arrays import Number
-from probinf.ppi.result import Result
+from probinf.ppi.inference.result import Result
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from probinf.core.inputs.columns import Number, check_level, numeric, same_rows
 from probinf.errors import ArrayError, ConvergenceError, TooFewLabelsError
-from probinf.ppi.arrays import Number, check_level, numeric, same_rows
-from probinf.ppi.influence import Influence
-from probinf.ppi.result import Result
+from probinf.ppi.inference.influence import Influence
+from probinf.ppi.inference.result import Result
 
 
 def label_shift(

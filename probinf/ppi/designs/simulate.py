@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from probinf.core.inputs.columns import Number
+from probinf.core.keys import as_generator
 from probinf.errors import LevelError
-from probinf.ppi.arrays import Number
-from probinf.ppi.randomness import as_generator
 
 
 class Labels(NamedTuple):

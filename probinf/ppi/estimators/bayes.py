@@ -7,9 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from probinf.core.inputs.columns import (
+    Number,
+    check_choice,
+    check_counts,
+    check_level,
+    numeric,
+    same_rows,
+)
+from probinf.core.keys import as_generator
 from probinf.errors import ArrayError
-from probinf.ppi.arrays import Number, check_choice, check_counts, check_level, numeric, same_rows
-from probinf.ppi.randomness import as_generator
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,13 +6,13 @@ import dataclasses
 
 import numpy as np
 
-from probinf.ppi.conclude import Options, Root, conclude
-from probinf.ppi.core import Data
-from probinf.ppi.design import Design
-from probinf.ppi.estimate import checked_solve, design_parts, score_arrays
-from probinf.ppi.losses import Gaussian, Linear
-from probinf.ppi.moments import Parts, tuned
-from probinf.ppi.result import Result
+from probinf.ppi.designs.design import Design
+from probinf.ppi.estimators.estimate import checked_solve, design_parts, score_arrays
+from probinf.ppi.inference.conclude import Options, Root, conclude
+from probinf.ppi.inference.core import Data
+from probinf.ppi.inference.losses import Gaussian, Linear
+from probinf.ppi.inference.moments import Parts, tuned
+from probinf.ppi.inference.result import Result
 
 
 def _point(model: Linear, data: Data, start: np.ndarray, design: Design, lam: float) -> np.ndarray:

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from probinf.core.inputs.columns import Number, numeric, same_rows
+from probinf.core.keys import as_generator
 from probinf.errors import ArrayError, MethodError, TooFewLabelsError
-from probinf.ppi.arrays import Number, numeric, same_rows
-from probinf.ppi.randomness import as_generator
 
 
 class CrossFit(NamedTuple):

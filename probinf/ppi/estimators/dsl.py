@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from probinf.errors import ArrayError, MethodError
-from probinf.ppi.arrays import (
+from probinf.core.inputs.columns import (
     Number,
     check_counts,
     check_level,
@@ -18,14 +17,15 @@ from probinf.ppi.arrays import (
     positive,
     same_rows,
 )
-from probinf.ppi.conclude import conclude, make_options
-from probinf.ppi.crossfit import cross_fit
-from probinf.ppi.design import make_design
-from probinf.ppi.estimate import find_root
-from probinf.ppi.ptd import model_of
-from probinf.ppi.randomness import as_generator
-from probinf.ppi.result import Result
-from probinf.ppi.rows import check_rows, make_data
+from probinf.core.keys import as_generator
+from probinf.errors import ArrayError, MethodError
+from probinf.ppi.designs.design import make_design
+from probinf.ppi.estimators.crossfit import cross_fit
+from probinf.ppi.estimators.estimate import find_root
+from probinf.ppi.estimators.ptd import model_of
+from probinf.ppi.inference.conclude import conclude, make_options
+from probinf.ppi.inference.result import Result
+from probinf.ppi.inference.rows import check_rows, make_data
 
 
 def dsl(

@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from probinf.core.inputs.columns import Number, check_choice, check_counts, is_pandas, proxy_notes
 from probinf.errors import ArrayError, ConvergenceError, MethodError
-from probinf.ppi import core
-from probinf.ppi.arrays import Number, check_choice, check_counts, is_pandas, proxy_notes
-from probinf.ppi.conclude import (
+from probinf.ppi.designs.design import Design, make_design
+from probinf.ppi.inference import core
+from probinf.ppi.inference.conclude import (
     Options,
     Root,
     as_numpy,
@@ -20,12 +21,11 @@ from probinf.ppi.conclude import (
     conclude,
     make_options,
 )
-from probinf.ppi.core import Data
-from probinf.ppi.design import Design, make_design
-from probinf.ppi.losses import Autodiff, Model
-from probinf.ppi.moments import Parts, Tune, jacobian, tuned
-from probinf.ppi.result import Result
-from probinf.ppi.rows import (
+from probinf.ppi.inference.core import Data
+from probinf.ppi.inference.losses import Autodiff, Model
+from probinf.ppi.inference.moments import Parts, Tune, jacobian, tuned
+from probinf.ppi.inference.result import Result
+from probinf.ppi.inference.rows import (
     check_aligned,
     check_rows,
     flatten_parameters,

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
+from probinf.core.inputs.columns import Number, check_choice, check_level, numeric
 from probinf.errors import LevelError
-from probinf.ppi.arrays import Number, check_choice, check_level, numeric
-from probinf.ppi.mean import mean
-from probinf.ppi.pratt import horseshoe_slope, region
-from probinf.ppi.result import Result
+from probinf.ppi.estimators.mean import mean
+from probinf.ppi.estimators.pratt import horseshoe_slope, region
+from probinf.ppi.inference.result import Result
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from probinf.errors import ArrayError, MethodError
-from probinf.ppi.arrays import (
+from probinf.core.inputs.columns import (
     Number,
     check_choice,
     check_counts,
@@ -18,10 +17,11 @@ from probinf.ppi.arrays import (
     same_index,
     same_rows,
 )
-from probinf.ppi.conclude import Options, Root, conclude, make_options
-from probinf.ppi.design import Design, make_design
-from probinf.ppi.moments import Tune, tuned
-from probinf.ppi.result import Result
+from probinf.errors import ArrayError, MethodError
+from probinf.ppi.designs.design import Design, make_design
+from probinf.ppi.inference.conclude import Options, Root, conclude, make_options
+from probinf.ppi.inference.moments import Tune, tuned
+from probinf.ppi.inference.result import Result
 
 
 def _matrix(a: np.ndarray) -> np.ndarray:

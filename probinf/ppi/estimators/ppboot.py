@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from probinf.core.inputs.columns import Number, check_choice, check_counts, check_level
+from probinf.core.keys import as_generator
 from probinf.errors import ArrayError, MethodError
-from probinf.ppi.arrays import Number, check_choice, check_counts, check_level
-from probinf.ppi.randomness import as_generator
-from probinf.ppi.result import ALTERNATIVES
-from probinf.ppi.rows import check_rows, with_proxies
+from probinf.ppi.inference.result import ALTERNATIVES
+from probinf.ppi.inference.rows import check_rows, with_proxies
 
 Rows = dict[str, np.ndarray]
 

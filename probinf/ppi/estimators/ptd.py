@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from probinf.core.inputs.columns import Number, check_counts, is_pandas
 from probinf.errors import MethodError
-from probinf.ppi.arrays import Number, check_counts, is_pandas
-from probinf.ppi.conclude import conclude, make_options
-from probinf.ppi.design import make_design
-from probinf.ppi.estimate import single_fit, start_of
-from probinf.ppi.losses import Autodiff, Linear, Model, family_of
-from probinf.ppi.mean import mean_root
-from probinf.ppi.moments import Tune
-from probinf.ppi.result import Result
-from probinf.ppi.rows import check_aligned, check_rows, flatten_parameters, with_proxies
+from probinf.ppi.designs.design import make_design
+from probinf.ppi.estimators.estimate import single_fit, start_of
+from probinf.ppi.estimators.mean import mean_root
+from probinf.ppi.inference.conclude import conclude, make_options
+from probinf.ppi.inference.losses import Autodiff, Linear, Model, family_of
+from probinf.ppi.inference.moments import Tune
+from probinf.ppi.inference.result import Result
+from probinf.ppi.inference.rows import check_aligned, check_rows, flatten_parameters, with_proxies
 
 
 def model_of(

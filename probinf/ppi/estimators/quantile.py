@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from probinf.errors import LevelError, MethodError
-from probinf.ppi.arrays import (
+from probinf.core.inputs.columns import (
     Number,
     check_choice,
     check_counts,
@@ -19,12 +18,13 @@ from probinf.ppi.arrays import (
     same_index,
     same_rows,
 )
-from probinf.ppi.conclude import Root, conclude, make_options
-from probinf.ppi.design import Design, make_design
-from probinf.ppi.moments import Tune, covariance, tuned
-from probinf.ppi.rectified import Rectified, Sorted, rectified
-from probinf.ppi.result import Result
-from probinf.ppi.student import critical, p_value
+from probinf.errors import LevelError, MethodError
+from probinf.ppi.designs.design import Design, make_design
+from probinf.ppi.estimators.rectified import Rectified, Sorted, rectified
+from probinf.ppi.inference.conclude import Root, conclude, make_options
+from probinf.ppi.inference.moments import Tune, covariance, tuned
+from probinf.ppi.inference.result import Result
+from probinf.ppi.inference.student import critical, p_value
 
 
 @dataclasses.dataclass(frozen=True, repr=False)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from probinf.errors import ConvergenceError
-from probinf.ppi.design import Design
+from probinf.ppi.designs.design import Design
 
 
 class Sorted:

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from probinf.errors import ArrayError, MethodError
-from probinf.ppi.arrays import (
+from probinf.core.inputs.columns import (
     Number,
     check_choice,
     check_counts,
@@ -18,10 +17,11 @@ from probinf.ppi.arrays import (
     same_index,
     same_rows,
 )
-from probinf.ppi.conclude import conclude, make_options
-from probinf.ppi.design import make_design
-from probinf.ppi.estimate import find_root
-from probinf.ppi.losses import (
+from probinf.errors import ArrayError, MethodError
+from probinf.ppi.designs.design import make_design
+from probinf.ppi.estimators.estimate import find_root
+from probinf.ppi.inference.conclude import conclude, make_options
+from probinf.ppi.inference.losses import (
     Binomial,
     Expectile,
     Gamma,
@@ -32,9 +32,9 @@ from probinf.ppi.losses import (
     Poisson,
     family_of,
 )
-from probinf.ppi.moments import Tune
-from probinf.ppi.result import Result
-from probinf.ppi.rows import make_data
+from probinf.ppi.inference.moments import Tune
+from probinf.ppi.inference.result import Result
+from probinf.ppi.inference.rows import make_data
 
 Family = str | Callable[[Any, Any], Any]
 
@@ -164,7 +164,7 @@ def glm(
         check_choice("compat", compat, ("ppi_py",))
         if not design.simple or design.joint or weights is not None or several > 1:
             raise MethodError("compat='ppi_py' has no weights, designs or several predictors here.")
-        from probinf.ppi.compat import compat_glm
+        from probinf.ppi.estimators.compat import compat_glm
 
         return compat_glm(model, data, start, design, options, what, X.names, notes, X.pandas)
     root = find_root(model, data, start, design, options, form=form, what=what)

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from probinf.ppi.arrays import Number, check_counts, is_pandas, numeric, same_rows
-from probinf.ppi.conclude import Root, conclude, make_options
-from probinf.ppi.crossfit import cross_fit
-from probinf.ppi.design import make_design
-from probinf.ppi.estimate import single_fit
-from probinf.ppi.moments import jacobian, tuned
-from probinf.ppi.ptd import model_of
-from probinf.ppi.result import Result
-from probinf.ppi.rows import check_rows
+from probinf.core.inputs.columns import Number, check_counts, is_pandas, numeric, same_rows
+from probinf.ppi.designs.design import make_design
+from probinf.ppi.estimators.crossfit import cross_fit
+from probinf.ppi.estimators.estimate import single_fit
+from probinf.ppi.estimators.ptd import model_of
+from probinf.ppi.inference.conclude import Root, conclude, make_options
+from probinf.ppi.inference.moments import jacobian, tuned
+from probinf.ppi.inference.result import Result
+from probinf.ppi.inference.rows import check_rows
 
 
 def reppi(

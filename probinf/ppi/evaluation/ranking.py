@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from probinf.core.inputs.columns import check_choice, numeric, same_rows
+from probinf.core.keys import as_generator
 from probinf.errors import ArrayError, LevelError, MethodError
-from probinf.ppi.arrays import check_choice, numeric, same_rows
-from probinf.ppi.crossfit import folds_of
-from probinf.ppi.mean import mean
-from probinf.ppi.randomness import as_generator
-from probinf.ppi.result import Result
+from probinf.ppi.estimators.crossfit import folds_of
+from probinf.ppi.estimators.mean import mean
+from probinf.ppi.inference.result import Result
 
 METRICS = ("precision", "success", "mrr", "dcg", "ap", "ndcg")
 _LARGEST = 14

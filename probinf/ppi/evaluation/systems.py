@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from probinf.core.inputs.columns import column, numeric, same_rows
 from probinf.errors import ArrayError, MethodError
-from probinf.ppi.arrays import column, numeric, same_rows
-from probinf.ppi.mean import mean
-from probinf.ppi.result import Result
+from probinf.ppi.estimators.mean import mean
+from probinf.ppi.inference.result import Result
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,10 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from probinf.core.inputs.columns import (
+    Number,
+    check_choice,
+    check_counts,
+    numeric,
+    positive,
+    same_rows,
+)
+from probinf.core.keys import as_generator
 from probinf.errors import ConvergenceError, MethodError, PredictionWarning
-from probinf.ppi.arrays import Number, check_choice, check_counts, numeric, positive, same_rows
-from probinf.ppi.randomness import as_generator
-from probinf.ppi.result import Result
+from probinf.ppi.inference.result import Result
 
 
 @dataclasses.dataclass(frozen=True)

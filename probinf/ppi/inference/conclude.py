@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from probinf.core.inputs.columns import Number, check_choice, check_level, warn
 from probinf.errors import ConvergenceError, MethodError
-from probinf.ppi.arrays import Number, check_choice, check_level, warn
-from probinf.ppi.design import Design
-from probinf.ppi.influence import Influence, result_influence
-from probinf.ppi.moments import Parts, Tune, correlation, covariance, jacobian, welch
-from probinf.ppi.result import ALTERNATIVES, Result
+from probinf.ppi.designs.design import Design
+from probinf.ppi.inference.influence import Influence, result_influence
+from probinf.ppi.inference.moments import Parts, Tune, correlation, covariance, jacobian, welch
+from probinf.ppi.inference.result import ALTERNATIVES, Result
 
 METHODS = ("classical", "ppi", "ppi++")
 

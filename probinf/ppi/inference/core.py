@@ -12,8 +12,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from probinf.ppi.losses import Model, Rows
-from probinf.ppi.moments import (
+from probinf.ppi.inference.losses import Model, Rows
+from probinf.ppi.inference.moments import (
     Array,
     Parts,
     Tune,

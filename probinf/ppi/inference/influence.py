@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from probinf.ppi.design import Design
+from probinf.ppi.designs.design import Design
 
 
 class Influence(NamedTuple):

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jax.scipy.special import gammaln
 
+from probinf.core.inputs.columns import Number
 from probinf.errors import ArrayError, MethodError
-from probinf.ppi.arrays import Number
-from probinf.ppi.moments import over_blocks
+from probinf.ppi.inference.moments import over_blocks
 
 Rows = Any  # a pytree of arrays (rows, ...)
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from probinf.ppi.student import critical
+from probinf.ppi.inference.student import critical
 
 if TYPE_CHECKING:
-    from probinf.ppi.result import Result
+    from probinf.ppi.inference.result import Result
 
 
 def interval_plot(result: Result, axis: Any = None) -> Any:
@@ -63,7 +63,7 @@ def width_plot(result: Result, n_grid: Any = None, axis: Any = None, parameter: 
     """
     import matplotlib.pyplot as plt
 
-    from probinf.ppi.plan import standard_error
+    from probinf.ppi.designs.plan import standard_error
 
     if axis is None:
         _, axis = plt.subplots(figsize=(6, 3.5), layout="constrained")

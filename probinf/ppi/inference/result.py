@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from probinf.core.inputs.columns import Number, check_choice, check_level
+from probinf.core.keys import as_generator
 from probinf.errors import ArrayError, MethodError
-from probinf.ppi.arrays import Number, check_choice, check_level
-from probinf.ppi.influence import Influence
-from probinf.ppi.randomness import as_generator
-from probinf.ppi.student import critical, p_value
+from probinf.ppi.inference.influence import Influence
+from probinf.ppi.inference.student import critical, p_value
 
 ALTERNATIVES = ("two-sided", "larger", "smaller")
 
@@ -276,7 +276,7 @@ class Result:
 
     def summary(self) -> Any:
         """A table to read: header, one row per parameter, notes."""
-        from probinf.ppi.summary import Table
+        from probinf.ppi.inference.summary import Table
 
         return Table(self)
 
@@ -300,7 +300,7 @@ class Result:
 
     def plot(self, axis: Any = None) -> Any:
         """Estimates and intervals, beside those of the labelled rows alone; returns the axis."""
-        from probinf.ppi.plots import interval_plot
+        from probinf.ppi.inference.plots import interval_plot
 
         return interval_plot(self, axis)
 

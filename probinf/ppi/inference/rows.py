@@ -8,10 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from probinf.core.inputs.columns import plain, same_index, same_rows
 from probinf.errors import ArrayError
-from probinf.ppi.arrays import plain, same_index, same_rows
-from probinf.ppi.core import Data
-from probinf.ppi.design import Design
+from probinf.ppi.designs.design import Design
+from probinf.ppi.inference.core import Data
 
 _PADDED = 65_536  # beyond this many rows compiling is cheap against running
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from probinf.ppi.result import Result
+    from probinf.ppi.inference.result import Result
 
 _WIDTH = 86
 

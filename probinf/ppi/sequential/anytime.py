@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from probinf.core.inputs.columns import Number, check_choice, check_level, numeric, same_rows
 from probinf.errors import LevelError, MethodError, TooFewLabelsError
-from probinf.ppi.arrays import Number, check_choice, check_level, numeric, same_rows
-from probinf.ppi.marginals import Prior, check_prior, log_marginal
+from probinf.ppi.sequential.marginals import Prior, check_prior, log_marginal
 
 
 class Stream(NamedTuple):

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from probinf.core.inputs.columns import Number, check_level, numeric, positive, same_rows
 from probinf.errors import LevelError, MethodError
-from probinf.ppi.arrays import Number, check_level, numeric, positive, same_rows
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from probinf.diagnostics.rhat import rank_normalise, split_chains
+from probinf.results.statistics.rhat import rank_normalise, split_chains
 
 
 def _autocovariance(draws: np.ndarray) -> np.ndarray:

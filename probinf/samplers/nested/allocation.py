@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from probinf.diagnostics import kish_ess
 from probinf.errors import MethodError
-from probinf.samplers.merging import Merged
-from probinf.samplers.volumes import Volumes
+from probinf.results.statistics.weighted import kish_ess
+from probinf.samplers.nested.merging import Merged
+from probinf.samplers.nested.volumes import Volumes
 
 _IMPORTANT = 0.9  # share of the largest importance above which a point is worth more company
 _GOALS = {"evidence": 0.0, "posterior": 1.0}

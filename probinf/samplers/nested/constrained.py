@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from probinf.program import Key, Program
+from probinf.core.program import Key, Program
 
 _WIDTH = 5.0  # of the first bracket, in standard deviations along the direction
 

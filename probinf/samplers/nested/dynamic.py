@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.program import Program
-from probinf.run import Lane, Method, start_lanes
-from probinf.samplers.allocation import stretch
-from probinf.samplers.constrained import Walkers
-from probinf.samplers.merging import Merged
-from probinf.samplers.nested_state import LanePoints
+from probinf.core.program import Program
+from probinf.runtime.loop import Lane, Method, start_lanes
+from probinf.samplers.nested.allocation import stretch
+from probinf.samplers.nested.constrained import Walkers
+from probinf.samplers.nested.merging import Merged
+from probinf.samplers.nested.state import LanePoints
 
 _FIRST_DRAWS = 1_000_000_000  # beyond the steps, whose number makes their keys
 

@@ -11,22 +11,22 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from probinf.collect import Collector, Pieces
-from probinf.coordinates import Layout, vector_of
+from probinf.core.coordinates import Layout, vector_of
+from probinf.core.population import no_nan
+from probinf.core.program import Key, Program
+from probinf.core.zero_likelihood import zero_likelihood
 from probinf.errors import MethodError
-from probinf.kernel import Params
-from probinf.population import no_nan
-from probinf.posterior import Posterior, assemble
-from probinf.program import Key, Program
-from probinf.run import Lane, Method, Run, Status
-from probinf.samplers.allocation import Allocation, check_allocation
-from probinf.samplers.constrained import Walkers, insertion_ranks, slice_above
-from probinf.samplers.dynamic import next_batch
-from probinf.samplers.merging import Merged, merge
-from probinf.samplers.nested_state import DeathRecord, NestedState, lane_points, remaining
-from probinf.samplers.tuning import cross_fitted
-from probinf.samplers.volumes import insertion_p_value
-from probinf.zero import zero_likelihood
+from probinf.kernels.base import Params
+from probinf.results.draws import Collector, Pieces
+from probinf.results.posterior import Posterior, assemble
+from probinf.runtime.loop import Lane, Method, Run, Status
+from probinf.samplers.nested.allocation import Allocation, check_allocation
+from probinf.samplers.nested.constrained import Walkers, insertion_ranks, slice_above
+from probinf.samplers.nested.dynamic import next_batch
+from probinf.samplers.nested.merging import Merged, merge
+from probinf.samplers.nested.state import DeathRecord, NestedState, lane_points, remaining
+from probinf.samplers.nested.volumes import insertion_p_value
+from probinf.samplers.populations.tuning import cross_fitted
 
 _MAX_STEPS = 1_000_000
 _MAX_SHRINKAGE = 100

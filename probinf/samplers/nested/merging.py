@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from probinf.estimate import Estimate
-from probinf.samplers.nested_state import LanePoints
-from probinf.samplers.volumes import Points, Volumes, evidence, volumes
+from probinf.core.estimate import Estimate
+from probinf.samplers.nested.state import LanePoints
+from probinf.samplers.nested.volumes import Points, Volumes, evidence, volumes
 
 
 class Merged(NamedTuple):

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from probinf.kernel import Params
-from probinf.samplers.constrained import Walkers
-from probinf.samplers.volumes import Points
+from probinf.kernels.base import Params
+from probinf.samplers.nested.constrained import Walkers
+from probinf.samplers.nested.volumes import Points
 
 
 class NestedState(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.special
 import scipy.stats
 
-from probinf.estimate import Estimate
+from probinf.core.estimate import Estimate
 
 _SIMULATIONS = 400
 _BLOCK = 20_000_000  # numbers simulated at once

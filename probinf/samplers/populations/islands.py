@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from probinf.kernel import Params
-from probinf.posterior import Posterior, assemble
-from probinf.run import Run
-from probinf.samplers.evidence import pooled_evidence
+from probinf.kernels.base import Params
+from probinf.results.posterior import Posterior, assemble
+from probinf.runtime.loop import Run
+from probinf.samplers.populations.pooling import pooled_evidence
 
 
 class Particle(NamedTuple):

@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from probinf.coordinates import Layout, vector_of
+from probinf import kernels
+from probinf.core.coordinates import Layout, vector_of
+from probinf.core.program import Key, Program
 from probinf.errors import MethodError
-from probinf.kernel import Info, Kernel, Params
-from probinf.program import Key, Program
-from probinf.samplers import kernels
-from probinf.samplers.schedule import largest_correlation
-from probinf.samplers.tuning import divided, over_groups, united
+from probinf.kernels.base import Info, Kernel, Params
+from probinf.samplers.populations.schedule import largest_correlation
+from probinf.samplers.populations.tuning import divided, over_groups, united
 
 _MIXED = 0.2  # largest |correlation| with the start at which moving may stop
 _MIN_MOVES = 3  # one move can look uncorrelated by chance and still keep the energy

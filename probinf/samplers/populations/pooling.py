@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from probinf.estimate import Estimate, log_mean_exp
+from probinf.core.estimate import Estimate, log_mean_exp
 
 
 def pooled_evidence(

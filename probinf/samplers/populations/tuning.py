@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from probinf.kernel import Params
-from probinf.population import normalise
+from probinf.core.population import normalise
+from probinf.kernels.base import Params
 
 
 def divided(tree: Any, groups: int) -> Any:

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from probinf.kernel import Info, Kernel, Params
-from probinf.samplers.moments import GroupedMoments, Moments
-from probinf.samplers.step_size import StepSize
+from probinf.kernels.base import Info, Kernel, Params
+from probinf.samplers.warmup.moments import GroupedMoments, Moments
+from probinf.samplers.warmup.step_size import StepSize
 
 
 class AdaptationState(NamedTuple):

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from probinf.kernel import Info, Kernel, Params
-from probinf.metric import fisher, from_scores
-from probinf.samplers.adaptation import AdaptationState
-from probinf.samplers.step_size import StepSize
+from probinf.kernels.base import Info, Kernel, Params
+from probinf.kernels.metric import fisher, from_scores
+from probinf.samplers.warmup.adaptation import AdaptationState
+from probinf.samplers.warmup.step_size import StepSize
 
 MAX_RANK = 32
 _FIRST, _GROWTH, _LAST = 20, 1.5, 0.85

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeAlias, cast, get_args
 
-from probinf.coordinates import Layout
+from probinf.core.coordinates import Layout
 from probinf.errors import MethodError
 
 Metric = Literal["diagonal", "dense", "low_rank"]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from probinf.metric import LowRank
+from probinf.kernels.metric import LowRank
 
 
 @dataclasses.dataclass(frozen=True)

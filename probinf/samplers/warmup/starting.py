@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from probinf.program import Key, Position, Program, log_density
+from probinf.core.program import Key, Position, Program, log_density
 
 START_TRIES = 100
 """Tries for each starting point."""

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from probinf.kernel import Kernel
+from probinf.kernels.base import Kernel
 
 _OFFSET, _POWER = 3.0, 0.75  # of the falling gain
 

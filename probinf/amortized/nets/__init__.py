@@ -1,0 +1,1 @@
+"""Networks: attention, embeddings, flows."""

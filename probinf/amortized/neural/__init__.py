@@ -1,0 +1,1 @@
+"""Neural posterior and likelihood estimation."""

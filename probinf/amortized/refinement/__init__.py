@@ -1,0 +1,1 @@
+"""From an approximation to the exact posterior."""

@@ -1,0 +1,1 @@
+"""Training, its checkpoints, and weights on disk."""

@@ -1,0 +1,1 @@
+"""Distribution Transformers: a prior and observations in, the posterior out."""

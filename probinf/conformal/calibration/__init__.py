@@ -1,0 +1,1 @@
+"""Thresholds from calibration scores, plain, by group, local or weighted."""

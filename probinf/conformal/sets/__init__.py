@@ -1,0 +1,1 @@
+"""What conformal methods return."""

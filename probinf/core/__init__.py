@@ -1,0 +1,1 @@
+"""The representation: programs, transformations, weighted populations, checks at the door."""

@@ -1,0 +1,1 @@
+"""How rows are sampled and labelled: designs, active labelling, plans."""

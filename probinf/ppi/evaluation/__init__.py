@@ -1,0 +1,1 @@
+"""Ranking and comparing systems with few judgements."""

@@ -1,0 +1,1 @@
+"""Intervals that may be looked at after every label."""

@@ -1,0 +1,1 @@
+"""What an engine found out: draws, summaries, findings, files and pictures."""

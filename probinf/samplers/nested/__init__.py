@@ -1,0 +1,1 @@
+"""Nested sampling, static and dynamic."""

@@ -1,0 +1,1 @@
+"""What engines share that move a weighted population along a path."""

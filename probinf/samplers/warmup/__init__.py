@@ -1,0 +1,1 @@
+"""Before the first draw: starting points, step sizes, metrics."""
