@@ -13,10 +13,10 @@ import numpyro.distributions as dist
 import pytest
 
 import probinf as pi
-from probinf.core.coordinates import flatten
+from probinf.core.coordinates import Layout, flatten
 from probinf.errors import MethodError, StructureError
-from probinf.results import draws
-from probinf.runtime import loop
+from probinf.results import sites
+from probinf.runtime import pace, session
 from probinf.runtime.checkpoint import Checkpoint
 
 METHOD = pi.MCMC(pi.kernels.RandomWalk(), chains=3, warmup=60, draws=101, thin=8)
@@ -77,7 +77,7 @@ def test_a_site_that_only_looks_unconstrained_is_copied() -> None:
     inner = pi.from_log_density(bowl, initial={"x": np.zeros(())})
     flat, layout = flatten(dataclasses.replace(inner, constrain=clipped))
     x = np.concatenate([np.zeros(3000), np.full(3000, 5.0)]).astype(np.float32)
-    found = draws.site_draws(flat, layout, x.reshape(2, 3000, 1))["x"]
+    found = sites.site_draws(flat, layout, x.reshape(2, 3000, 1))["x"]
     np.testing.assert_array_equal(found.ravel(), np.clip(x, -1, 1))
 
 
@@ -125,7 +125,7 @@ def test_bad_wishes_are_named() -> None:
 def test_the_folder_gives_back_what_was_let_go(
     whole: pi.Posterior, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "_TARGET_SECONDS", 1e-9)  # chunks of one step
+    monkeypatch.setattr(pace, "TARGET_SECONDS", 1e-9)  # chunks of one step
     bare = fit(summaries_only=True, checkpoint=tmp_path / "run")
     assert str(bare.summary()) == str(fit(summaries_only=True).summary())
     monkeypatch.setattr(Checkpoint, "append", None)  # nothing is run any more
@@ -153,7 +153,8 @@ def test_a_streamed_run_that_was_stopped_goes_on_bit_for_bit(
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(Checkpoint, "append", die)
-        patch.setattr(loop, "_BUFFER", 10 * METHOD.row_bytes(loop.Layout.of(program())))
+        row_bytes = METHOD.plan(program(), Layout.of(program())).row_bytes
+        patch.setattr(session, "BUFFER", 10 * row_bytes)
         fit(summaries_only=True, checkpoint=tmp_path / "run")
     found = pi.resume(tmp_path / "run", program(), summaries_only=True, progress=False)
     for name, column in found.summary().columns.items():

@@ -19,7 +19,7 @@ from probinf.errors import EvidenceError, MethodError
 from probinf.evidence.bridge import bridge
 from probinf.evidence.fitting import fit
 from probinf.results.posterior import Posterior
-from probinf.runtime.loop import Method
+from probinf.runtime.method import Method
 from probinf.samplers import NUTS, SMC, Importance, Nested, ParallelTempering
 
 _LEVEL = 1e-3

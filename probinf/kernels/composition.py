@@ -50,6 +50,11 @@ class Cycle(Kernel):
         """Whether any of the kernels does."""
         return any(k.moves_integers for k in self.kernels)
 
+    @property
+    def moves_keys(self) -> bool:
+        """Whether all of the kernels do."""
+        return all(k.moves_keys for k in self.kernels)
+
     def init(self, program: Program, x: Position) -> Any:
         """State of the first kernel; the others start from its position."""
         return self.kernels[0].init(program, x)
@@ -95,7 +100,7 @@ def cycle(*kernels: Kernel) -> Cycle:
     kernel a step size of its own.
     """
     if not kernels:
-        raise ValueError("cycle: at least one kernel is needed.")
+        raise MethodError("cycle: at least one kernel is needed.")
     return Cycle(tuple(kernels))
 
 
@@ -123,6 +128,11 @@ class Wrapped(Kernel):
     def moves_integers(self) -> bool:
         """The inner kernel's."""
         return self.kernel.moves_integers
+
+    @property
+    def moves_keys(self) -> bool:
+        """The inner kernel's."""
+        return self.kernel.moves_keys
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +169,7 @@ class Repeat(Wrapped):
 def repeat(kernel: Kernel, times: int) -> Repeat:
     """``times`` transitions of ``kernel`` as one."""
     if times < 1:
-        raise ValueError(f"repeat: times must be at least 1, got {times}.")
+        raise MethodError(f"repeat: times must be at least 1, got {times}.")
     return Repeat(kernel, times)
 
 
@@ -230,13 +240,13 @@ def block(sites: str | tuple[str, ...], kernel: Kernel) -> Block:
             discrete ones, any other for real ones.
 
     Raises:
-        ValueError: no site is named.
+        MethodError: no site is named.
 
     Source: Geman & Geman (1984); Tierney (1994), section 2.4, for Metropolis within Gibbs.
     """
     names = (sites,) if isinstance(sites, str) else tuple(sites)
     if not names:
-        raise ValueError("block: at least one site is needed.")
+        raise MethodError("block: at least one site is needed.")
     return Block(names, kernel)
 
 
@@ -276,9 +286,9 @@ def check_coordinates(kernel: Kernel, layout: Layout, levels: dict[str, Any]) ->
                 "kernels.NUTS()))."
             )
         endless = [n for n in whole if n not in levels]
-        if name == "Enumerate" and endless:
+        if kernel.enumerates and endless:
             raise MethodError(
-                f"Enumerate needs a finite support that is known before sampling; {endless} have "
+                f"{name} needs a finite support that is known before sampling; {endless} have "
                 "none. Use kernels.IntegerWalk()."
             )
     elif whole:

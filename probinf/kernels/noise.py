@@ -8,6 +8,7 @@ import jax
 from jaxtyping import Array, Float
 
 from probinf.core.program import Key
+from probinf.kernels import blackjax
 from probinf.kernels.base import Params
 from probinf.kernels.metric import LowRank
 
@@ -26,11 +27,7 @@ def normal(key: Key, like: Float[Array, " d"]) -> Float[Array, " d"]:
 
 def metric(params: Params) -> Any:
     """The covariance as BlackJAX's metric, momenta drawn by :func:`normal`."""
-    # BlackJAX starts the JAX backend when it is imported, which would fix the number of
-    # devices at the import of probinf; so it is imported where it is used
-    from blackjax.mcmc import metrics
-
-    covariance = params.covariance
+    metrics, covariance = blackjax.metrics(), params.covariance
     if isinstance(covariance, LowRank):
         covariance = metrics.LowRankInverseMassMatrix(*covariance)
     plain = metrics.default_metric(covariance)

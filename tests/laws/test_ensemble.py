@@ -17,6 +17,7 @@ from probinf.core.check_result import CheckResult, two_sample
 from probinf.core.coordinates import flatten
 from probinf.diagnostics import nested_rhat
 from probinf.errors import MethodError
+from probinf.runtime import pace
 from probinf.samplers import chees
 from tests import targets, test_checkpoint
 from tests.helpers import eight_schools
@@ -91,7 +92,7 @@ def test_eight_schools() -> None:
 def test_a_killed_run_continues_bit_for_bit(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(test_checkpoint.loop, "_TARGET_SECONDS", 1e-9)
+    monkeypatch.setattr(pace, "TARGET_SECONDS", 1e-9)
     whole = pi.sample(test_checkpoint.program(), SMALL, key=3, progress=False)
     test_checkpoint.killed(SMALL, tmp_path / "run", 6, monkeypatch)
     test_checkpoint.same(whole, pi.resume(tmp_path / "run", test_checkpoint.program()))

@@ -13,7 +13,7 @@ from scipy import stats
 
 import probinf as pi
 from probinf.errors import MethodError, ZeroLikelihoodError
-from probinf.samplers.nested import engine as nested
+from probinf.samplers.nested import sampling as nested
 from probinf.samplers.nested.volumes import Points, Volumes, evidence, insertion_p_value, volumes
 from tests import targets
 

@@ -17,12 +17,16 @@ from probinf.core.program import Key, Program
 from probinf.core.zero_likelihood import zero_likelihood
 from probinf.errors import MethodError
 from probinf.kernels.base import Params
-from probinf.results.draws import Collector, Pieces
-from probinf.results.posterior import Posterior, assemble
-from probinf.runtime.loop import Lane, Method, Run, Status
+from probinf.results.assembling import assemble
+from probinf.results.posterior import Posterior
+from probinf.runtime.lanes import Lane
+from probinf.runtime.method import Method, Plan, Run
+from probinf.runtime.progress import Status
+from probinf.runtime.records import Collector, Pieces
 from probinf.samplers.nested.allocation import Allocation, check_allocation
 from probinf.samplers.nested.constrained import Walkers, insertion_ranks, slice_above
 from probinf.samplers.nested.dynamic import next_batch
+from probinf.samplers.nested.findings import judged
 from probinf.samplers.nested.merging import Merged, merge
 from probinf.samplers.nested.state import DeathRecord, NestedState, lane_points, remaining
 from probinf.samplers.nested.volumes import insertion_p_value
@@ -30,10 +34,11 @@ from probinf.samplers.populations.tuning import cross_fitted
 
 _MAX_STEPS = 1_000_000
 _MAX_SHRINKAGE = 100
+_LOOKS = 64  # batches between two looks from the host
 
 
 @dataclasses.dataclass(frozen=True)
-class Nested(Method):
+class Nested(Method[Posterior]):
     """Nested sampling: evidence and posterior, for any base that can be drawn from.
 
     The lowest live points are removed in batches and replaced by draws of
@@ -96,27 +101,22 @@ class Nested(Method):
         return Allocation(self.goal, self.min_ess, self.max_error, self.max_evaluations)
 
     @property
-    def lanes(self) -> int:
-        """The runs."""
-        return self.runs
-
-    @property
-    def chunk(self) -> int:
-        """Batches between two looks from the host."""
-        return 64
-
-    @property
     def _batch(self) -> int:
         return self.batch or max(1, self.live // 10)
 
-    def validate(self, program: Program, layout: Layout) -> None:
-        """The base must be drawable, and all coordinates continuous."""
+    def plan(self, program: Program, layout: Layout) -> Plan:
+        """A lane for each run.
+
+        Raises:
+            MethodError: a coordinate is a random key.
+        """
         jax.eval_shape(program.draw, jax.random.key(0), program.data)
         if layout.has_keys:
             raise MethodError(
                 "Nested moves along straight lines, but this program has a random-key "
                 "coordinate. Use SMC, whose random walk can redraw it."
             )
+        return Plan(lanes=self.runs, chunk=_LOOKS)
 
     def init(self, key: Key, program: Program) -> NestedState:
         """Draws from the base."""
@@ -131,21 +131,21 @@ class Nested(Method):
         params = Params(jnp.ones(()), jnp.zeros((d,)), unit)
         zero = jnp.zeros((), log_l.dtype)
         state = NestedState(
-            Walkers(vector, score.log_base, log_l),
-            jnp.full((n,), jnp.nan, log_l.dtype),
-            jax.tree.map(lambda a: jnp.stack([a, a]).astype(vector.dtype), params),
-            zero,
-            zero - jnp.inf,
-            jnp.zeros((self._batch,), int),
-            zero + jnp.inf,
-            jnp.asarray(False),
-            jnp.zeros((), int),
-            lost.astype(int),
-            jnp.asarray(n),
-            zero + jnp.nan,
-            zero + jnp.inf,
-            jnp.zeros((), int),
-            jnp.zeros((), int),
+            live=Walkers(vector, score.log_base, log_l),
+            birth=jnp.full((n,), jnp.nan, log_l.dtype),
+            params=jax.tree.map(lambda a: jnp.stack([a, a]).astype(vector.dtype), params),
+            log_x=zero,
+            log_z=zero - jnp.inf,
+            dead=jnp.zeros((self._batch,), int),
+            gap=zero + jnp.inf,
+            exhausted=jnp.asarray(False),
+            stage=jnp.zeros((), int),
+            nan_count=lost.astype(int),
+            first_evaluations=jnp.asarray(n),
+            floor=zero + jnp.nan,
+            ceiling=zero + jnp.inf,
+            waiting=jnp.zeros((), int),
+            batches=jnp.zeros((), int),
         )
         return self._looked_ahead(state)
 
@@ -193,13 +193,13 @@ class Nested(Method):
             max_shrinkage=_MAX_SHRINKAGE,
         )
         record = DeathRecord(
-            live.x[dead],
-            live.log_base[dead],
-            jnp.where(copies, jnp.nan, log_l[dead]),
-            state.birth[dead],
-            insertion_ranks(u[k:], log_l, above, found.log_likelihood),
-            report.evaluations,
-            report.stuck,
+            position=live.x[dead],
+            log_base=live.log_base[dead],
+            log_likelihood=jnp.where(copies, jnp.nan, log_l[dead]),
+            birth=state.birth[dead],
+            rank=insertion_ranks(u[k:], log_l, above, found.log_likelihood),
+            evaluations=report.evaluations,
+            stuck=report.stuck,
         )
         alive = n - jnp.arange(k)
         log_x = state.log_x + jnp.cumsum(jnp.log1p(-1 / alive))
@@ -269,8 +269,14 @@ class Nested(Method):
         total, information = merged.evidence(single)
         inserted = np.concatenate([np.zeros(0), *(_ranks(r) for r in run.records)])
         stuck = sum(int(r.stuck.sum()) for r in run.records if r is not None)
+        history = {
+            "log_evidence": np.array([[e.value] for e in single]),
+            "log_evidence_error": np.array([[e.error] for e in single]),
+        }
+        p_value = insertion_p_value(inserted, self.live)
         return assemble(
             run,
+            "weighted",
             merged.ordered("position")[None],
             log_weights=merged.log_weights[None],
             stats={
@@ -278,17 +284,15 @@ class Nested(Method):
                 "birth_log_likelihood": merged.ordered("birth")[None].astype(float),
                 "live_points": merged.volumes.live[None],
             },
-            history={
-                "log_evidence": np.array([[e.value] for e in single]),
-                "log_evidence_error": np.array([[e.error] for e in single]),
-            },
+            history=history,
+            findings=judged(p_value, single),
             clusters=np.arange(merged.log_likelihood.size)[None],
             evidence=total,
             provenance={
                 "nan_evaluations": int(states.nan_count.sum()),
                 "likelihood_evaluations": _evaluations(states, run.records),
                 "information": information,
-                "insertion_p_value": insertion_p_value(inserted, self.live),
+                "insertion_p_value": p_value,
                 "stuck_moves": stuck,
                 "exhausted": bool(states.exhausted.any()),
                 "batches": int(states.batches[0]),
