@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from probinf.core.coordinates import Layout, layout_of, with_layout
+from probinf.core.inputs.limits import at_least
 from probinf.core.program import Data, Key, Position, Program, Score, log_density
 from probinf.errors import MethodError
 from probinf.kernels.base import Info, Kernel, Params
@@ -168,8 +169,7 @@ class Repeat(Wrapped):
 
 def repeat(kernel: Kernel, times: int) -> Repeat:
     """``times`` transitions of ``kernel`` as one."""
-    if times < 1:
-        raise MethodError(f"repeat: times must be at least 1, got {times}.")
+    at_least(1, times=times)
     return Repeat(kernel, times)
 
 

@@ -12,12 +12,12 @@ from probinf import kernels
 from probinf.amortized.refinement.defensive import defensive
 from probinf.amortized.training.familiar import Familiarity
 from probinf.api import sample
-from probinf.core.algebra import rebase
 from probinf.core.coordinates import Layout, flatten, restored
 from probinf.core.keys import as_key
-from probinf.core.paths import OnInner
 from probinf.core.program import Data, Key, Position, Program, check_same_coordinates
 from probinf.core.psis import psis
+from probinf.core.transformations.nesting import OnInner
+from probinf.core.transformations.rebasing import rebase
 from probinf.errors import MethodError, StructureError, ZeroLikelihoodError
 from probinf.evidence.fitting import fit
 from probinf.results.posterior import Posterior
