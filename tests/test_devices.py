@@ -1,4 +1,4 @@
-"""use_cpu_devices: as many devices as cores, on systems that do not tell a process its cores too."""
+"""use_cpu_devices: as many devices as cores, also where a process is not told which are its own."""
 
 import os
 
