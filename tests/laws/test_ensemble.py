@@ -84,7 +84,10 @@ def test_eight_schools() -> None:
     assert posterior.log_weights.shape == (64, 250)
     assert summary.columns["nested_r_hat"].max() < 1.01
     assert summary.columns["ess_bulk"].min() > 3000
-    assert 0.6 < posterior.stats["acceptance"].mean() < 0.9
+    # what the step size aims at: over keys the mean is .67, its spread .02
+    acceptance = np.maximum(posterior.stats["acceptance"], ensemble._LOWEST)
+    harmonic = (1 / np.mean(1 / acceptance, axis=0)).mean()
+    assert abs(harmonic - pi.ChEES().target_acceptance) < 0.1
     assert "r_hat" not in posterior.diagnose().codes
     assert posterior.stats["evaluations"].shape == (64, 250)
 
