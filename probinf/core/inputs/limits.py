@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from probinf.errors import MethodError
 
+Number = float | int | np.number
 
-def at_least(least: int, **options: int | None) -> None:
+
+def at_least(least: int, **options: int | np.integer | None) -> None:
     """Counts must not be smaller; None is no count.
 
     Raises:
@@ -16,7 +20,7 @@ def at_least(least: int, **options: int | None) -> None:
             raise MethodError(f"{name} must be at least {least}, got {value}.")
 
 
-def inside(low: float, high: float, *, closed: bool = False, **options: float) -> None:
+def inside(low: Number, high: Number, *, closed: bool = False, **options: Number) -> None:
     """Numbers must lie in an interval, the ends of which count where it is ``closed``.
 
     Raises:
