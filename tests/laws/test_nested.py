@@ -245,7 +245,7 @@ def from_anywhere(u: Any, above: Any, group: Any) -> Any:
 
 def test_starting_below_the_contour_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     jax.clear_caches()
-    monkeypatch.setattr(nested, "_survivors", from_anywhere)
+    monkeypatch.setattr(nested, "survivors", from_anywhere)
     posterior, exact = many(targets.correlated, moves=1, runs=400)  # z is about -10, its spread 1
     jax.clear_caches()
     assert abs(posterior.log_evidence.z(exact)) > 5
