@@ -13,14 +13,15 @@ from sklearn.model_selection import KFold, check_cv, train_test_split
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
+from probinf.conformal.calibration.calibrate import calibrate
 from probinf.conformal.calibration.ranks import order_stat, upper_rank
-from probinf.conformal.calibration.scores import calibrate
 from probinf.conformal.calibration.split import MARGINAL
 from probinf.conformal.estimators.data import checked
 from probinf.conformal.regression.cross import cv_plus, jackknife_minmax
 from probinf.conformal.regression.predictive import PredictiveSystem
 from probinf.conformal.scores.regression import CQR
-from probinf.conformal.sets.intervals import Interval, make_interval, too_few, warn_infinite
+from probinf.conformal.sets.intervals import Interval, make_interval
+from probinf.conformal.sets.reporting import too_few, warn_infinite
 from probinf.core.inputs.arrays import Level
 from probinf.errors import MethodError
 
