@@ -76,6 +76,13 @@ def test_interval_holds_exactly_the_outcomes_that_score_low(score, pred):
             .ravel()).all()  # fmt: skip
 
 
+@pytest.mark.parametrize("base", ["RegressionScore", "LabelScore", "DensityScore"])
+def test_half_a_score_is_refused(base):
+    half = type("Half", (getattr(pc.scores, base),), {})
+    with pytest.raises(TypeError, match=r"abstract method"):
+        half()
+
+
 def test_crossed_quantiles_are_reported_not_swapped():
     y = np.linspace(-0.1, 0.1, 50)
     crossed = (np.ones(50), -np.ones(50))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class PredictiveDensity:
         return PredictiveDensity(self.grid[rows], self.log_density[rows])
 
 
-class DensityScore:
+class DensityScore(ABC):
     """Base class: a score of every grid value; outcomes between them are interpolated."""
 
     @abstractmethod
