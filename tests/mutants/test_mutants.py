@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import probinf as pi
-from probinf import kernels, resampling
-from probinf.core import population
+from probinf import kernels
+from probinf.core import population, resampling
 from probinf.core.population import Population
 from probinf.core.program import Score
 from probinf.kernels.base import Params
