@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import scipy.sparse.csgraph
-import scipy.spatial
 
 from probinf.core.estimate import Estimate
 from probinf.errors import MethodError
@@ -73,10 +71,8 @@ def separate_modes(posterior: Posterior, *, smallest: float = 0.02) -> SeparateM
     vectors = posterior.unconstrained.reshape(-1, posterior.unconstrained.shape[-1]).astype(float)
     w = weights_of(posterior.log_weights.ravel())
     scaled, chosen = _sample(vectors, w)
-    tree = scipy.spatial.cKDTree(chosen)
-    label = _parts(chosen, tree, smallest)
-    nearest = np.asarray(tree.query(scaled)[1])
-    member = label[nearest]
+    label = _parts(chosen, smallest)
+    member = label[_nearest(chosen, scaled)[:, 0]]
     found = [_mode(posterior, member == k, w) for k in np.unique(label)]
     return SeparateModes(sorted(found, key=lambda mode: -mode.share.value))
 
@@ -100,22 +96,30 @@ def _sample(vectors: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return scaled, chosen
 
 
-def _parts(chosen: np.ndarray, tree: scipy.spatial.cKDTree, smallest: float) -> np.ndarray:
+def _nearest(points: np.ndarray, to: np.ndarray, count: int = 1) -> np.ndarray:
+    """Indices of the nearest points, a row for each of ``to``."""
+    from scipy.spatial import cKDTree
+
+    return np.asarray(cKDTree(points).query(to, np.arange(count) + 1)[1])
+
+
+def _parts(chosen: np.ndarray, smallest: float) -> np.ndarray:
     """A label for each chosen draw."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     n = len(chosen)
-    near = np.asarray(tree.query(chosen, _NEIGHBOURS + 1)[1])
+    near = _nearest(chosen, chosen, _NEIGHBOURS + 1)
     rows = np.repeat(np.arange(n), _NEIGHBOURS + 1)
-    graph = scipy.sparse.coo_matrix((np.ones(rows.size), (rows, near.ravel())), (n, n)).tocsr()
+    graph = coo_matrix((np.ones(rows.size), (rows, near.ravel())), (n, n)).tocsr()
     mutual = graph.minimum(graph.T)
-    _, label = scipy.sparse.csgraph.connected_components(mutual, directed=False)
+    _, label = connected_components(mutual, directed=False)
     sizes = np.bincount(label)
     large = sizes >= smallest * n
     if not large.any():  # scattered draws, none of them a mode of its own
         return np.zeros(n, int)
     kept = large[label]
-    inside = scipy.spatial.cKDTree(chosen[kept])
-    owner = np.asarray(inside.query(chosen)[1])
-    return label[kept][owner]
+    return label[kept][_nearest(chosen[kept], chosen)[:, 0]]
 
 
 def _drift(posterior: Posterior, w: np.ndarray) -> float:
