@@ -2,6 +2,7 @@
 
 from probinf.ppi.designs.active import active_probs as active_probs
 from probinf.ppi.designs.active import draw_labels as draw_labels
+from probinf.ppi.designs.design import Design as Design
 from probinf.ppi.designs.plan import Plan as Plan
 from probinf.ppi.designs.plan import plan_labels as plan_labels
 from probinf.ppi.designs.plan import standard_error as standard_error

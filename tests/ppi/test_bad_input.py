@@ -45,7 +45,7 @@ CASES = [
     (lambda: ppi.mean(Y[:1], F[:1], FU), TooFewLabelsError, "1 labelled row"),
     (lambda: ppi.mean(Y[:2], F[:2], FU), TooFewLabelsError, "no degree of freedom"),
     (lambda: ppi.mean(Y, F, FU[:1]), TooFewLabelsError, "method='classical'"),
-    (lambda: ppi.mean(Y, F, FU, alpha=95.0), LevelError, "alpha=0.05"),
+    (lambda: ppi.mean(Y, F, FU, alpha=95.0), LevelError, "alpha=0.1"),
     (lambda: ppi.mean(Y, F, FU, alternative="greater"), MethodError, "'larger'"),
     (lambda: ppi.mean(Y, F, FU, method="cross"), MethodError, "'ppi\\+\\+'"),
     (lambda: ppi.mean(Y, F, FU, tune=1), MethodError, r"write tune=1.0"),

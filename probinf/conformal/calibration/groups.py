@@ -10,7 +10,9 @@ from probinf.conformal.calibration.ranks import order_stat, upper_rank
 from probinf.conformal.calibration.scores import uniforms
 from probinf.conformal.scores.classification import LabelScore
 from probinf.conformal.sets.intervals import LabelSet, check_columns, warn_infinite
-from probinf.core.inputs.arrays import ArrayLike, Level, as_labels, as_levels, as_probabilities
+from probinf.core.inputs.arrays import ArrayLike
+from probinf.core.inputs.classes import as_labels, as_probabilities
+from probinf.core.inputs.levels import Level, as_levels
 from probinf.core.program import Key
 from probinf.errors import ArrayError
 

@@ -21,7 +21,7 @@ from probinf.conformal.regression.cross import cv_plus, jackknife_minmax
 from probinf.conformal.regression.predictive import PredictiveSystem
 from probinf.conformal.scores.regression import CQR
 from probinf.conformal.sets.intervals import Interval, make_interval, too_few, warn_infinite
-from probinf.core.inputs.arrays import Level
+from probinf.core.inputs.levels import Level
 from probinf.errors import MethodError
 
 

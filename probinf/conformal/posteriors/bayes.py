@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from probinf.conformal.regression.full import GridSet, grid_set
-from probinf.core.inputs.arrays import ArrayLike, Level, as_float
+from probinf.core.inputs.arrays import ArrayLike, as_float
+from probinf.core.inputs.levels import Level
 from probinf.core.psis import pareto_k
 from probinf.errors import ArrayError, MethodError, UnreliableWeightsWarning
 from probinf.results.posterior import Posterior

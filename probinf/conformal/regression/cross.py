@@ -17,7 +17,8 @@ from probinf.conformal.sets.intervals import (
     too_few,
     warn_infinite,
 )
-from probinf.core.inputs.arrays import ArrayLike, Level, as_float, as_levels
+from probinf.core.inputs.arrays import ArrayLike, as_float
+from probinf.core.inputs.levels import Level, as_levels
 from probinf.errors import ArrayError
 
 PLUS = ">= 1-2alpha, about 1-alpha for stable learners (jackknife+), exchangeable data"

@@ -20,15 +20,8 @@ from probinf.conformal.sets.intervals import (
     too_few,
     warn_infinite,
 )
-from probinf.core.inputs.arrays import (
-    Array,
-    ArrayLike,
-    Level,
-    Number,
-    as_float,
-    as_levels,
-    is_single,
-)
+from probinf.core.inputs.arrays import Array, ArrayLike, Number, as_float
+from probinf.core.inputs.levels import Level, as_levels, is_single
 
 FULL = ">= 1-alpha marginal, exchangeable data, symmetric learner; <= 1-alpha+1/(n+1) without ties"
 

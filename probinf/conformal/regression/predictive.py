@@ -16,7 +16,8 @@ from probinf.conformal.sets.intervals import (
     too_few,
     warn_infinite,
 )
-from probinf.core.inputs.arrays import ArrayLike, Level, as_float, as_levels
+from probinf.core.inputs.arrays import ArrayLike, as_float
+from probinf.core.inputs.levels import Level, as_levels
 from probinf.core.program import Key
 from probinf.errors import ArrayError, LevelError
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from probinf.conformal.calibration.scores import uniforms
-from probinf.core.inputs.arrays import ArrayLike, Number, as_float, as_weights, fraction
+from probinf.core.inputs.arrays import ArrayLike, Number, as_float, as_weights
+from probinf.core.inputs.levels import fraction
 from probinf.core.program import Key
 from probinf.errors import ArrayError
 

@@ -9,18 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from probinf.core.inputs.arrays import (
-    Array,
-    ArrayLike,
-    Level,
-    Number,
-    as_float,
-    as_labels,
-    as_levels,
-    is_single,
-    is_traced,
-    namespace,
-)
+from probinf.core.inputs.arrays import Array, ArrayLike, Number, as_float, is_traced, namespace
+from probinf.core.inputs.classes import as_labels
+from probinf.core.inputs.levels import Level, as_levels, is_single
 from probinf.errors import ArrayError, InfiniteSetWarning
 
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from probinf.core.inputs.columns import check_choice, numeric, same_rows
+from probinf.core.inputs.frames import same_rows
+from probinf.core.inputs.options import check_choice
 from probinf.core.keys import as_generator
 from probinf.errors import ArrayError, LevelError, MethodError
 from probinf.ppi.estimators.crossfit import folds_of
 from probinf.ppi.estimators.mean import mean
+from probinf.ppi.inference.checks import numeric
 from probinf.ppi.inference.result import Result
 
 METRICS = ("precision", "success", "mrr", "dcg", "ap", "ndcg")

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jax.scipy.special import gammaln
 
-from probinf.core.inputs.columns import Number
+from probinf.core.inputs.arrays import Number
 from probinf.errors import ArrayError, MethodError
 from probinf.ppi.inference.moments import over_blocks
 

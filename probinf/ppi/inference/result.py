@@ -11,7 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.core.inputs.columns import Number, check_choice, check_level
+from probinf.core.inputs.arrays import Number
+from probinf.core.inputs.levels import as_level
+from probinf.core.inputs.options import check_choice
 from probinf.core.keys import as_generator
 from probinf.errors import ArrayError, MethodError
 from probinf.ppi.inference.influence import Influence
@@ -117,7 +119,7 @@ class Result:
     def _settings(self, alpha: Number | None, alternative: str | None) -> tuple[float, str]:
         side = self.alternative if alternative is None else alternative
         check_choice("alternative", side, ALTERNATIVES)
-        return check_level(self.alpha if alpha is None else alpha), side
+        return as_level(self.alpha if alpha is None else alpha), side
 
     def test(self, null: Any = 0.0, alternative: str | None = None) -> Any:
         """P-values (d,) of ``parameter = null``; below alpha exactly if `conf_int` excludes it.
