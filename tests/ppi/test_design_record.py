@@ -1,4 +1,4 @@
-"""`Design` as a record: the same numbers as keywords, bit for bit, and errors that name the field."""
+"""`Design` as a record: the numbers are those of keywords, errors name the field."""
 
 from __future__ import annotations
 
