@@ -73,24 +73,6 @@ def _not_numbers(name: str, why: object) -> ArrayError:
     return ArrayError(f"{name} does not hold numbers: {why}.")
 
 
-def check_axes(name: str, array: Array, allowed: tuple[int, ...]) -> None:
-    """Raise unless the number of axes is allowed."""
-    if array.ndim not in allowed:
-        counts = " or ".join(map(str, allowed))
-        raise ArrayError(
-            f"{name} has shape {array.shape}; it must have {counts} dimension(s), so reshape it "
-            "before the call."
-        )
-
-
-def check_size(name: str, array: Array, size: int) -> None:
-    """Raise unless there are so many rows."""
-    if array.ndim == 0 or array.shape[0] != size:
-        raise ArrayError(
-            f"{name} must have {size} rows to match the others, got shape {array.shape}."
-        )
-
-
 def check_entries(name: str, array: Array, *, finite: bool = False, remedy: str = _NO_RANK) -> None:
     """Raise at NaN, or with ``finite`` at infinite values too; traced arrays are not looked at."""
     if is_traced(array):
@@ -116,13 +98,7 @@ def as_float(
 ) -> Array:
     """A floating array without NaN, of the wanted number of axes and first size.
 
-    Args:
-        name: of the argument, for messages.
-        values: what the user handed in.
-        ndim: number of axes, or the allowed ones.
-        size: number of rows.
-        finite: refuse infinite values, too.
-        remedy: what to do about a NaN.
+    Infinite values are refused too with ``finite``; ``remedy`` says what to do about a NaN.
 
     Raises:
         ArrayError: NaN, not numeric, wrong number of axes, or wrong size.
@@ -130,10 +106,17 @@ def as_float(
     array = plain(name, values)
     if not namespace(array).issubdtype(array.dtype, np.floating):
         array = converted(name, array, float)
-    if ndim is not None:
-        check_axes(name, array, (ndim,) if isinstance(ndim, int) else ndim)
-    if size is not None:
-        check_size(name, array, size)
+    allowed = (ndim,) if isinstance(ndim, int) else ndim
+    if allowed is not None and array.ndim not in allowed:
+        counts = " or ".join(map(str, allowed))
+        raise ArrayError(
+            f"{name} has shape {array.shape}; it must have {counts} dimension(s), so reshape it "
+            "before the call."
+        )
+    if size is not None and (array.ndim == 0 or array.shape[0] != size):
+        raise ArrayError(
+            f"{name} must have {size} rows to match the others, got shape {array.shape}."
+        )
     check_entries(name, array, finite=finite, remedy=remedy)
     return array
 
@@ -144,7 +127,11 @@ def as_weights(name: str, values: Any, *, size: int | None = None) -> Array:
     Raises:
         ArrayError: a weight is negative, infinite or NaN.
     """
-    weights = as_float(name, values, size=size)
+    return nonnegative(name, as_float(name, values, size=size))
+
+
+def nonnegative(name: str, weights: Array) -> Array:
+    """``weights``, if they are finite and none is negative, as far as that is known."""
     if not is_traced(weights) and not bool(((weights >= 0) & (weights < np.inf)).all()):
         raise ArrayError(f"{name} must be finite and nonnegative; got minimum {weights.min()}.")
     return weights

@@ -26,11 +26,7 @@ def as_labels(name: str, values: Any, classes: int, *, size: int | None = None) 
         )
     if size is not None and labels.shape[0] != size:
         raise ArrayError(f"{name} must have {size} entries, got {labels.shape[0]}.")
-    if (
-        not is_traced(labels)
-        and labels.size
-        and not bool(((labels >= 0) & (labels < classes)).all())
-    ):
+    if not is_traced(labels) and not bool(((labels >= 0) & (labels < classes)).all()):
         raise ArrayError(
             f"{name} must lie in 0..{classes - 1} (one per column of the probabilities), got "
             f"{int(labels.min())}..{int(labels.max())}."

@@ -27,16 +27,9 @@ def as_levels(alpha: Level, name: str = "alpha") -> list[float | Fraction]:
         LevelError: a level is NaN or outside (0, 1).
     """
     raw: list[Any] = [alpha] if is_single(alpha) else list(alpha)  # type: ignore[arg-type]
-    levels = [a if isinstance(a, Fraction) else _number(a, name) for a in raw]
-    if not levels:
+    if not raw:
         raise LevelError(f"{name} is empty; give at least one level such as 0.1.")
-    for a in levels:
-        if not 0 < a < 1:
-            raise LevelError(
-                f"{name} is the error rate (the miscoverage) and must lie strictly between 0 and "
-                f"1, got {a}; for 90 % coverage pass {name}=0.1."
-            )
-    return levels
+    return [_level(a, name) for a in raw]
 
 
 def as_level(alpha: Any, name: str = "alpha") -> float:
@@ -47,7 +40,7 @@ def as_level(alpha: Any, name: str = "alpha") -> float:
     """
     if not is_single(alpha):
         raise LevelError(f"{name} must be a single number between 0 and 1, got {alpha!r}.")
-    return float(as_levels(alpha, name)[0])
+    return float(_level(alpha, name))
 
 
 def fraction(name: str, value: Number, *, closed: bool = False) -> float:
@@ -61,6 +54,16 @@ def fraction(name: str, value: Number, *, closed: bool = False) -> float:
     if not inside:
         raise LevelError(f"{name} must lie between 0 and 1, got {value}.")
     return number
+
+
+def _level(value: Any, name: str) -> float | Fraction:
+    level = value if isinstance(value, Fraction) else _number(value, name)
+    if not 0 < level < 1:
+        raise LevelError(
+            f"{name} is the error rate (the miscoverage) and must lie strictly between 0 and 1, "
+            f"got {level}; for 90 % coverage pass {name}=0.1."
+        )
+    return level
 
 
 def _number(value: Any, name: str) -> float:

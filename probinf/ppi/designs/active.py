@@ -10,7 +10,7 @@ from probinf.core.inputs.arrays import Number
 from probinf.core.inputs.levels import fraction
 from probinf.core.keys import as_generator
 from probinf.errors import LevelError
-from probinf.ppi.inference.checks import numeric
+from probinf.ppi.inference.checks import numeric, shares
 
 
 def active_probs(uncertainty: Any, budget: Number, *, mix: Number = 0.1) -> np.ndarray:
@@ -58,7 +58,5 @@ def draw_labels(probabilities: Any, *, key: Any) -> np.ndarray:
         probabilities: (rows,) in [0, 1], from `active_probs`.
         key: seed or key.
     """
-    p = numeric("probabilities", probabilities)
-    if (p < 0).any() or (p > 1).any():
-        raise LevelError(f"probabilities range from {p.min():g} to {p.max():g}.")
+    p = shares("probabilities", probabilities)
     return as_generator(key).uniform(size=len(p)) < p

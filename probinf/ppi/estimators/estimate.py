@@ -31,12 +31,11 @@ from probinf.ppi.inference.losses import Autodiff, Model
 from probinf.ppi.inference.moments import Parts, Tune, jacobian, tuned
 from probinf.ppi.inference.result import Result
 from probinf.ppi.inference.rows import (
-    check_aligned,
     check_rows,
     flatten_parameters,
     make_data,
     parameter_names,
-    with_proxies,
+    three_samples,
 )
 from probinf.ppi.inference.suspicions import proxy_notes
 
@@ -204,26 +203,11 @@ def estimate(
     """
     declared = declare(design, sampling)
     check_choice("form", form, ("loss", "onestep"))
-    mine = check_rows("labeled", labeled)
-    guesses = _as_tuple(proxies)
-    others = _as_tuple(unlabeled)
-    for guess in guesses:
-        check_aligned(labeled, guess)
+    guesses, others = _as_tuple(proxies), _as_tuple(unlabeled)
     if len(guesses) != len(others):
         raise ArrayError(f"{len(guesses)} set(s) of proxies but {len(others)} of unlabelled rows.")
-    proxied = tuple(with_proxies(mine, check_rows("proxies", p)) for p in guesses)
-    checked = [check_rows("unlabeled", u) for u in others]
-    rest = tuple({k: u[k] for k in mine if k in u} for u in checked)
-    for u in rest:
-        missing = set(mine) - set(u)
-        if missing:
-            raise ArrayError(f"unlabeled lacks {', '.join(sorted(missing))}.")
-        for k in mine:
-            if u[k].shape[1:] != mine[k].shape[1:] and k not in guesses[0]:
-                raise ArrayError(
-                    f"unlabeled[{k!r}] has rows of shape {u[k].shape[1:]}, labeled "
-                    f"{mine[k].shape[1:]}."
-                )
+    samples = [three_samples(labeled, *both) for both in zip(guesses, others, strict=True)]
+    (mine, *_), proxied, rest = (tuple(rows) for rows in zip(*samples, strict=True))
     start, unravel, labels = flatten_parameters(start_of(init, mine))
     n, N, d = len(next(iter(mine.values()))), len(next(iter(rest[0].values()))), len(start)
     check_counts(n, N, d + 1, f"{d} parameter(s)")

@@ -9,7 +9,6 @@ import numpy as np
 
 from probinf.core.inputs.arrays import Number
 from probinf.core.inputs.frames import is_pandas
-from probinf.errors import MethodError
 from probinf.ppi.designs.design import Design, Sampling, declare
 from probinf.ppi.designs.resolve import resolve
 from probinf.ppi.estimators.estimate import single_fit, start_of
@@ -19,13 +18,7 @@ from probinf.ppi.inference.conclude import conclude, make_options
 from probinf.ppi.inference.losses import Autodiff, Linear, Model, family_of
 from probinf.ppi.inference.moments import Tune
 from probinf.ppi.inference.result import Result
-from probinf.ppi.inference.rows import (
-    check_aligned,
-    check_rows,
-    flatten_parameters,
-    parameter_names,
-    with_proxies,
-)
+from probinf.ppi.inference.rows import flatten_parameters, parameter_names, three_samples
 
 
 def model_of(
@@ -75,12 +68,7 @@ def ptd(
     estimator of Chen & Chen (2000) asymptotically.
     """
     declared = declare(design, sampling, among=("weights", "clusters", "strata"))
-    mine = check_rows("labeled", labeled)
-    proxied = with_proxies(mine, check_rows("proxies", proxies))
-    check_aligned(labeled, proxies)
-    other = check_rows("unlabeled", unlabeled)
-    if set(mine) - set(other):
-        raise MethodError(f"unlabeled lacks {', '.join(sorted(set(mine) - set(other)))}.")
+    mine, proxied, other = three_samples(labeled, proxies, unlabeled)
     model, start, labels = model_of(loss, init, mine, is_score)
     n, N, d = len(next(iter(mine.values()))), len(next(iter(other.values()))), len(start)
     check_counts(n, N, d + 1, f"{d} parameter(s)")
@@ -89,9 +77,7 @@ def ptd(
     fits = [
         single_fit(model, mine, scheme.alpha, start, "ptd (labelled rows)"),
         single_fit(model, proxied, scheme.alpha, start, "ptd (predictions, labelled rows)"),
-        single_fit(
-            model, {k: other[k] for k in mine}, scheme.beta, start, "ptd (predictions, unlabelled)"
-        ),
+        single_fit(model, other, scheme.beta, start, "ptd (predictions, unlabelled)"),
     ]
     # Pseudo-values, whose means are the fits: what remains is the mean of several columns.
     y, f, fu = (theta - scores @ np.linalg.inv(J).T for theta, scores, J in fits)

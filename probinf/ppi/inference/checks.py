@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from probinf.core.inputs.arrays import as_float, is_traced
+from probinf.core.inputs.arrays import as_float, is_traced, nonnegative
+from probinf.core.inputs.classes import as_labels
 from probinf.core.inputs.frames import column_names, is_pandas
-from probinf.errors import ArrayError, TooFewLabelsError
+from probinf.errors import ArrayError, LevelError, TooFewLabelsError
 
 REMEDY = "drop those rows, or move rows without a label to the unlabelled arguments"
 
@@ -49,21 +50,29 @@ def column(name: str, a: Any, *, ndim: tuple[int, ...] = (1,)) -> Column:
 
 
 def positive(name: str, a: Any, rows: int) -> np.ndarray:
-    """Finite, non-negative weights with a positive sum."""
+    """Finite, nonnegative weights with a positive sum."""
     values = numeric(name, a, size=rows)
-    if (values < 0).any() or values.sum() <= 0:
-        raise ArrayError(f"{name} must be non-negative with a positive sum.")
+    nonnegative(name, values)
+    if values.sum() <= 0:
+        raise ArrayError(f"{name} must have a positive sum, but all are zero.")
+    return values
+
+
+def shares(name: str, a: Any, *, ndim: tuple[int, ...] = (1,)) -> np.ndarray:
+    """Probabilities, each between 0 and 1."""
+    values = numeric(name, a, ndim=ndim)
+    if (values < 0).any() or (values > 1).any():
+        raise LevelError(
+            f"{name} must lie in [0, 1]; it ranges from {values.min():g} to {values.max():g}."
+        )
     return values
 
 
 def class_numbers(name: str, values: np.ndarray, classes: int) -> np.ndarray:
-    """Whole numbers from 0 to ``classes - 1``, as integers."""
-    if (values != np.round(values)).any() or values.min() < 0 or values.max() >= classes:
-        raise ArrayError(
-            f"{name} must hold class numbers 0 ... {classes - 1}; it ranges from "
-            f"{values.min():g} to {values.max():g}."
-        )
-    return values.astype(int)
+    """Class labels from 0 to ``classes - 1``, from whole numbers of any type."""
+    if (values != np.round(values)).any():
+        raise ArrayError(f"{name} must hold class numbers 0 ... {classes - 1}, but has fractions.")
+    return np.asarray(as_labels(name, values.astype(int), classes))
 
 
 def check_counts(n: int, total: int, needed: int, what: str) -> None:

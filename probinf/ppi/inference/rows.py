@@ -83,13 +83,6 @@ def check_rows(what: str, rows: Any) -> dict[str, np.ndarray]:
     return found
 
 
-def check_aligned(labeled: dict[str, Any], proxies: dict[str, Any]) -> None:
-    """Raise unless labelled columns and predictions in pandas objects share their index."""
-    if isinstance(proxies, dict):
-        named = {f"labeled[{k!r}]": a for k, a in labeled.items()}
-        same_index(**named, **{f"proxies[{k!r}]": a for k, a in proxies.items()})
-
-
 def with_proxies(labeled: dict[str, np.ndarray], proxies: dict[str, np.ndarray]) -> Any:
     """Labelled rows with predicted columns put in."""
     unknown = set(proxies) - set(labeled)
@@ -104,6 +97,24 @@ def with_proxies(labeled: dict[str, np.ndarray], proxies: dict[str, np.ndarray])
                 f"proxies[{name!r}] has {a.shape[0]} rows, labeled {labeled[name].shape[0]}."
             )
     return {**labeled, **proxies}
+
+
+def three_samples(labeled: Any, proxies: Any, unlabeled: Any) -> tuple[Any, Any, Any]:
+    """Rows with true values, the same with predictions put in, and unlabelled rows, checked."""
+    mine, guess = check_rows("labeled", labeled), check_rows("proxies", proxies)
+    named = {f"labeled[{k!r}]": a for k, a in labeled.items()}
+    same_index(**named, **{f"proxies[{k!r}]": a for k, a in proxies.items()})
+    proxied, other = with_proxies(mine, guess), check_rows("unlabeled", unlabeled)
+    missing = set(mine) - set(other)
+    if missing:
+        raise ArrayError(f"unlabeled lacks {', '.join(sorted(missing))}.")
+    for k in mine:
+        if other[k].shape[1:] != mine[k].shape[1:] and k not in proxies:
+            raise ArrayError(
+                f"unlabeled[{k!r}] has rows of shape {other[k].shape[1:]}, labeled "
+                f"{mine[k].shape[1:]}."
+            )
+    return mine, proxied, {k: other[k] for k in mine}
 
 
 def _size(rows: int) -> int:
