@@ -30,7 +30,7 @@ import numpyro.distributions as dist
 import probinf as pi
 from bench.evidence_peers import PEERS, Outcome
 from bench.evidence_problems import PROBLEMS, Problem
-from probinf.runtime.loop import Method
+from probinf.runtime.method import Method
 
 RESULTS = pathlib.Path("docs/measured/evidence.json")
 

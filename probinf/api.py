@@ -1,28 +1,25 @@
-"""sample: one program, any engine, one result."""
+"""sample and resume: one program, any engine, one result."""
 
 from __future__ import annotations
 
-import dataclasses
-import os
 import pathlib
 from collections.abc import Sequence
 
 from probinf.core.check import refuse
-from probinf.core.coordinates import Layout
 from probinf.core.keys import as_key
 from probinf.core.program import Key, Program
 from probinf.errors import MethodError
-from probinf.results.draws import Kept, chain_bytes
 from probinf.results.posterior import Posterior
-from probinf.runtime.loop import Method, run, wanted
-from probinf.runtime.loop import resume as resume
-from probinf.samplers import MCMC, NUTS, ChEES, ParallelTempering
+from probinf.runtime import session
+from probinf.runtime.method import Method
+from probinf.runtime.records import wanted
+from probinf.samplers import NUTS
 from probinf.samplers.auto import choose
 
 
 def sample(
     program: Program,
-    method: Method | str | None = None,
+    method: Method[Posterior] | str | None = None,
     *,
     key: int | Key,
     progress: bool = True,
@@ -62,61 +59,70 @@ def sample(
         MethodError: the engine cannot serve this program.
         SavedFileError: the checkpoint's folder holds something already.
     """
-    method = NUTS() if method is None else method
-    chosen = ""
     if not isinstance(program, Program):
         raise MethodError(
             f"sample: the first argument must be a Program, got {type(program).__name__}. Make "
             "one with pi.from_numpyro(model, data)."
         )
+    method, notes = NUTS() if method is None else method, {}
+    if check:
+        refuse(program)
     if method == "auto":
-        if check:
-            refuse(program)
-            check = False
         method, reason = choose(program, as_key(key))
-        chosen = f"{method!r}: {reason}"
+        notes["chosen"] = f"{method!r}: {reason}"
         if progress:
-            print(f"method='auto' chose {chosen}")
+            print(f"method='auto' chose {notes['chosen']}")
     if not isinstance(method, Method):
         raise MethodError(
             f'sample: method must be an engine such as pi.NUTS() or pi.SMC(), or "auto", which '
             f"chooses one; got {method!r}."
         )
-    if check:
-        refuse(program)
-    kept = wanted(program, keep, summaries_only)
-    estimate = _memory(method, program, kept)
-    posterior: Posterior = run(
+    return session.start(
         method,
         program,
         as_key(key),
+        kept=wanted(program, keep, summaries_only),
         progress=progress,
         checkpoint=checkpoint,
         max_seconds=max_seconds,
-        kept=kept,
+        notes=notes,
     )
-    notes = {**({"chosen": chosen} if chosen else {}), **estimate}
-    if not notes:
-        return posterior
-    return dataclasses.replace(posterior, provenance={**posterior.provenance, **notes})
 
 
-def _memory(method: Method, program: Program, kept: Kept) -> dict[str, float]:
-    """What the run will need, where the method keeps chains; refuses more than there is."""
-    if not isinstance(method, MCMC | ChEES | ParallelTempering):
-        return {}
-    layout = Layout.of(program, integers=True)
-    needed = chain_bytes(program, layout, kept, chains=method.chains, draws=method.draws)
-    try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):  # not on every system
-        return {"memory_estimate_mb": round(needed / 1e6, 3)}
-    if needed > total:
-        raise MethodError(
-            f"the run needs at least {needed / 1e9:.1f} GB of memory, this machine has "
-            f"{total / 1e9:.1f} ({free / 1e9:.1f} free). Keep fewer draws, every k-th with "
-            'thin=k, some sites with keep=("tau",), or summaries_only=True with checkpoint=, '
-            "which leaves the draws on disk."
-        )
-    return {"memory_estimate_mb": round(needed / 1e6, 3)}
+def resume(
+    path: str | pathlib.Path,
+    program: Program,
+    *,
+    method: Method[Posterior] | None = None,
+    progress: bool = True,
+    max_seconds: float | None = None,
+    keep: str | Sequence[str] | None = None,
+    summaries_only: bool = False,
+) -> Posterior:
+    """Continue the run that ``sample(..., checkpoint=path)`` left unfinished.
+
+    The draws are bit for bit those of the unbroken run. A run that was finished is put
+    together again from its files.
+
+    Args:
+        path: the checkpoint's folder.
+        program: the same program, on the same data.
+        method: needed only where the method or its kernel is not part of probinf.
+        progress: show a progress bar in a terminal.
+        max_seconds: stop after this time, as in ``sample``.
+        keep: sites whose draws are kept, as in ``sample``. All draws are in the folder, so that
+            a run made with ``summaries_only=True`` gives them back by name, a few at a time.
+        summaries_only: keep no draws, as in ``sample``.
+
+    Raises:
+        SavedFileError: no run is there, a file was truncated or edited, or the data differ.
+        MethodError: ``keep`` names an unknown site, or the draws need more memory than there is.
+    """
+    return session.resume(
+        path,
+        program,
+        method=method,
+        kept=wanted(program, keep, summaries_only),
+        progress=progress,
+        max_seconds=max_seconds,
+    )

@@ -18,8 +18,9 @@ import pytest
 
 import probinf as pi
 from probinf.errors import MethodError, SavedFileError
-from probinf.runtime import loop
-from probinf.runtime.checkpoint import Checkpoint, decoded, encoded
+from probinf.runtime import pace
+from probinf.runtime.checkpoint import Checkpoint
+from probinf.runtime.codec import decoded, encoded
 
 METHODS = {
     "NUTS": pi.NUTS(chains=2, warmup=60, draws=60),
@@ -60,7 +61,7 @@ def same(one: pi.Posterior, other: pi.Posterior) -> None:
 
 @pytest.fixture(autouse=True)
 def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "_TARGET_SECONDS", 1e-9)  # one step each
+    monkeypatch.setattr(pace, "TARGET_SECONDS", 1e-9)  # one step each
 
 
 def killed(method: Any, folder: pathlib.Path, chunks: int, monkeypatch: Any) -> None:
@@ -162,7 +163,7 @@ def test_foreign_names_are_not_imported(tmp_path: pathlib.Path) -> None:
     same(whole, pi.resume(tmp_path / "m", program(), method=Mine(draws=50), progress=False))
     for text in (
         {"function": "os:system"},
-        {"type": "probinf.runtime.loop:run", "options": {}},
+        {"type": "probinf.runtime.session:start", "options": {}},
         {},
     ):
         with pytest.raises(SavedFileError, match=r"not part of probinf|not a method"):
@@ -186,7 +187,7 @@ def run_to_the_end(name: str, folder: str, cache: str) -> None:
     """What a process does until it is killed; compiled code is kept between processes."""
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    loop._TARGET_SECONDS = 1e-9
+    pace.TARGET_SECONDS = 1e-9
     method = {**METHODS, **LONGER}[name]
     pi.sample(program(), method, key=3, progress=False, check=False, checkpoint=folder)
 

@@ -16,6 +16,7 @@ from probinf.results import geometry
 from probinf.results.diagnosis import Diagnosis, diagnose
 from probinf.results.geometry import divergence_place
 from probinf.results.posterior import Posterior
+from probinf.samplers.importance import judged
 
 
 def chains(draws: np.ndarray | None = None, **stats: np.ndarray) -> Posterior:
@@ -35,13 +36,14 @@ def chains(draws: np.ndarray | None = None, **stats: np.ndarray) -> Posterior:
         history={},
         unconstrained=draws,
         provenance={"method": "NUTS()", "interrupted": False},
+        kind="chains",
     )
 
 
 def particles(
     log_weights: np.ndarray | None = None,
     clusters: np.ndarray | None = None,
-    method: str = "SMC(particles=500)",
+    kind: Any = "population",
     history: dict[str, np.ndarray] | None = None,
     **provenance: Any,
 ) -> Posterior:
@@ -54,7 +56,9 @@ def particles(
         stats={},
         history={"acceptance": np.full((2, 5), 0.6)} if history is None else history,
         unconstrained=draws,
-        provenance={"method": method, "interrupted": False, **provenance},
+        provenance={"interrupted": False, **provenance},
+        kind=kind,
+        findings=judged(log_w) if kind == "weighted" else (),
         clusters=np.arange(1000).reshape(2, 500) if clusters is None else clusters,
     )
 
@@ -64,7 +68,7 @@ def found(posterior: Posterior) -> dict[str, str]:
 
 
 def test_good_fits_raise_nothing() -> None:
-    for posterior in (chains(), particles(), particles(method="Importance()")):
+    for posterior in (chains(), particles(), particles(kind="weighted")):
         diagnosis = diagnose(posterior)
         assert diagnosis and diagnosis.codes == []
         assert str(diagnosis) == "Nothing suspicious was found."
@@ -141,6 +145,14 @@ def test_energy_that_creeps() -> None:
     assert "E-BFMI 0.0" in message and "non-centred" in message
 
 
+def test_one_infinite_energy_says_nothing_about_the_others() -> None:
+    noise = np.random.default_rng(2).normal(size=(4, 1000))
+    for energy, codes in ((noise, []), (np.cumsum(noise, axis=1), ["e_bfmi"])):
+        energy[0, 10], energy[1, 20] = np.inf, np.nan
+        assert diagnose(chains(energy=energy)).codes == codes
+    assert diagnose(chains(energy=np.full((4, 1000), np.inf))).codes == []
+
+
 def test_interrupted_runs() -> None:
     posterior = chains()
     posterior.provenance["interrupted"] = True
@@ -152,7 +164,7 @@ def heavy() -> np.ndarray:
 
 
 def test_heavy_weights() -> None:
-    message = found(particles(heavy(), method="Importance(draws=1000)"))["pareto_k"]
+    message = found(particles(heavy(), kind="weighted"))["pareto_k"]
     assert "> 0.7" in message and "rebase" in message
     assert "pareto_k" not in found(particles(heavy()))  # SMC weights are not importance weights
 

@@ -12,7 +12,7 @@ import pytest
 from probinf.core.inputs.arrays import as_float, as_weights, plain
 from probinf.core.inputs.classes import as_labels
 from probinf.core.inputs.levels import as_level, as_levels, fraction
-from probinf.core.inputs.options import at_least
+from probinf.core.inputs.limits import at_least
 from probinf.errors import ArrayError, LevelError, MethodError
 from probinf.ppi.inference.checks import class_numbers, numeric, positive
 
@@ -84,6 +84,6 @@ def test_levels():
 
 
 def test_counts():
-    at_least("draws", 20, 20, "a quantile")
-    with pytest.raises(MethodError, match="draws=19; at least 20 are needed for a quantile"):
-        at_least("draws", 19, 20, "a quantile")
+    at_least(20, draws=20, folds=None)
+    with pytest.raises(MethodError, match="draws must be at least 20, got 19"):
+        at_least(20, draws=19)

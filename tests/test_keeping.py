@@ -13,10 +13,12 @@ import numpyro.distributions as dist
 import pytest
 
 import probinf as pi
-from probinf.core.coordinates import flatten
+from probinf.core.coordinates import Layout, flatten
 from probinf.errors import MethodError, StructureError
-from probinf.results import draws
-from probinf.runtime import loop
+from probinf.results import sites
+from probinf.results.blocks import batch_length
+from probinf.results.streaming import Running
+from probinf.runtime import pace, session
 from probinf.runtime.checkpoint import Checkpoint
 
 METHOD = pi.MCMC(pi.kernels.RandomWalk(), chains=3, warmup=60, draws=101, thin=8)
@@ -77,7 +79,7 @@ def test_a_site_that_only_looks_unconstrained_is_copied() -> None:
     inner = pi.from_log_density(bowl, initial={"x": np.zeros(())})
     flat, layout = flatten(dataclasses.replace(inner, constrain=clipped))
     x = np.concatenate([np.zeros(3000), np.full(3000, 5.0)]).astype(np.float32)
-    found = draws.site_draws(flat, layout, x.reshape(2, 3000, 1))["x"]
+    found = sites.site_draws(flat, layout, x.reshape(2, 3000, 1))["x"]
     np.testing.assert_array_equal(found.ravel(), np.clip(x, -1, 1))
 
 
@@ -95,15 +97,18 @@ def test_a_summary_without_draws(whole: pi.Posterior, tmp_path: pathlib.Path) ->
     assert "summaries only" in repr(bare)
     full, row = whole.summary(), bare.summary()
     assert row.names == full.names
-    for name in ("mean", "sd"):
-        np.testing.assert_allclose(row.columns[name], full.columns[name], rtol=1e-5)
-    moving = full.columns["sd"] > 0
-    ratio = (row.columns["mcse"] / full.columns["mcse"])[moving]
-    assert (np.abs(np.log(ratio)) < 0.7).all()
-    np.testing.assert_allclose(row.columns["r_hat"], full.columns["r_hat"], atol=0.05)
-    for q in ("q5", "q50", "q95"):
-        assert (np.abs(row.columns[q] - full.columns[q]) < 1e-3 + 0.3 * full.columns["sd"]).all()
-    assert set(bare.diagnose().codes) == set(whole.diagnose().codes)
+    for name in ("mean", "sd", "q5", "q50", "q95"):  # so few draws are all in the sketch
+        np.testing.assert_allclose(row.columns[name], full.columns[name], rtol=1e-5, atol=1e-6)
+    # the other columns are other estimators in the two tables, which differ on chains this short:
+    # they are compared with the same estimators, fed with the draws that were kept
+    fed, rows = Running(3, 101, batch_length(101)), batch_length(101)
+    for first in range(0, 101, rows):
+        fed.add({name: value[:, first : first + rows] for name, value in whole.draws.items()})
+    for name, column in fed.summary().columns.items():
+        np.testing.assert_allclose(row.columns[name], column, rtol=1e-5, atol=1e-6)
+    codes = set(bare.diagnose().codes)
+    assert ("r_hat" in codes) == (row.columns["r_hat"] > 1.01).any()
+    assert ("low_ess" in codes) == (row.columns["ess"] < 100 * 3).any()
     some = fit(summaries_only=True, keep="noise")
     assert some.summary()["noise"] == pytest.approx(row["noise"]) and len(some.summary()) == 1
     bare.save(tmp_path / "fit")
@@ -125,7 +130,7 @@ def test_bad_wishes_are_named() -> None:
 def test_the_folder_gives_back_what_was_let_go(
     whole: pi.Posterior, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "_TARGET_SECONDS", 1e-9)  # chunks of one step
+    monkeypatch.setattr(pace, "TARGET_SECONDS", 1e-9)  # chunks of one step
     bare = fit(summaries_only=True, checkpoint=tmp_path / "run")
     assert str(bare.summary()) == str(fit(summaries_only=True).summary())
     monkeypatch.setattr(Checkpoint, "append", None)  # nothing is run any more
@@ -153,7 +158,8 @@ def test_a_streamed_run_that_was_stopped_goes_on_bit_for_bit(
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(Checkpoint, "append", die)
-        patch.setattr(loop, "_BUFFER", 10 * METHOD.row_bytes(loop.Layout.of(program())))
+        row_bytes = METHOD.plan(program(), Layout.of(program())).row_bytes
+        patch.setattr(session, "BUFFER", 10 * row_bytes)
         fit(summaries_only=True, checkpoint=tmp_path / "run")
     found = pi.resume(tmp_path / "run", program(), summaries_only=True, progress=False)
     for name, column in found.summary().columns.items():

@@ -18,8 +18,10 @@ from probinf.core.coordinates import Layout, flatten
 from probinf.core.keys import as_key
 from probinf.core.program import Program
 from probinf.errors import MethodError
-from probinf.runtime import loop
-from probinf.runtime.loop import Method, Run, Status, advance_lane, run, start_lane
+from probinf.runtime import loop, pace, session
+from probinf.runtime.lanes import advance_lane, start_lane
+from probinf.runtime.method import Method, Plan, Run
+from probinf.runtime.progress import Status
 
 
 def bowl(x):
@@ -38,17 +40,10 @@ class Walk(Method):
     length: int = 30
     size: int = 8  # of a chunk
 
-    @property
-    def lanes(self) -> int:
-        return 3
-
-    @property
-    def chunk(self) -> int:
-        return self.size
-
-    def validate(self, program: Program, layout: Layout) -> None:
+    def plan(self, program: Program, layout: Layout) -> Plan:
         if layout.size != 1:
             raise MethodError(f"a walk is one-dimensional, got {layout.size}.")
+        return Plan(lanes=3, chunk=self.size)
 
     def init(self, key: Any, program: Program) -> Any:
         stop = self.length + jax.random.randint(key, (), 0, 10)
@@ -71,7 +66,7 @@ class Walk(Method):
 
 
 def walk(program: Program, size: int = 8, key: int = 0, **options: Any) -> Run:
-    return run(Walk(size=size), program, jax.random.key(key), progress=False, **options)
+    return session.start(Walk(size=size), program, jax.random.key(key), progress=False, **options)
 
 
 # --- chunks and keys ----------------------------------------------------------------------------
@@ -188,7 +183,7 @@ def test_validation_comes_before_any_work(monkeypatch: pytest.MonkeyPatch) -> No
     def never(*args: Any) -> Any:
         raise AssertionError("the run was started")
 
-    monkeypatch.setattr(loop, "start_lanes", never)
+    monkeypatch.setattr(session, "start_lanes", never)
     two = pi.from_log_likelihood(bowl, dist.Normal(0.0, 1.0).expand([2]).to_event(1))
     with pytest.raises(MethodError, match=r"one-dimensional, got 2"):
         walk(two)
@@ -199,11 +194,11 @@ def test_progress_is_silent_when_it_is_off(
 ) -> None:
     walk(program)
     assert capfd.readouterr() == ("", "")
-    run(Walk(), program, jax.random.key(0), progress=True)  # no terminal here
+    session.start(Walk(), program, jax.random.key(0), progress=True)  # no terminal here
     assert capfd.readouterr().out.strip() == ""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    run(Walk(), program, jax.random.key(0), progress=True)
+    session.start(Walk(), program, jax.random.key(0), progress=True)
     assert "\x1b[" in capfd.readouterr().out  # a bar that is gone when the run ends
     walk(program)
     assert capfd.readouterr() == ("", "")
@@ -229,7 +224,7 @@ def test_ctrl_c_keeps_the_chunks_that_are_done(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = walk(program, 5)
-    monkeypatch.setattr(loop, "_TARGET_SECONDS", 1e-9)  # one step per chunk
+    monkeypatch.setattr(pace, "TARGET_SECONDS", 1e-9)  # one step per chunk
     interrupt_after(monkeypatch, Walk, 4)
     part = walk(program, 5)
     assert part.provenance["interrupted"] is True
@@ -250,8 +245,8 @@ def test_ctrl_c_before_the_first_chunk_leaves_no_records(
             raise KeyboardInterrupt
         return advance(*args)
 
-    advance = loop._advance
-    monkeypatch.setattr(loop, "_advance", interrupted)
+    advance = loop.advance_lanes
+    monkeypatch.setattr(loop, "advance_lanes", interrupted)
     found = walk(program)
     assert found.records == [None, None, None]
     assert found.provenance["interrupted"] is True
@@ -266,7 +261,7 @@ def test_ctrl_c_before_the_first_chunk_leaves_no_records(
 def test_interrupted_engines_return_what_exists_or_say_why_not(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "_TARGET_SECONDS", 1e-9)
+    monkeypatch.setattr(pace, "TARGET_SECONDS", 1e-9)
     whole = pi.sample(program, pi.Importance(draws=2500), key=1, progress=False)
     interrupt_after(monkeypatch, pi.Importance, 2)
     part = pi.sample(program, pi.Importance(draws=2500), key=1, progress=False)

@@ -147,7 +147,7 @@ def test_a_fit_under_an_improper_prior_can_be_kept_and_predicts(tmp_path):
 
 def test_another_folder_is_not_overwritten(posteriors, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="something else"):
+    with pytest.raises(SavedFileError, match="something else"):
         posteriors["nuts"].save(tmp_path)
 
 

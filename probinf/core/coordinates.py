@@ -66,12 +66,7 @@ class Layout:
         for (path, leaf), key, count in zip(leaves, is_key, whole, strict=True):
             if key or jnp.issubdtype(leaf.dtype, jnp.floating) or (integers and count is not None):
                 continue
-            raise StructureError(
-                f"coordinate {jax.tree_util.keystr(path)} has dtype {leaf.dtype}; a position "
-                "holds floating-point arrays and random keys only. Discrete coordinates are "
-                'moved in blocks: pi.MCMC(kernels.cycle(kernels.block("z", '
-                'kernels.Enumerate()), kernels.block("mu", kernels.NUTS()))).'
-            )
+            raise _no_coordinate(jax.tree_util.keystr(path), leaf.dtype)
         floats = [leaf.dtype for _, leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
         dtype = jnp.result_type(*floats) if floats else jnp.result_type(float)
         shapes = tuple(leaf.shape for _, leaf in leaves)
@@ -152,6 +147,26 @@ class Layout:
                 leaves.append(leaf if whole is None else jnp.round(leaf).astype(whole))
                 first += size
         return jax.tree.unflatten(self.treedef, leaves)
+
+
+def refuse_integers(layout: Layout) -> None:
+    """Refuse discrete coordinates, for engines that cannot move them.
+
+    Raises:
+        StructureError: there are some.
+    """
+    index = jax.tree.unflatten(layout.treedef, range(len(layout.shapes)))
+    for path, k in jax.tree_util.tree_leaves_with_path(index):
+        if layout.integers and layout.integers[k] is not None:
+            raise _no_coordinate(jax.tree_util.keystr(path), layout.integers[k])
+
+
+def _no_coordinate(name: str, dtype: Any) -> StructureError:
+    return StructureError(
+        f"coordinate {name} has dtype {dtype}; a position holds floating-point arrays and random "
+        "keys only. Discrete coordinates are moved in blocks: pi.MCMC(kernels.cycle("
+        'kernels.block("z", kernels.Enumerate()), kernels.block("mu", kernels.NUTS()))).'
+    )
 
 
 def _size(shape: tuple[int, ...]) -> int:

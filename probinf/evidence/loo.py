@@ -14,7 +14,8 @@ from probinf.core.estimate import Estimate
 from probinf.core.program import Program
 from probinf.core.psis import psis
 from probinf.errors import StructureError
-from probinf.results.posterior import Posterior, by_row
+from probinf.results.posterior import Posterior
+from probinf.results.sites import by_row
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ from probinf.core.program import Data, Key, Position, Program
 from probinf.errors import MethodError, StructureError
 from probinf.results.posterior import Posterior
 from probinf.results.statistics.weighted import chain_blocks
-from probinf.runtime.loop import run
+from probinf.runtime import session
 from probinf.samplers.smc import SMC
 
 _TOLERANCE = 1e-3  # of log densities that must agree, relative to 1 + their size
@@ -99,25 +99,20 @@ def update(
     posterior.require_positions("update")
     extended, count = _extended(old, program)
     method = _default(posterior) if method is None else method
-    if not isinstance(method, SMC) or method.path != "data" or method.schedule is not None:
-        raise MethodError(
-            f"update goes along the data by the effective sample size: give "
-            f'SMC(path="data") without a schedule, got {method!r}.'
-        )
     typed = as_key(key)
     random = np.random.default_rng(np.asarray(jax.random.key_data(typed)))
     start = _start(posterior, method, random)
     flat, layout = flatten(extended)
     _check_extension(flatten(old)[0], flat, start)
-    method.validate(extended, layout)
+    method.plan(extended, layout)
     states = method.from_particles(flat, start.position, start.log_w, start.eve, count)
-    found: Posterior = run(method, extended, typed, progress=progress, start=states)
+    found = session.start(method, extended, typed, progress=progress, states=states)
     return _joined(posterior, found, start, count, program)
 
 
 def _default(posterior: Posterior) -> SMC:
     islands, particles = posterior.log_weights.shape
-    if posterior.provenance.get("method", "").startswith("SMC(") and particles % 2 == 0:
+    if posterior.engine == SMC.__name__ and particles % 2 == 0:
         return SMC(path="data", islands=islands, particles=particles)
     return SMC(path="data")
 

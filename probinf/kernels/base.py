@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from probinf.core.program import Key, Position, Program
+from probinf.errors import MethodError
 from probinf.kernels.metric import LowRank
+
+MetricName = Literal["diagonal", "dense", "low_rank", "groups"]
 
 
 class Params(NamedTuple):
@@ -32,10 +35,10 @@ class Params(NamedTuple):
         """Square root of the covariance: (d,) standard deviations or a (d, d) Cholesky factor.
 
         Raises:
-            TypeError: the covariance is a ``LowRank`` one.
+            MethodError: the covariance is a ``LowRank`` one.
         """
         if isinstance(self.covariance, LowRank):
-            raise TypeError("a low-rank covariance serves Hamiltonian kernels only.")
+            raise MethodError("a low-rank covariance serves Hamiltonian kernels only.")
         if self.covariance.ndim == 1:
             return jnp.sqrt(self.covariance)
         return jnp.linalg.cholesky(self.covariance)
@@ -78,8 +81,20 @@ class Kernel(abc.ABC):
     """A Markov kernel that leaves ``program`` invariant for every value of ``params``.
 
     Subclasses are frozen dataclasses of options. States are NamedTuples with at least
-    ``position`` and ``logdensity``.
+    ``position`` and ``logdensity``, and ``logdensity_grad`` for a low-rank metric. What a kernel
+    can do it declares:
+
+    Attributes:
+        default_metric: of its ``metrics``, where the user names none.
+        least_dim: coordinates that it needs.
+        enumerates: whether it needs discrete coordinates with finitely many values.
+        reports: fields of ``Info`` that only this kernel fills.
     """
+
+    default_metric: ClassVar[MetricName] = "diagonal"
+    least_dim: ClassVar[int] = 1
+    enumerates: ClassVar[bool] = False
+    reports: ClassVar[tuple[str, ...]] = ()
 
     @property
     @abc.abstractmethod
@@ -98,8 +113,18 @@ class Kernel(abc.ABC):
         return numbers[0] if len(numbers) == 1 else np.asarray(numbers)
 
     @property
+    def metrics(self) -> tuple[MetricName, ...]:
+        """The covariances that it can be given."""
+        return ("diagonal", "dense")
+
+    @property
     def moves_integers(self) -> bool:
         """Whether it moves discrete coordinates."""
+        return False
+
+    @property
+    def moves_keys(self) -> bool:
+        """Whether it moves random-key coordinates."""
         return False
 
     @property

@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from probinf.core.coordinates import Layout, layout_of, with_layout
+from probinf.core.inputs.limits import at_least
 from probinf.core.program import Data, Key, Position, Program, Score, log_density
 from probinf.errors import MethodError
-from probinf.kernels.base import Info, Kernel, Params
+from probinf.kernels.base import Info, Kernel, MetricName, Params
 
 
 class Placed(NamedTuple):
@@ -49,6 +50,16 @@ class Cycle(Kernel):
     def moves_integers(self) -> bool:
         """Whether any of the kernels does."""
         return any(k.moves_integers for k in self.kernels)
+
+    @property
+    def metrics(self) -> tuple[MetricName, ...]:
+        """Those that serve every one of the kernels."""
+        return tuple(m for m in super().metrics if all(m in k.metrics for k in self.kernels))
+
+    @property
+    def moves_keys(self) -> bool:
+        """Whether all of the kernels do."""
+        return all(k.moves_keys for k in self.kernels)
 
     def init(self, program: Program, x: Position) -> Any:
         """State of the first kernel; the others start from its position."""
@@ -95,7 +106,7 @@ def cycle(*kernels: Kernel) -> Cycle:
     kernel a step size of its own.
     """
     if not kernels:
-        raise ValueError("cycle: at least one kernel is needed.")
+        raise MethodError("cycle: at least one kernel is needed.")
     return Cycle(tuple(kernels))
 
 
@@ -123,6 +134,16 @@ class Wrapped(Kernel):
     def moves_integers(self) -> bool:
         """The inner kernel's."""
         return self.kernel.moves_integers
+
+    @property
+    def metrics(self) -> tuple[MetricName, ...]:
+        """The inner kernel's, as far as any kernel takes them."""
+        return tuple(m for m in super().metrics if m in self.kernel.metrics)
+
+    @property
+    def moves_keys(self) -> bool:
+        """The inner kernel's."""
+        return self.kernel.moves_keys
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,8 +179,7 @@ class Repeat(Wrapped):
 
 def repeat(kernel: Kernel, times: int) -> Repeat:
     """``times`` transitions of ``kernel`` as one."""
-    if times < 1:
-        raise ValueError(f"repeat: times must be at least 1, got {times}.")
+    at_least(1, times=times)
     return Repeat(kernel, times)
 
 
@@ -230,13 +250,13 @@ def block(sites: str | tuple[str, ...], kernel: Kernel) -> Block:
             discrete ones, any other for real ones.
 
     Raises:
-        ValueError: no site is named.
+        MethodError: no site is named.
 
     Source: Geman & Geman (1984); Tierney (1994), section 2.4, for Metropolis within Gibbs.
     """
     names = (sites,) if isinstance(sites, str) else tuple(sites)
     if not names:
-        raise ValueError("block: at least one site is needed.")
+        raise MethodError("block: at least one site is needed.")
     return Block(names, kernel)
 
 
@@ -276,9 +296,9 @@ def check_coordinates(kernel: Kernel, layout: Layout, levels: dict[str, Any]) ->
                 "kernels.NUTS()))."
             )
         endless = [n for n in whole if n not in levels]
-        if name == "Enumerate" and endless:
+        if kernel.enumerates and endless:
             raise MethodError(
-                f"Enumerate needs a finite support that is known before sampling; {endless} have "
+                f"{name} needs a finite support that is known before sampling; {endless} have "
                 "none. Use kernels.IntegerWalk()."
             )
     elif whole:

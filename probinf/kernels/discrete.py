@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,8 @@ class Enumerate(Kernel):
     """
 
     coordinates: int | None = None
+
+    enumerates: ClassVar[bool] = True
 
     @property
     def target_acceptance(self) -> None:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar, get_args
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from probinf.core.program import Key, Position, Program, log_density
-from probinf.kernels.base import Info, Kernel, Params, info
+from probinf.kernels import blackjax
+from probinf.kernels.base import Info, Kernel, MetricName, Params, info
 from probinf.kernels.noise import metric
 
 
 def with_gradient(program: Program, x: Position) -> Any:
     """Position, log density and its gradient."""
-    # BlackJAX starts the JAX backend when it is imported, which would fix the number of
-    # devices at the import of probinf; so it is imported where it is used
-    from blackjax.mcmc import hmc
-
-    return hmc.init(x, lambda y: log_density(program, y))
+    return blackjax.hmc().init(x, lambda y: log_density(program, y))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +34,14 @@ class NUTS(Kernel):
     max_depth: int = 10
     target_acceptance: float = 0.8
 
+    default_metric: ClassVar[MetricName] = "low_rank"
+    reports: ClassVar[tuple[str, ...]] = ("depth",)
+
+    @property
+    def metrics(self) -> tuple[MetricName, ...]:
+        """All of them."""
+        return get_args(MetricName)
+
     @property
     def needs_gradient(self) -> bool:
         """True."""
@@ -48,9 +53,7 @@ class NUTS(Kernel):
 
     def step(self, key: Key, program: Program, state: Any, params: Params) -> tuple[Any, Info]:
         """One trajectory."""
-        from blackjax.mcmc import nuts
-
-        state, report = nuts.build_kernel()(
+        state, report = blackjax.nuts().build_kernel()(
             key,
             state,
             lambda y: log_density(program, y),
@@ -88,6 +91,11 @@ class HMC(Kernel):
     target_acceptance: float = 0.8
 
     @property
+    def metrics(self) -> tuple[MetricName, ...]:
+        """All of them."""
+        return get_args(MetricName)
+
+    @property
     def needs_gradient(self) -> bool:
         """True."""
         return True
@@ -98,13 +106,11 @@ class HMC(Kernel):
 
     def step(self, key: Key, program: Program, state: Any, params: Params) -> tuple[Any, Info]:
         """One trajectory."""
-        from blackjax.mcmc import hmc
-
         key, jitter_key = jax.random.split(key)
         steps = jnp.asarray(self.steps)
         if self.length is not None:
             steps = jnp.clip(jnp.ceil(self.length / params.step_size), 1, self.steps).astype(int)
-        state, report = hmc.build_kernel()(
+        state, report = blackjax.hmc().build_kernel()(
             key,
             state,
             lambda y: log_density(program, y),

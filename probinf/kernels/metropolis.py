@@ -10,6 +10,7 @@ import jax
 
 from probinf.core.coordinates import Mixed
 from probinf.core.program import Key, Position, Program, log_density
+from probinf.kernels import blackjax
 from probinf.kernels.base import Info, Kernel, Params, info
 from probinf.kernels.noise import normal
 
@@ -35,16 +36,17 @@ class RandomWalk(Kernel):
 
     target_acceptance: float = 0.234
 
+    @property
+    def moves_keys(self) -> bool:
+        """True."""
+        return True
+
     def init(self, program: Program, x: Position) -> Any:
         """Position and log density."""
-        from blackjax.mcmc import random_walk
-
-        return random_walk.init(x, lambda y: log_density(program, y))
+        return blackjax.random_walk().init(x, lambda y: log_density(program, y))
 
     def step(self, key: Key, program: Program, state: Any, params: Params) -> tuple[Any, Info]:
         """One proposal, accepted or not."""
-        from blackjax.mcmc import random_walk
-
         scale = params.step_size * params.scale()
 
         def propose(key: Key, position: Any) -> Any:
@@ -59,7 +61,7 @@ class RandomWalk(Kernel):
             )
             return Mixed(moved, fresh)
 
-        state, report = random_walk.build_rmh()(
+        state, report = blackjax.random_walk().build_rmh()(
             key, state, lambda y: log_density(program, y), propose
         )
         return state, info(report.acceptance_rate, 1, -state.logdensity)

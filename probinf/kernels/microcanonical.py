@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from probinf.core.program import Key, Position, Program, log_density
-from probinf.kernels.base import Info, Kernel, Params, info
+from probinf.kernels import blackjax
+from probinf.kernels.base import Info, Kernel, MetricName, Params, info
 from probinf.kernels.hamiltonian import with_gradient
 
 
@@ -40,6 +41,13 @@ class MAMS(Kernel):
     max_steps: int = 500
     target_acceptance: float = 0.9
 
+    least_dim: ClassVar[int] = 2
+
+    @property
+    def metrics(self) -> tuple[MetricName, ...]:
+        """Only variances."""
+        return ("diagonal",)
+
     @property
     def needs_gradient(self) -> bool:
         """True."""
@@ -51,15 +59,13 @@ class MAMS(Kernel):
 
     def step(self, key: Key, program: Program, state: Any, params: Params) -> tuple[Any, Info]:
         """One trajectory, accepted or not."""
-        from blackjax.mcmc import adjusted_mclmc_dynamic
-        from blackjax.mcmc.dynamic_hmc import DynamicHMCState
-
+        microcanonical, chain = blackjax.microcanonical()
         length_key, key = jax.random.split(key)
         length = self.length * math.sqrt(state.position.size)
         mean = jnp.clip(jnp.round(length / params.step_size), 1, self.max_steps).astype(int)
-        moved, report = adjusted_mclmc_dynamic.build_kernel(_uniform_steps)(
+        moved, report = microcanonical.build_kernel(_uniform_steps)(
             key,
-            DynamicHMCState(*state, length_key),
+            chain(*state, length_key),
             lambda y: log_density(program, y),
             params.step_size,
             inverse_mass_matrix=params.covariance,

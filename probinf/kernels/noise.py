@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from probinf.core.program import Key
+from probinf.kernels import blackjax
 from probinf.kernels.base import Params
 from probinf.kernels.metric import LowRank
 
@@ -26,11 +28,7 @@ def normal(key: Key, like: Float[Array, " d"]) -> Float[Array, " d"]:
 
 def metric(params: Params) -> Any:
     """The covariance as BlackJAX's metric, momenta drawn by :func:`normal`."""
-    # BlackJAX starts the JAX backend when it is imported, which would fix the number of
-    # devices at the import of probinf; so it is imported where it is used
-    from blackjax.mcmc import metrics
-
-    covariance = params.covariance
+    metrics, covariance = blackjax.metrics(), params.covariance
     if isinstance(covariance, LowRank):
         covariance = metrics.LowRankInverseMassMatrix(*covariance)
     plain = metrics.default_metric(covariance)
@@ -38,4 +36,10 @@ def metric(params: Params) -> Any:
     def momentum(key: Key, position: Any) -> Any:
         return plain.scale(position, normal(key, position), inv=False, trans=False)
 
-    return plain._replace(sample_momentum=momentum)
+    def kinetic(momentum: Any, position: Any = None) -> Any:
+        # BlackJAX multiplies p with M^-1 p; where a trajectory overflows, the product may come out
+        # as minus infinity, an energy so low that the chain would go there and never return
+        energy = plain.kinetic_energy(momentum, position)
+        return jnp.where(energy >= 0, energy, jnp.inf)
+
+    return plain._replace(sample_momentum=momentum, kinetic_energy=kinetic)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import jax.scipy.linalg
 
 from probinf.core.program import Key, Position, Program, log_density
+from probinf.kernels import blackjax
 from probinf.kernels.base import Info, Kernel, Params, info
 from probinf.kernels.metropolis import matvec
 from probinf.kernels.noise import normal
@@ -38,14 +39,11 @@ class Slice(Kernel):
 
     def init(self, program: Program, x: Position) -> Any:
         """Position and log density."""
-        from blackjax.mcmc import slice as slice_sampling
-
-        return slice_sampling.init(x, lambda y: log_density(program, y))
+        return blackjax.slice_sampling().init(x, lambda y: log_density(program, y))
 
     def step(self, key: Key, program: Program, state: Any, params: Params) -> tuple[Any, Info]:
         """One univariate slice along a random direction."""
-        from blackjax.mcmc import slice as slice_sampling
-
+        slice_sampling = blackjax.slice_sampling()
         scale = params.scale()
 
         def along_direction(key: Key, position: Any, density: Any) -> Any:
@@ -89,14 +87,11 @@ class EllipticalSlice(Kernel):
 
     def init(self, program: Program, x: Position) -> Any:
         """Position and log density."""
-        from blackjax.mcmc import slice as slice_sampling
-
-        return slice_sampling.init(x, lambda y: log_density(program, y))
+        return blackjax.slice_sampling().init(x, lambda y: log_density(program, y))
 
     def step(self, key: Key, program: Program, state: Any, params: Params) -> tuple[Any, Info]:
         """One ellipse through the current point and a draw from the Gaussian."""
-        from blackjax.mcmc import slice as slice_sampling
-
+        slice_sampling = blackjax.slice_sampling()
         scale = params.scale()
 
         def ratio(y: jax.Array) -> jax.Array:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import scipy.stats
 
 from probinf.core.coordinates import Layout
 from probinf.results.summary import scalars
@@ -60,6 +59,8 @@ def divergence_place(posterior: Posterior) -> Place | None:
     Ranks of the divergent draws among all draws would be uniform if divergences had nothing to
     do with a coordinate; the coordinate with the largest Kolmogorov-Smirnov distance is named.
     """
+    from scipy.stats import kstest, rankdata
+
     divergent = np.asarray(posterior.stats["divergent"], bool).ravel()
     latent = _latent_draws(posterior)
     if divergent.sum() < _FEWEST or divergent.all() or not latent:
@@ -72,8 +73,8 @@ def divergence_place(posterior: Posterior) -> Place | None:
         column = rows[:, j]
         if not np.isfinite(column).all() or np.ptp(column) == 0:
             continue
-        level = (scipy.stats.rankdata(column) - 0.5) / len(column)
-        distance, p = scipy.stats.kstest(level[divergent], "uniform")
+        level = (rankdata(column) - 0.5) / len(column)
+        distance, p = kstest(level[divergent], "uniform")
         if p * len(names) > _LEVEL or distance <= largest:
             continue
         below = bool(np.median(level[divergent]) < 0.5)

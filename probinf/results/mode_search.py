@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.optimize
-import scipy.special
 
 from probinf.core.coordinates import Layout, flatten
 from probinf.core.program import Program, log_density
@@ -123,6 +121,8 @@ class _Maximum(NamedTuple):
 def _climbed(flat: Program, starts: np.ndarray, began: float) -> list[_Maximum]:
     """The distinct maxima that are reached from ``starts`` in the time there is."""
 
+    from scipy.optimize import minimize
+
     def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = _value_and_grad(flat, jnp.asarray(x, dtype))
         value, gradient = float(value), np.asarray(gradient, float)
@@ -135,9 +135,7 @@ def _climbed(flat: Program, starts: np.ndarray, began: float) -> list[_Maximum]:
     for k, start in enumerate(starts):
         if k > 2 and time.perf_counter() - began > _SECONDS:
             break
-        result = scipy.optimize.minimize(
-            objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 200}
-        )
+        result = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 200})
         if result.fun >= 1e30 or any(_near(m, result.x) for m in found):
             continue
         maximum = _normal_approximation(objective, result)
@@ -174,7 +172,9 @@ def _near(maximum: _Maximum, x: np.ndarray) -> bool:
 def _unvisited(
     visited: list[_Maximum], elsewhere: list[_Maximum], draws: np.ndarray, share: float
 ) -> list[Mode]:
-    radius = scipy.special.chdtri(draws.shape[1], 0.001)
+    from scipy.special import chdtri
+
+    radius = chdtri(draws.shape[1], 0.001)
     new = []
     for maximum in elsewhere:
         away = draws - maximum.position

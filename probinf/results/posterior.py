@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.core.coordinates import Layout, Mixed, flatten, restored, vector_of
+from probinf.core.coordinates import Mixed, flatten, restored
 from probinf.core.estimate import Estimate
 from probinf.core.keys import as_key
 from probinf.core.program import Key, Program
 from probinf.core.resampling import systematic
 from probinf.errors import EvidenceError, StructureError
-from probinf.results.diagnosis import Diagnosis, diagnose
-from probinf.results.draws import Chains, site_draws
+from probinf.results.datatree import to_datatree
+from probinf.results.diagnosis import diagnose
+from probinf.results.export import to_anesthetic
+from probinf.results.findings import Diagnosis, Finding
+from probinf.results.plotting import plot
+from probinf.results.saving import save
+from probinf.results.sites import by_row
 from probinf.results.summary import Summary, summarise
 
 if TYPE_CHECKING:
     import xarray
 
-    from probinf.runtime.loop import Run
-
-_BATCH = 2048
+Kind = Literal["chains", "weighted", "population"]
+"""Markov chains; independent weighted draws; particles, some of which have a common ancestor."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +51,9 @@ class Posterior:
         evidence: the log evidence, or None with the reason in ``no_evidence``.
         no_evidence: why there is no evidence.
         provenance: settings, key, versions, seconds.
+        kind: ``"chains"``, ``"weighted"`` (independent draws with weights) or ``"population"``
+            (particles, some of which have a common ancestor).
+        findings: what the engine itself found wrong; ``diagnose()`` adds what any draws show.
         program: the program; None after loading without it.
         streamed: the summary of draws that were not kept (``summaries_only=True``), else None.
     """
@@ -57,6 +64,8 @@ class Posterior:
     history: dict[str, np.ndarray]
     unconstrained: np.ndarray
     provenance: dict[str, Any]
+    kind: Kind
+    findings: tuple[Finding, ...] = ()
     clusters: np.ndarray | None = None
     keys: tuple[np.ndarray, ...] = ()
     evidence: Estimate | None = None
@@ -65,9 +74,14 @@ class Posterior:
     streamed: Summary | None = None
 
     @property
+    def engine(self) -> str:
+        """Name of the engine that found it."""
+        return str(self.provenance.get("engine", "?"))
+
+    @property
     def weighted(self) -> bool:
         """Whether the draws mean nothing without their weights."""
-        return self.clusters is not None
+        return self.kind != "chains"
 
     @property
     def log_evidence(self) -> Estimate:
@@ -183,8 +197,6 @@ class Posterior:
         Weighted draws appear twice: resampled to equal weights in ``posterior`` (flagged
         ``resampled``), and as they are with ``log_weight`` in ``weighted_posterior``.
         """
-        from probinf.results.storage import to_datatree
-
         return to_datatree(self)
 
     def to_anesthetic(self) -> Any:
@@ -196,18 +208,14 @@ class Posterior:
             MethodError: the posterior is not from nested sampling.
             ImportError: the package anesthetic is not installed.
         """
-        from probinf.results.export import to_anesthetic
-
         return to_anesthetic(self)
 
     def save(self, path: str | pathlib.Path) -> None:
         """Write a folder with ``posterior.nc`` (netCDF, opens in ArviZ) and ``manifest.json``.
 
         Raises:
-            FileExistsError: the folder exists and holds something else.
+            SavedFileError: the folder exists and holds something else.
         """
-        from probinf.results.storage import save
-
         save(self, path)
 
     def plot(self, kind: str = "trace", names: list[str] | None = None, **options: Any) -> Any:
@@ -221,103 +229,15 @@ class Posterior:
         Raises:
             ImportError: the extra ``plot`` is not installed.
         """
-        from probinf.results.plotting import plot
-
         return plot(self, kind, names, **options)
 
     def __repr__(self) -> str:
         chains, draws = self.log_weights.shape
-        method = self.provenance.get("method", "?").split("(")[0]
         evidence = "" if self.evidence is None else f", log evidence {self.evidence}"
         sites = ", ".join(self.draws) or "no site (summaries only)"
-        return f"Posterior({method}, {chains} x {draws} draws of {sites}{evidence})"
+        return f"Posterior({self.engine}, {chains} x {draws} draws of {sites}{evidence})"
 
 
 def _simulate(flat: Program, rows: Any) -> dict[str, jax.Array]:
     assert flat.simulate is not None
     return flat.simulate(rows[0], rows[1], flat.data)
-
-
-@partial(jax.jit, static_argnames=("fn",))
-def _mapped(fn: Any, flat: Program, rows: Any) -> dict[str, jax.Array]:
-    return jax.vmap(partial(fn, flat))(rows)
-
-
-def by_row(fn: Any, flat: Program, rows: Any, shape: tuple[int, int]) -> dict[str, np.ndarray]:
-    """``fn`` on every row in batches of one compiled size, result on the host as (chain, draw)."""
-    count = jax.tree.leaves(rows)[0].shape[0]
-    size = min(_BATCH, count)
-    parts = []
-    for first in range(0, count, size):
-        start = min(first, count - size)  # the last batch overlaps instead of recompiling
-        out = _mapped(fn, flat, jax.tree.map(lambda leaf, s=start: leaf[s : s + size], rows))
-        parts.append({name: np.asarray(v)[first - start :] for name, v in out.items()})
-    joined = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
-    return {name: v.reshape(*shape, *v.shape[1:]) for name, v in joined.items()}
-
-
-def assemble(
-    run: Run,
-    positions: Any,
-    *,
-    log_weights: np.ndarray | None = None,
-    stats: dict[str, np.ndarray] | None = None,
-    history: dict[str, np.ndarray] | None = None,
-    clusters: np.ndarray | None = None,
-    evidence: Estimate | None = None,
-    no_evidence: str = "",
-    provenance: dict[str, Any] | None = None,
-    draws: dict[str, np.ndarray] | None = None,
-    streamed: Summary | None = None,
-) -> Posterior:
-    """A Posterior from flat positions with leading axes (chain, draw)."""
-    positions = jax.tree.map(np.asarray, positions)
-    vectors = vector_of(positions)
-    shape = vectors.shape[:2]
-    if draws is None:
-        draws = site_draws(run.flat, run.layout, positions, run.kept.sites)
-    keys = positions.keys if isinstance(positions, Mixed) else ()
-    if not run.kept.everything:
-        vectors, keys = vectors[:, :, :0], ()
-    return Posterior(
-        draws=draws,
-        log_weights=np.zeros(shape) if log_weights is None else np.asarray(log_weights, float),
-        stats=stats or {},
-        history=history or {},
-        unconstrained=vectors,
-        keys=keys,
-        clusters=clusters,
-        evidence=evidence,
-        no_evidence=no_evidence,
-        provenance={**run.provenance, **(provenance or {}), "layout": _layout_text(run.layout)},
-        program=run.program,
-        streamed=streamed,
-    )
-
-
-def assemble_chains(
-    run: Run,
-    *,
-    stats: dict[str, np.ndarray],
-    provenance: dict[str, Any] | None = None,
-    **options: Any,
-) -> Posterior:
-    """A Posterior from what ``ChainCollector`` collected; options as in ``assemble``."""
-    chains: Chains = run.records
-    told = {"warmup_evaluations": chains.warmup_evaluations, **(provenance or {})}
-    if chains.record.position is not None:
-        return assemble(run, chains.record.position, stats=stats, provenance=told, **options)
-    nowhere = np.zeros((*stats["log_density"].shape, 0), run.layout.dtype)
-    return assemble(
-        run,
-        nowhere,
-        draws=chains.draws or {},
-        streamed=chains.summary,
-        stats=stats,
-        provenance=told,
-        **options,
-    )
-
-
-def _layout_text(layout: Layout) -> str:
-    return str(layout.treedef)

@@ -13,7 +13,8 @@ from probinf.core.coordinates import Layout, flatten
 from probinf.core.program import Key, Program, log_density
 from probinf.errors import ImproperPriorError
 from probinf.results.mode_search import maxima
-from probinf.runtime.loop import Method
+from probinf.results.posterior import Posterior
+from probinf.runtime.method import Method
 from probinf.samplers.chees import ChEES
 from probinf.samplers.mcmc import MCMC, NUTS
 from probinf.samplers.parallel_tempering import ParallelTempering
@@ -31,7 +32,7 @@ class Choice(NamedTuple):
         reason: one sentence.
     """
 
-    method: Method
+    method: Method[Posterior]
     reason: str
 
 

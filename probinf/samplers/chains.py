@@ -1,67 +1,174 @@
-"""ChainMethod: what all engines share whose draws are Markov chains after a warm-up."""
+"""ChainMethod: an engine whose draws are Markov chains after a warm-up."""
 
 from __future__ import annotations
 
-from typing import Any
+import abc
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Int
 
-from probinf.core.coordinates import Layout
-from probinf.core.program import Program
+from probinf.core.coordinates import Layout, restored
+from probinf.core.inputs.limits import at_least
+from probinf.core.program import Key, Position, Program
 from probinf.core.zero_likelihood import zero_likelihood
 from probinf.errors import MethodError
-from probinf.results.draws import ChainCollector, Chains, Kept
-from probinf.runtime.loop import Method, Run
-from probinf.samplers.warmup.starting import START_TRIES
+from probinf.results.assembling import assemble_chains
+from probinf.results.collecting import ChainCollector, Chains, Transition
+from probinf.results.posterior import Posterior
+from probinf.runtime.lanes import advance_lane, start_lane
+from probinf.runtime.memory import STATS_BYTES
+from probinf.runtime.method import Method, Plan, Run
+from probinf.runtime.progress import Status
+from probinf.samplers.warmup.starting import START_TRIES, blank_array
+
+_LONGEST = 1000  # transitions between two looks from the host
 
 
-class ChainMethod(Method):
-    """An engine with ``chains``, ``warmup`` and ``draws``, whose states count the steps ``taken``
-    and know whether they have ``started``."""
+class ChainState(NamedTuple):
+    """A lane of chains: the engine's own state, steps taken, whether a start was found."""
+
+    own: Any
+    taken: Int[Array, ""]
+    started: Bool[Array, ""]
+
+
+class ChainMethod(Method[Posterior]):
+    """Markov chains: warm up, then draw.
+
+    An engine has the fields ``chains``, ``warmup`` and ``draws`` and writes :meth:`begin` and
+    :meth:`transition`; :meth:`report` where its draws say more. Chunks, progress, thinning, the
+    collection of draws, checkpoints, memory and the Posterior follow from these.
+    """
 
     chains: int
     warmup: int
     draws: int
-    superchains: int | None = None
+    thin: int = 1
 
-    def check_counts(self, *names: str) -> None:
-        """Raise where ``draws`` or one of these is not positive, or ``warmup`` negative."""
-        for name in (*names, "draws"):
-            if getattr(self, name) < 1:
-                raise MethodError(f"{name} must be at least 1, got {getattr(self, name)}.")
+    lockstep: ClassVar[bool] = False
+    """Whether one lane moves all chains, so that states and records have a leading axis chain."""
+    sought: ClassVar[str] = "starting point"
+    """What a chain begins from, for the message when none is found."""
+
+    @abc.abstractmethod
+    def begin(self, key: Key, program: Program) -> tuple[Any, Bool[Array, ""] | bool]:
+        """A state to start from, and whether density (and gradient) are finite there."""
+
+    @abc.abstractmethod
+    def transition(
+        self, key: Key, program: Program, own: Any, taken: Int[Array, ""]
+    ) -> tuple[Any, Transition]:
+        """One transition; it may adapt while ``taken < warmup``."""
+
+    def report(self, run: Run, stats: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Fields of the Posterior beside the draws: ``stats``, ``history``, ``evidence``, ...
+
+        Args:
+            run: finished; ``run.states.own`` are the last states, leading axis lane.
+            stats: of the transitions after the warm-up, (chain, draw, ...).
+        """
+        return {
+            "stats": stats,
+            "no_evidence": f"{type(self).__name__} does not estimate the evidence. Use SMC or "
+            "Importance on the same program.",
+        }
+
+    def note(self, own: Any) -> str:
+        """What the progress bar says of the states (host arrays, leading axis lane)."""
+        return ""
+
+    def check_counts(self, names: Sequence[str] = ("chains", "thin", "draws")) -> None:
+        """Raise where one of these is not positive, or ``warmup`` negative."""
+        for name in names:
+            at_least(1, **{name: getattr(self, name)})
         if self.warmup < 0:
             raise MethodError(f"warmup must not be negative, got {self.warmup}.")
 
-    def by_chain(self, chunk: list[Any]) -> Any:
-        """The records of all lanes as one, with leading axes (chain, step)."""
-        return jax.tree.map(lambda *lanes: np.stack(lanes), *chunk)
+    def plan(self, program: Program, layout: Layout) -> Plan:
+        """A lane for each chain, and records of positions and statistics."""
+        row = layout.size * np.dtype(layout.dtype).itemsize + STATS_BYTES
+        return Plan(
+            lanes=1 if self.lockstep else self.chains,
+            chunk=min(_LONGEST, self.warmup + self.draws),
+            row_bytes=self.chains * row,
+            draws=self.chains * self.draws,
+        )
 
-    def evaluations(self, record: Any) -> np.ndarray:
-        """Density evaluations by chain and step, of such a record."""
-        return np.asarray(record.evaluations)
+    def init(self, key: Key, program: Program) -> ChainState:
+        """A lane that has begun."""
+        own, started = self.begin(key, program)
+        return ChainState(own, jnp.zeros((), int), jnp.asarray(started))
 
-    def collector(self, flat: Program, layout: Layout, kept: Kept) -> ChainCollector:
+    def step(self, key: Key, program: Program, state: ChainState) -> tuple[ChainState, Transition]:
+        """One transition while warming up; then as many as ``thin`` says."""
+        own, taken, started = state
+        if self.thin == 1:
+            own, record = self.transition(key, program, own, taken)
+            return ChainState(own, taken + 1, started), record
+        example = jax.eval_shape(self.transition, key, program, own, taken)[1]
+        blank = jax.tree.map(blank_array, example)
+
+        def body(index: Any, carry: Any) -> Any:
+            own, before = carry
+            own, record = self.transition(jax.random.fold_in(key, index), program, own, taken)
+            stats = {**record.stats}
+            stats["evaluations"] += before.stats["evaluations"]
+            if "divergent" in stats:
+                stats["divergent"] |= before.stats["divergent"]
+            return own, record._replace(stats=stats)
+
+        nothing = jnp.zeros_like(blank.stats["evaluations"])
+        stats = {**blank.stats, "evaluations": nothing}
+        if "divergent" in stats:
+            stats["divergent"] = jnp.zeros_like(stats["divergent"])
+        times = jnp.where(taken < self.warmup, 1, self.thin)
+        own, record = jax.lax.fori_loop(0, times, body, (own, blank._replace(stats=stats)))
+        return ChainState(own, taken + 1, started), record
+
+    def collector(self, run: Run, plan: Plan) -> ChainCollector:
         """Draws after the warm-up, written once."""
         return ChainCollector(
-            flat,
-            layout,
-            kept,
+            run,
             chains=self.chains,
             warmup=self.warmup,
             draws=self.draws,
-            by_chain=self.by_chain,
-            evaluations=self.evaluations,
-            superchains=self.superchains,
+            lockstep=self.lockstep,
+            superchains=getattr(self, "superchains", None),
         )
 
-    def done(self, state: Any) -> Bool[Array, ""]:
+    def done(self, state: ChainState) -> Bool[Array, ""]:
         """All steps taken, or no start found."""
         return (state.taken >= self.warmup + self.draws) | ~state.started
 
-    def gathered(self, run: Run, sought: str = "starting point") -> Chains:
-        """What a run has collected.
+    def status(self, states: ChainState) -> Status:
+        """Share of steps taken, and the phase."""
+        count, note = int(states.taken.min()), self.note(states.own)
+        phase = "warm-up" if count < self.warmup else "sampling"
+        return Status(count / (self.warmup + self.draws), ", ".join(filter(None, (phase, note))))
+
+    def positions(self, key: Key, program: Program, count: int) -> Position:
+        """Evenly spaced draws of one chain, as a pure function."""
+        if self.lockstep:
+            raise MethodError(
+                f"{type(self).__name__} moves all its chains together, so it cannot run as one "
+                "chain per data set. Use NUTS."
+            )
+        if self.draws < count:
+            raise MethodError(
+                f"{type(self).__name__} makes {self.draws} draws, fewer than draws={count}."
+            )
+        total, thin = self.warmup + self.draws, self.draws // count
+        lane = start_lane(self, program, key)
+        _, records, _ = advance_lane(self, program, lane, total, total)
+        first = self.warmup + thin - 1
+        return restored(jax.tree.map(lambda r: r[first::thin][:count], records.position))
+
+    def finish(self, run: Run) -> Posterior:
+        """Draws after the warm-up, chain by chain.
 
         Raises:
             ZeroLikelihoodError: a chain has found no start.
@@ -73,9 +180,10 @@ class ChainMethod(Method):
             raise zero_likelihood(
                 run.flat,
                 run.layout,
-                f"no {sought} with finite log density and gradient in {START_TRIES} tries{lane}",
+                f"no {self.sought} with finite log density and gradient in {START_TRIES} tries"
+                f"{lane}",
             )
         chains: Chains = run.records
-        if chains.record is None:
+        if not chains.stats:
             raise MethodError("the run was interrupted during warm-up; there are no draws yet.")
-        return chains
+        return assemble_chains(run, **self.report(run, chains.stats))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,16 +13,17 @@ from jaxtyping import Array, Bool, Float, Int
 from probinf.core.coordinates import Layout
 from probinf.core.program import Key, Program, log_density
 from probinf.errors import MethodError
+from probinf.kernels import blackjax
 from probinf.kernels.hamiltonian import with_gradient
-from probinf.results.draws import STATS_BYTES
-from probinf.results.posterior import Posterior, assemble_chains
-from probinf.runtime.loop import Run, Status
+from probinf.results.collecting import Transition
+from probinf.runtime.method import Plan, Run
 from probinf.samplers.chains import ChainMethod
 from probinf.samplers.warmup.starting import found_start
 
 _RATE, _DECAY = 0.025, 0.95  # of Adam on the logarithm of the trajectory length
 _LOWEST = 0.05  # acceptance of a single chain that the harmonic mean counts at least
 _BITS = 16
+_LONGEST = 200  # steps between two looks from the host
 
 
 class Tuning(NamedTuple):
@@ -45,25 +46,11 @@ class Tuning(NamedTuple):
     variance: Float[Array, " d"]
 
 
-class EnsembleState(NamedTuple):
-    """All chains: Hamiltonian states with a leading axis, shared tuning, steps taken."""
+class Ensemble(NamedTuple):
+    """All chains: Hamiltonian states with a leading axis, and the tuning they share."""
 
     chains: Any
     tuning: Tuning
-    taken: Int[Array, ""]
-    started: Bool[Array, ""]
-
-
-class EnsembleRecord(NamedTuple):
-    """What is kept of one step of all chains."""
-
-    position: Float[Array, "c d"]
-    log_density: Float[Array, " c"]
-    acceptance: Float[Array, " c"]
-    divergent: Bool[Array, " c"]
-    energy: Float[Array, " c"]
-    step_size: Float[Array, ""]
-    steps: Int[Array, ""]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,8 +84,10 @@ class ChEES(ChainMethod):
     max_steps: int = 500
     target_acceptance: float = 0.651
 
+    lockstep: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        self.check_counts("max_steps", "superchains")
+        self.check_counts(("max_steps", "superchains", "draws"))
         if self.chains < 8:
             raise MethodError(
                 f"chains must be at least 8, got {self.chains}: they tune each other. Use NUTS "
@@ -110,45 +99,24 @@ class ChEES(ChainMethod):
                 f"{self.superchains}."
             )
 
-    @property
-    def lanes(self) -> int:
-        """One: the chains move together."""
-        return 1
+    def plan(self, program: Program, layout: Layout) -> Plan:
+        """One lane with all chains.
 
-    @property
-    def chunk(self) -> int:
-        """All steps at most, 200 at a time."""
-        return min(200, self.warmup + self.draws)
-
-    def validate(self, program: Program, layout: Layout) -> None:
-        """Gradients need floating-point coordinates."""
+        Raises:
+            MethodError: the program has coordinates without gradients.
+        """
         if layout.has_keys:
             raise MethodError(
                 "ChEES needs gradients, but this program has a random-key coordinate. Use "
                 "MCMC(kernels.RandomWalk()), SMC() or Importance()."
             )
-
-    def row_bytes(self, layout: Layout) -> int:
-        """Positions and statistics of one step of all chains."""
-        return self.chains * (layout.size * np.dtype(layout.dtype).itemsize + STATS_BYTES)
-
-    def by_chain(self, chunk: list[EnsembleRecord]) -> EnsembleRecord:
-        """The one record with leading axes (chain, step); what the chains share has one chain."""
-        found: EnsembleRecord = jax.tree.map(
-            lambda v: v[None] if v.ndim == 1 else np.swapaxes(v, 0, 1), chunk[0]
-        )
-        return found
-
-    def evaluations(self, record: EnsembleRecord) -> np.ndarray:
-        """Of one chain: all take the same."""
-        return np.asarray(record.steps)
+        plan = super().plan(program, layout)
+        return plan._replace(chunk=min(_LONGEST, plan.chunk))
 
     def _dual_averaging(self) -> Any:
-        from blackjax.adaptation.step_size import dual_averaging_adaptation
+        return blackjax.dual_averaging(self.target_acceptance)
 
-        return dual_averaging_adaptation(self.target_acceptance)
-
-    def init(self, key: Key, program: Program) -> EnsembleState:
+    def begin(self, key: Key, program: Program) -> tuple[Ensemble, Bool[Array, ""]]:
         """One start with finite density and gradient for every superchain."""
 
         def search(key: Key) -> tuple[Any, Bool[Array, ""]]:
@@ -170,64 +138,61 @@ class ChEES(ChainMethod):
             x.mean(axis=0),
             jnp.ones_like(x[0]),
         )
-        return EnsembleState(states, tuning, jnp.zeros((), int), jnp.all(fine))
+        return Ensemble(states, tuning), jnp.all(fine)
 
-    def step(
-        self, key: Key, program: Program, state: EnsembleState
-    ) -> tuple[EnsembleState, EnsembleRecord]:
+    def transition(
+        self, key: Key, program: Program, own: Ensemble, taken: Int[Array, ""]
+    ) -> tuple[Ensemble, Transition]:
         """One trajectory of every chain, all of the same number of leapfrog steps."""
-        from blackjax.mcmc import hmc
-
-        tuning = state.tuning
-        warming = state.taken < self.warmup
+        tuning = own.tuning
+        warming = taken < self.warmup
         final = self._dual_averaging()[2](tuning.step_size)
         size = jnp.where(warming, jnp.exp(tuning.step_size.log_step_size), final)
         size = size.astype(tuning.variance.dtype)
         log_length = jnp.where(warming, tuning.log_length, tuning.log_length_mean)
-        share = _van_der_corput(state.taken)
+        share = _van_der_corput(taken)
         steps = jnp.clip(jnp.ceil(share * jnp.exp(log_length) / size), 1, self.max_steps)
         steps = steps.astype(int)
 
         def move(key: Key, chain: Any) -> Any:
-            return hmc.build_kernel()(
+            return blackjax.hmc().build_kernel()(
                 key, chain, lambda y: log_density(program, y), size, tuning.variance, steps
             )
 
-        moved, report = jax.vmap(move)(jax.random.split(key, self.chains), state.chains)
+        moved, report = jax.vmap(move)(jax.random.split(key, self.chains), own.chains)
         acceptance = jnp.where(jnp.isnan(report.acceptance_rate), 0.0, report.acceptance_rate)
         if self.warmup:
             tuning = jax.lax.cond(
                 warming,
-                lambda: self._tuned(tuning, state, moved, report, acceptance, steps * size),
+                lambda: self._tuned(own, taken, moved, report, acceptance, steps * size),
                 lambda: tuning,
             )
-        record = EnsembleRecord(
-            moved.position,
-            moved.logdensity,
-            acceptance,
-            report.is_divergent,
-            report.energy,
-            size,
-            steps,
-        )
-        return EnsembleState(moved, tuning, state.taken + 1, state.started), record
+        stats = {
+            "log_density": moved.logdensity,
+            "acceptance": acceptance,
+            "divergent": report.is_divergent,
+            "energy": report.energy,
+            "step_size": jnp.broadcast_to(size, acceptance.shape),
+            "evaluations": jnp.broadcast_to(steps, acceptance.shape),
+        }
+        return Ensemble(moved, tuning), Transition(moved.position, stats)
 
     def _tuned(
         self,
-        tuning: Tuning,
-        state: EnsembleState,
+        own: Ensemble,
+        taken: Int[Array, ""],
         moved: Any,
         report: Any,
         acceptance: Float[Array, " c"],
         time: Float[Array, ""],
     ) -> Tuning:
         """One step of dual averaging, of gradient ascent on ChEES, and of the moments."""
-        dtype = tuning.variance.dtype
+        tuning, dtype = own.tuning, own.tuning.variance.dtype
         harmonic = 1 / jnp.mean(1 / jnp.maximum(acceptance, _LOWEST))
         step_size = self._dual_averaging()[1](tuning.step_size, harmonic.astype(dtype))
 
         sd = jnp.sqrt(tuning.variance)
-        before, after = state.chains.position / sd, report.proposal.position / sd
+        before, after = own.chains.position / sd, report.proposal.position / sd
         fine = jnp.isfinite(after).all(axis=1) & ~report.is_divergent
         weight = jnp.where(fine, acceptance, 0.0)
         after = jnp.where(fine[:, None], after, 0.0)
@@ -243,7 +208,7 @@ class ChEES(ChainMethod):
         log_length = jnp.clip(log_length, -5.0, 5.0)
 
         # weights grow linearly in time, so that the way to the bulk is forgotten
-        count = state.taken.astype(dtype)
+        count = taken.astype(dtype)
         rate = 2 / (count + 2)
         x = moved.position
         mean = tuning.mean + rate * (x.mean(axis=0) - tuning.mean)
@@ -260,32 +225,15 @@ class ChEES(ChainMethod):
             jnp.maximum(variance, 1e-10).astype(dtype),
         )
 
-    def status(self, states: EnsembleState) -> Status:
-        """Share of steps taken, and the phase."""
-        count, total = int(states.taken.min()), self.warmup + self.draws
-        phase = "warm-up" if count < self.warmup else "sampling"
-        length = float(np.exp(states.tuning.log_length[0]))
-        return Status(count / total, f"{phase}, trajectories up to {length:.2g} sd")
+    def note(self, own: Ensemble) -> str:
+        """The longest trajectory."""
+        return f"trajectories up to {float(np.exp(own.tuning.log_length[0])):.2g} sd"
 
-    def finish(self, run: Run) -> Posterior:
-        """The draws of every chain after the warm-up."""
-        chains = self.gathered(run)
-        record: EnsembleRecord = chains.record
-        shape = record.log_density.shape
-        stats = {name: getattr(record, name) for name in EnsembleRecord._fields[1:5]}
-        stats["step_size"] = np.broadcast_to(record.step_size, shape)
-        stats["evaluations"] = np.broadcast_to(record.steps, shape)
-        return assemble_chains(
-            run,
-            stats=stats,
-            provenance={
-                "warmup_evaluations": chains.warmup_evaluations * self.chains,
-                "trajectory_length": float(np.exp(run.states.tuning.log_length_mean[0])),
-                "superchains": self.superchains,
-            },
-            no_evidence="ChEES does not estimate the evidence. Use SMC or Importance on the same "
-            "program.",
-        )
+    def report(self, run: Run, stats: dict[str, np.ndarray]) -> dict[str, Any]:
+        """The tuned trajectory, and which chains began together."""
+        length = float(np.exp(run.states.own.tuning.log_length_mean[0]))
+        told = {"trajectory_length": length, "superchains": self.superchains}
+        return {**super().report(run, stats), "provenance": told}
 
 
 def _van_der_corput(index: Int[Array, ""]) -> Float[Array, ""]:

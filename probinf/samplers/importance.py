@@ -12,12 +12,17 @@ from jaxtyping import Array, Bool, Float, Int
 
 from probinf.core.coordinates import Layout, storable
 from probinf.core.estimate import log_mean_exp
+from probinf.core.inputs.limits import at_least
 from probinf.core.population import Population, importance, no_nan
 from probinf.core.program import Key, Program
+from probinf.core.psis import pareto_k
 from probinf.core.zero_likelihood import zero_likelihood
 from probinf.errors import MethodError
-from probinf.results.posterior import Posterior, assemble
-from probinf.runtime.loop import Method, Run, Status
+from probinf.results.assembling import assemble
+from probinf.results.findings import Finding
+from probinf.results.posterior import Posterior
+from probinf.runtime.method import Method, Plan, Run
+from probinf.runtime.progress import Status
 
 _BATCH = 1000
 
@@ -31,7 +36,7 @@ class BatchRecord(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Importance(Method):
+class Importance(Method[Posterior]):
     """Independent draws from the base, weighted by ``exp(log_weight)``.
 
     Exact for every program whose base covers it; on ``rebase(program, q)`` it corrects the
@@ -48,18 +53,7 @@ class Importance(Method):
     draws: int = 10_000
 
     def __post_init__(self) -> None:
-        if self.draws < 1:
-            raise MethodError(f"draws must be at least 1, got {self.draws}.")
-
-    @property
-    def lanes(self) -> int:
-        """One."""
-        return 1
-
-    @property
-    def chunk(self) -> int:
-        """Batches of a thousand draws."""
-        return min(10, self._steps)
+        at_least(1, draws=self.draws)
 
     @property
     def _size(self) -> int:
@@ -69,9 +63,10 @@ class Importance(Method):
     def _steps(self) -> int:
         return -(-self.draws // self._size)
 
-    def validate(self, program: Program, layout: Layout) -> None:
-        """The base must be drawable."""
+    def plan(self, program: Program, layout: Layout) -> Plan:
+        """One lane, batches of a thousand draws; the base must be drawable."""
         jax.eval_shape(program.draw, jax.random.key(0), program.data)
+        return Plan(lanes=1, chunk=min(10, self._steps))
 
     def init(self, key: Key, program: Program) -> Int[Array, ""]:
         """No draws yet."""
@@ -117,10 +112,24 @@ class Importance(Method):
             )
         return assemble(
             run,
+            "weighted",
             jax.tree.map(joined, record.position),
             log_weights=log_w - log_w.max(),
             stats={"log_likelihood": joined(record.log_weight)},
+            findings=judged(log_w),
             clusters=np.arange(log_w.size)[None],
             evidence=log_mean_exp(log_w.ravel()),
             provenance={"nan_evaluations": int(record.nan_count.sum())},
         )
+
+
+def judged(log_weights: np.ndarray) -> tuple[Finding, ...]:
+    """A heavy tail of importance weights, where they have one."""
+    k = pareto_k(log_weights)
+    if not k > 0.7:
+        return ()
+    message = (
+        f"the importance weights have a heavy tail (Pareto k {k:.2f} > 0.7): mean and evidence are "
+        "unreliable. Start from a better base with rebase, or use SMC."
+    )
+    return (Finding("pareto_k", message),)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
@@ -15,40 +14,28 @@ from probinf import kernels
 from probinf.core.coordinates import Layout, layout_of, storable, vector_of
 from probinf.core.program import Key, Program
 from probinf.errors import MethodError
-from probinf.kernels.base import Info, Kernel
+from probinf.kernels.base import Kernel, MetricName
 from probinf.kernels.composition import check_coordinates
-from probinf.results.draws import STATS_BYTES
-from probinf.results.posterior import Posterior, assemble_chains
-from probinf.runtime.loop import Run, Status
+from probinf.results.collecting import Transition
+from probinf.runtime.method import Plan, Run
 from probinf.samplers.chains import ChainMethod
 from probinf.samplers.warmup.adaptation import Adaptation, AdaptationState
 from probinf.samplers.warmup.fisher import FisherAdaptation
 from probinf.samplers.warmup.metric_option import Groups, Metric, check_sites, checked
 from probinf.samplers.warmup.moments import GroupedMoments, Moments
-from probinf.samplers.warmup.starting import blank_array, found_start, pathfinder_start
+from probinf.samplers.warmup.starting import found_start, pathfinder_start
 
 Start = Literal["wide", "pathfinder"]
 
 _CANDIDATES = 8
 
 
-class ChainState(NamedTuple):
-    """One chain: kernel state, warm-up state, what it has seen, steps, whether it has started."""
+class Chain(NamedTuple):
+    """One chain: kernel state, warm-up state, what the warm-up has seen."""
 
     kernel: Any
     adaptation: AdaptationState
     seen: Any
-    taken: Int[Array, ""]
-    started: Bool[Array, ""]
-
-
-class ChainRecord(NamedTuple):
-    """What is kept of one transition."""
-
-    position: Any
-    log_density: Array
-    step_size: Array
-    info: Info
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,45 +73,31 @@ class MCMC(ChainMethod):
     start: Start = "wide"
 
     def __post_init__(self) -> None:
-        self.check_counts("chains", "thin")
+        self.check_counts()
         object.__setattr__(self, "metric", checked(self.metric))
         if self.start not in get_args(Start):
             raise MethodError(f"start must be 'wide' or 'pathfinder', got {self.start!r}.")
-        if self.metric == "dense" and isinstance(self.kernel, kernels.MAMS):
-            raise MethodError("MAMS takes a diagonal metric only; leave metric=None.")
-        hamiltonian = isinstance(self.kernel, kernels.HMC | kernels.NUTS)
-        if not hamiltonian and (self.metric == "low_rank" or self._grouped):
-            kind = "metric by groups" if self._grouped else "metric='low_rank'"
+        takes = self.kernel.metrics
+        if self.metric is not None and self._metric not in takes:
+            told = "metric by groups" if self._metric == "groups" else f"metric={self._metric!r}"
             raise MethodError(
-                f"{kind} serves NUTS, HMC and MALA only, not {type(self.kernel).__name__}. Use "
-                "'diagonal' or 'dense'."
+                f"{told} does not serve {type(self.kernel).__name__}, whose metric is "
+                f"{' or '.join(map(repr, takes))}; NUTS, HMC and MALA take every one."
             )
 
     @property
-    def lanes(self) -> int:
-        """The chains."""
-        return self.chains
+    def _metric(self) -> MetricName:
+        """What ``metric`` comes to."""
+        if isinstance(self.metric, tuple):
+            return "groups"
+        if self.metric is not None:
+            return cast("MetricName", self.metric)
+        on_cpu = jax.default_backend() == "cpu"
+        return self.kernel.default_metric if on_cpu and self.warmup > 0 else "diagonal"
 
     @property
-    def chunk(self) -> int:
-        """All transitions at most, 1,000 at a time."""
-        return min(1000, self.warmup + self.draws)
-
-    @property
-    def moves_integers(self) -> bool:
-        """Whether the kernel does."""
-        return self.kernel.moves_integers
-
-    @property
-    def _low_rank(self) -> bool:
-        if self.metric is None:
-            on_cpu = jax.default_backend() == "cpu"
-            return isinstance(self.kernel, kernels.NUTS) and on_cpu and self.warmup > 0
-        return self.metric == "low_rank"
-
-    @property
-    def _grouped(self) -> bool:
-        return isinstance(self.metric, tuple)
+    def _fisher(self) -> FisherAdaptation | None:
+        return FisherAdaptation(self.kernel, self.warmup) if self._metric == "low_rank" else None
 
     def _adaptation(self, program: Program) -> Adaptation:
         moments: Moments | GroupedMoments = Moments(dense=self.metric == "dense")
@@ -134,16 +107,17 @@ class MCMC(ChainMethod):
             moments = GroupedMoments(tuple(tuple(index.tolist()) for index in indices))
         return Adaptation(self.kernel, self.warmup, moments)
 
-    @property
-    def _fisher(self) -> FisherAdaptation:
-        return FisherAdaptation(self.kernel, self.warmup)
+    def plan(self, program: Program, layout: Layout) -> Plan:
+        """Chains that the kernel can move.
 
-    def validate(self, program: Program, layout: Layout) -> None:
-        """Gradient and slice kernels need floating-point coordinates, MAMS two of them."""
-        if isinstance(self.kernel, kernels.MAMS) and layout.size < 2:
+        Raises:
+            MethodError: it cannot move all coordinates of the program.
+        """
+        name = type(self.kernel).__name__
+        if layout.size < self.kernel.least_dim:
             raise MethodError(
-                "MAMS keeps the length of its momentum, so it cannot move in one dimension. Use "
-                "NUTS."
+                f"{name} needs at least {self.kernel.least_dim} coordinates, this program has "
+                f"{layout.size}. Use NUTS."
             )
         if self.start == "pathfinder" and (layout.has_keys or layout.integers):
             raise MethodError(
@@ -152,30 +126,25 @@ class MCMC(ChainMethod):
             )
         if isinstance(self.metric, tuple):
             check_sites(self.metric, layout)
-        levels = {name: (low, high) for name, low, high in program.levels}
-        moved = check_coordinates(self.kernel, layout, levels)
-        left = sorted(set(layout.places()) - moved)
-        if left:
+        if self.kernel.moves_integers or not layout.integers:
+            levels = {name: (low, high) for name, low, high in program.levels}
+            moved = check_coordinates(self.kernel, layout, levels)
+            left = sorted(set(layout.places()) - moved)
+            if left:
+                raise MethodError(
+                    f"no block moves {left}, so they would stay where they began. Add "
+                    f"kernels.block({left[0]!r}, ...) to the cycle."
+                )
+        if layout.has_keys and not self.kernel.moves_keys:
             raise MethodError(
-                f"no block moves {left}, so they would stay where they began. Add "
-                f"kernels.block({left[0]!r}, ...) to the cycle."
+                f"{name} cannot move the random-key coordinate of this program (a simulator or "
+                "particle-filter weight). Use MCMC(kernels.RandomWalk()), "
+                "SMC(kernel=kernels.RandomWalk()) or Importance()."
             )
-        if layout.has_keys and not _moves_keys(self.kernel):
-            raise MethodError(
-                f"{type(self.kernel).__name__} cannot move the random-key coordinate of this "
-                "program (a simulator or particle-filter weight). Use "
-                "MCMC(kernels.RandomWalk()), SMC(kernel=kernels.RandomWalk()) or Importance()."
-            )
+        plan = super().plan(program, layout)
+        return plan._replace(moves_integers=self.kernel.moves_integers)
 
-    def row_bytes(self, layout: Layout) -> int:
-        """Positions and statistics of one transition of every chain."""
-        return self.chains * (layout.size * np.dtype(layout.dtype).itemsize + STATS_BYTES)
-
-    def evaluations(self, record: ChainRecord) -> np.ndarray:
-        """Density evaluations by chain and step."""
-        return np.asarray(record.info.evaluations)
-
-    def init(self, key: Key, program: Program) -> ChainState:
+    def begin(self, key: Key, program: Program) -> tuple[Chain, Bool[Array, ""]]:
         """A start with finite density and gradient; up to 100 tries for one.
 
         One wide start may lie in a region that a chain cannot leave; of eight, the densest
@@ -190,89 +159,51 @@ class MCMC(ChainMethod):
             state, started = pathfinder_start(self.kernel.init, program, key)
         else:
             state, started = found_start(attempt, key, _CANDIDATES)
-        seen: Any = ()
-        if self._low_rank:
-            adaptation, seen = self._fisher.init(state.position, state.logdensity_grad)
-        else:
-            adaptation = self._adaptation(program).init(vector_of(state.position))
-        return ChainState(state, adaptation, seen, jnp.zeros((), int), started)
+        if self._fisher is not None:
+            return Chain(state, *self._fisher.init(state.position, state.logdensity_grad)), started
+        adaptation = self._adaptation(program).init(vector_of(state.position))
+        return Chain(state, adaptation, ()), started
 
-    def step(self, key: Key, program: Program, state: ChainState) -> tuple[ChainState, ChainRecord]:
-        """One transition, adapting while warming up; then as many as ``thin`` says."""
-        if self.thin == 1:
-            return self._transition(key, program, state)
-        blank = jax.tree.map(blank_array, jax.eval_shape(self._transition, key, program, state)[1])
-
-        def body(index: Any, carry: Any) -> Any:
-            state, _, evaluations, divergent = carry
-            state, record = self._transition(jax.random.fold_in(key, index), program, state)
-            evaluations = evaluations + record.info.evaluations
-            return state, record, evaluations, divergent | record.info.divergent
-
-        times = jnp.where(state.taken < self.warmup, 1, self.thin)
-        start = (state, blank, jnp.zeros((), int), jnp.asarray(False))
-        moved, record, evaluations, divergent = jax.lax.fori_loop(0, times, body, start)
-        info = record.info._replace(evaluations=evaluations, divergent=divergent)
-        return moved._replace(taken=state.taken + 1), record._replace(info=info)
-
-    def _transition(
-        self, key: Key, program: Program, state: ChainState
-    ) -> tuple[ChainState, ChainRecord]:
-        kernel, info = self.kernel.step(key, program, state.kernel, state.adaptation.params)
-        adaptation, seen = state.adaptation, state.seen
-        if self._low_rank:  # outside the condition, which would copy all that was seen
-            score = kernel.logdensity_grad
-            seen = self._fisher.see(seen, state.taken, kernel.position, score)
+    def transition(
+        self, key: Key, program: Program, own: Chain, taken: Int[Array, ""]
+    ) -> tuple[Chain, Transition]:
+        """One transition, adapting while warming up."""
+        kernel, info = self.kernel.step(key, program, own.kernel, own.adaptation.params)
+        adaptation, seen = own.adaptation, own.seen
+        fisher = self._fisher
+        if fisher is not None:  # outside the condition, which would copy all that was seen
+            seen = fisher.see(seen, taken, kernel.position, kernel.logdensity_grad)
 
         def adapted() -> AdaptationState:
-            if self._low_rank:
-                return self._fisher.update(state.adaptation, seen, state.taken, info)
+            if fisher is not None:
+                return fisher.update(own.adaptation, seen, taken, info)
             vector = vector_of(kernel.position)
-            return self._adaptation(program).update(state.adaptation, state.taken, vector, info)
+            return self._adaptation(program).update(own.adaptation, taken, vector, info)
 
         if self.warmup:
-            adaptation = jax.lax.cond(state.taken < self.warmup, adapted, lambda: state.adaptation)
-        record = ChainRecord(
-            storable(kernel.position), kernel.logdensity, state.adaptation.params.step_size, info
-        )
-        return ChainState(kernel, adaptation, seen, state.taken + 1, state.started), record
-
-    def status(self, states: ChainState) -> Status:
-        """Share of transitions taken, and the phase."""
-        count, total = int(states.taken.min()), self.warmup + self.draws
-        phase = "warm-up" if count < self.warmup else "sampling"
-        size = float(np.median(states.adaptation.params.step_size))
-        return Status(count / total, f"{phase}, step size {size:.3g}")
-
-    def finish(self, run: Run) -> Posterior:
-        """Draws after the warm-up, chain by chain."""
-        record: ChainRecord = self.gathered(run).record
-        acceptance = np.asarray(record.info.acceptance)
-        stats: dict[str, Any] = {
-            "log_density": record.log_density,
-            "acceptance": acceptance if acceptance.ndim == 2 else acceptance.mean(axis=2),
-            "evaluations": record.info.evaluations,
-            "step_size": record.step_size,
-            "energy": record.info.energy,
+            adaptation = jax.lax.cond(taken < self.warmup, adapted, lambda: own.adaptation)
+        stats = {
+            "log_density": kernel.logdensity,
+            "acceptance": info.acceptance,
+            "evaluations": info.evaluations,
+            "step_size": own.adaptation.params.step_size,
+            "energy": info.energy,
         }
-        if acceptance.ndim == 3:
-            stats["part_acceptance"] = acceptance  # of every kernel of a cycle
         if self.kernel.needs_gradient:
-            stats["divergent"] = record.info.divergent
-        if isinstance(self.kernel, kernels.NUTS):
-            stats["depth"] = record.info.depth
-        return assemble_chains(
-            run,
-            stats=stats,
-            no_evidence=f"{type(self).__name__} does not estimate the evidence. Use SMC or "
-            "Importance on the same program.",
-        )
+            stats["divergent"] = info.divergent
+        stats |= {name: getattr(info, name) for name in self.kernel.reports}
+        return Chain(kernel, adaptation, seen), Transition(storable(kernel.position), stats)
 
+    def report(self, run: Run, stats: dict[str, np.ndarray]) -> dict[str, Any]:
+        """The acceptance of a cycle is that of all its kernels on average."""
+        acceptance = stats["acceptance"]
+        if acceptance.ndim == 3:
+            stats = {**stats, "acceptance": acceptance.mean(axis=2), "part_acceptance": acceptance}
+        return super().report(run, stats)
 
-def _moves_keys(kernel: Kernel) -> bool:
-    inner = getattr(kernel, "kernel", kernel)
-    members = getattr(kernel, "kernels", (inner,))
-    return all(isinstance(k, kernels.RandomWalk) for k in members)
+    def note(self, own: Chain) -> str:
+        """The step size."""
+        return f"step size {float(np.median(own.adaptation.params.step_size)):.3g}"
 
 
 @dataclasses.dataclass(frozen=True)

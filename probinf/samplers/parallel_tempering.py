@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +11,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from probinf.core.coordinates import Layout, storable, vector_of
-from probinf.core.paths import temper
+from probinf.core.inputs.limits import at_least
 from probinf.core.population import no_nan
 from probinf.core.program import Key, Program
-from probinf.errors import MethodError
+from probinf.core.transformations.paths import temper
 from probinf.kernels.base import Info, Kernel
-from probinf.results.draws import STATS_BYTES
-from probinf.results.posterior import Posterior, assemble_chains
-from probinf.runtime.loop import Run, Status
+from probinf.results.collecting import Transition
+from probinf.results.findings import Finding
+from probinf.runtime.method import Plan, Run
 from probinf.samplers.chains import ChainMethod
 from probinf.samplers.ladder import first_ladder, ladder_evidence, log_swap, respaced, swap
 from probinf.samplers.populations.moving import check_drawable, default_kernel
@@ -44,7 +44,7 @@ class Rungs(NamedTuple):
     from_base: Bool[Array, " k"]
 
 
-class LadderState(NamedTuple):
+class Ladder(NamedTuple):
     """One ladder: its positions, temperatures, tuning and counts."""
 
     rungs: Rungs
@@ -52,21 +52,7 @@ class LadderState(NamedTuple):
     adaptation: AdaptationState
     rejection: Float[Array, " pairs"]
     tried: Float[Array, " pairs"]
-    taken: Int[Array, ""]
-    started: Bool[Array, ""]
-
-
-class LadderRecord(NamedTuple):
-    """What is kept of one round."""
-
-    position: Any
-    log_density: Float[Array, ""]
-    log_likelihood: Float[Array, " k"]
-    swap: Float[Array, " pairs"]
-    round_trip: Bool[Array, ""]
-    step_size: Float[Array, ""]
-    evaluations: Int[Array, ""]
-    info: Info
+    nan_count: Int[Array, ""]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,35 +88,27 @@ class ParallelTempering(ChainMethod):
     draws: int = 1000
     kernel: Kernel | None = None
 
+    sought: ClassVar[str] = "draw of the base"
+
     def __post_init__(self) -> None:
-        if self.temperatures < 3:
-            raise MethodError(f"temperatures must be at least 3, got {self.temperatures}.")
-        self.check_counts("chains")
+        at_least(3, temperatures=self.temperatures)
+        self.check_counts(("chains", "draws"))
 
-    @property
-    def lanes(self) -> int:
-        """The ladders."""
-        return self.chains
+    def plan(self, program: Program, layout: Layout) -> Plan:
+        """A lane for each ladder, whose records hold likelihoods and swaps too.
 
-    @property
-    def chunk(self) -> int:
-        """All rounds at most, 1,000 at a time."""
-        return min(1000, self.warmup + self.draws)
-
-    def validate(self, program: Program, layout: Layout) -> None:
-        """The base must be drawable, and the kernel fit the coordinates."""
+        Raises:
+            MethodError: the base cannot be drawn from, or the kernel does not fit.
+        """
         check_drawable(program, layout, self.kernel)
-
-    def row_bytes(self, layout: Layout) -> int:
-        """Positions, likelihoods and swaps of one round of every ladder."""
-        itemsize = np.dtype(layout.dtype).itemsize
-        row = (layout.size + 2 * self.temperatures) * itemsize + STATS_BYTES
-        return self.chains * row
+        plan = super().plan(program, layout)
+        more = 2 * self.temperatures * np.dtype(layout.dtype).itemsize
+        return plan._replace(row_bytes=plan.row_bytes + self.chains * more)
 
     def _kernel(self, position: Any) -> Kernel:
         return default_kernel(self.kernel, position)
 
-    def init(self, key: Key, program: Program) -> LadderState:
+    def begin(self, key: Key, program: Program) -> tuple[Ladder, Bool[Array, ""]]:
         """Draws of the base with finite density and gradient at every temperature."""
         count = self.temperatures
 
@@ -142,69 +120,67 @@ class ParallelTempering(ChainMethod):
             return found_start(attempt, key)
 
         position, fine = _in_turn(search, jax.random.split(key, count))
-        rungs = _scored(program, position, jnp.zeros((count,), bool))
+        rungs, lost = _scored(program, position, jnp.zeros((count,), bool))
         vectors = vector_of(position)[1:]
         betas = jnp.asarray(first_ladder(count), vectors.dtype)
         adaptation = jax.vmap(self._adaptation(position).init)(vectors)
         blank = jnp.zeros((count - 1,), vectors.dtype)
-        return LadderState(
-            rungs, betas, adaptation, blank, blank, jnp.zeros((), int), jnp.all(fine)
-        )
+        return Ladder(rungs, betas, adaptation, blank, blank, lost), jnp.all(fine)
 
     def _adaptation(self, position: Any) -> Adaptation:
         return Adaptation(self._kernel(position), self.warmup)
 
-    def step(
-        self, key: Key, program: Program, state: LadderState
-    ) -> tuple[LadderState, LadderRecord]:
+    def transition(
+        self, key: Key, program: Program, own: Ladder, taken: Int[Array, ""]
+    ) -> tuple[Ladder, Transition]:
         """One move at every temperature, then one set of swaps."""
         move_key, base_key, swap_key = jax.random.split(key, 3)
-        adaptation = self._adaptation(state.rungs.position)
-        position, info = self._moved(move_key, program, state)
-        tuned = state.adaptation
+        adaptation = self._adaptation(own.rungs.position)
+        position, info = self._moved(move_key, program, own)
+        tuned = own.adaptation
         if self.warmup:
             tuned = jax.lax.cond(
-                state.taken < self.warmup,
+                taken < self.warmup,
                 lambda: jax.vmap(adaptation.update, (0, None, 0, 0))(
-                    tuned, state.taken, vector_of(position), info
+                    tuned, taken, vector_of(position), info
                 ),
                 lambda: tuned,
             )
         fresh = program.draw(base_key, program.data)
         position = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), fresh, position)
-        from_base = state.rungs.from_base.at[0].set(True)
-        rungs = _scored(program, position, from_base)
+        from_base = own.rungs.from_base.at[0].set(True)
+        rungs, lost = _scored(program, position, from_base)
 
-        log_ratio = log_swap(state.betas, rungs.log_likelihood)
-        source, tried = swap(swap_key, log_ratio, state.taken)
+        log_ratio = log_swap(own.betas, rungs.log_likelihood)
+        source, tried = swap(swap_key, log_ratio, taken)
         rungs = jax.tree.map(lambda leaf: leaf[source], rungs)
         round_trip = rungs.from_base[-1]
         rungs = rungs._replace(from_base=rungs.from_base.at[-1].set(False))
         chance = jnp.exp(jnp.minimum(log_ratio, 0.0))
         # likelihoods of zero are no matter of spacing
         counted = tried & jnp.isfinite(log_ratio)
-        state = state._replace(
+        own = own._replace(
             rungs=rungs,
             adaptation=tuned,
-            rejection=state.rejection + jnp.where(counted, 1 - chance, 0.0),
-            tried=state.tried + counted,
-            taken=state.taken + 1,
+            rejection=own.rejection + jnp.where(counted, 1 - chance, 0.0),
+            tried=own.tried + counted,
+            nan_count=own.nan_count + lost,
         )
-        record = LadderRecord(
-            storable(jax.tree.map(lambda leaf: leaf[-1], rungs.position)),
-            rungs.log_base[-1] + rungs.log_likelihood[-1],
-            rungs.log_likelihood,
-            jnp.where(tried, chance, jnp.nan),
-            round_trip,
-            tuned.params.step_size[-1],
-            info.evaluations.sum() + 2 * self.temperatures,
-            jax.tree.map(lambda leaf: leaf[-1], info),
-        )
-        return self._respaced(state), record
+        stats = {
+            "log_density": rungs.log_base[-1] + rungs.log_likelihood[-1],
+            "log_likelihood": rungs.log_likelihood,
+            "swap": jnp.where(tried, chance, jnp.nan),
+            "round_trip": round_trip,
+            "step_size": tuned.params.step_size[-1],
+            "evaluations": info.evaluations.sum() + 2 * self.temperatures,
+            "acceptance": info.acceptance[-1],
+        }
+        position = storable(jax.tree.map(lambda leaf: leaf[-1], rungs.position))
+        return self._respaced(own, taken + 1), Transition(position, stats)
 
-    def _moved(self, key: Key, program: Program, state: LadderState) -> tuple[Any, Info]:
+    def _moved(self, key: Key, program: Program, own: Ladder) -> tuple[Any, Info]:
         """One kernel move at every temperature but the base's."""
-        kernel = self._kernel(state.rungs.position)
+        kernel = self._kernel(own.rungs.position)
 
         def move(args: Any) -> tuple[Any, Info]:
             key, beta, x, params = args
@@ -212,63 +188,91 @@ class ParallelTempering(ChainMethod):
             moved, info = kernel.step(key, target, kernel.init(target, x), params)
             return moved.position, info
 
-        cold = jax.tree.map(lambda leaf: leaf[1:], state.rungs.position)
+        cold = jax.tree.map(lambda leaf: leaf[1:], own.rungs.position)
         keys = jax.random.split(key, self.temperatures - 1)
-        args = (keys, state.betas[1:], cold, state.adaptation.params)
+        args = (keys, own.betas[1:], cold, own.adaptation.params)
         return _in_turn(move, args)
 
-    def _respaced(self, state: LadderState) -> LadderState:
+    def _respaced(self, own: Ladder, taken: Int[Array, ""]) -> Ladder:
         """The ladder moved to equal rejection at the ends of doubling stretches of the warm-up."""
         ends = sorted({self.warmup >> k for k in range(1, _RESPACINGS + 1)} - {0})
         if not ends:
-            return state
+            return own
 
-        def respace() -> LadderState:
-            rate = jnp.where(state.tried > 0, state.rejection / jnp.maximum(state.tried, 1), 1.0)
-            blank = jnp.zeros_like(state.tried)
-            return state._replace(betas=respaced(state.betas, rate), rejection=blank, tried=blank)
+        def respace() -> Ladder:
+            rate = jnp.where(own.tried > 0, own.rejection / jnp.maximum(own.tried, 1), 1.0)
+            blank = jnp.zeros_like(own.tried)
+            return own._replace(betas=respaced(own.betas, rate), rejection=blank, tried=blank)
 
-        return jax.lax.cond(jnp.isin(state.taken, jnp.asarray(ends)), respace, lambda: state)
+        return jax.lax.cond(jnp.isin(taken, jnp.asarray(ends)), respace, lambda: own)
 
-    def status(self, states: LadderState) -> Status:
-        """Share of rounds taken, the phase, and how often swaps are rejected."""
-        count, total = int(states.taken.min()), self.warmup + self.draws
-        phase = "warm-up" if count < self.warmup else "sampling"
-        rate = states.rejection.sum() / max(float(states.tried.sum()), 1.0)
-        return Status(count / total, f"{phase}, {rate:.0%} of swaps rejected")
+    def note(self, own: Ladder) -> str:
+        """How often swaps are rejected."""
+        rate = own.rejection.sum() / max(float(own.tried.sum()), 1.0)
+        return f"{rate:.0%} of swaps rejected"
 
-    def finish(self, run: Run) -> Posterior:
+    def report(self, run: Run, stats: dict[str, np.ndarray]) -> dict[str, Any]:
         """The draws at temperature one, with the evidence along the ladder."""
-        record: LadderRecord = self.gathered(run, "draw of the base").record
-        betas = np.asarray(run.states.betas, float)
-        log_likelihood = np.asarray(record.log_likelihood)
+        last: Ladder = run.states.own
+        betas, log_likelihood = np.asarray(last.betas, float), stats["log_likelihood"]
         evidence = ladder_evidence(betas, log_likelihood)
         # with few rounds an odd pair may never have been tried
-        tried = np.isfinite(record.swap)
-        rate = np.where(tried, record.swap, 0.0).sum(axis=1) / np.maximum(tried.sum(axis=1), 1)
-        stats: dict[str, Any] = {
-            "log_density": record.log_density,
-            "log_likelihood": log_likelihood[:, :, -1],
-            "acceptance": record.info.acceptance,
-            "evaluations": record.evaluations,
-            "step_size": record.step_size,
-            "round_trip": record.round_trip,
-        }
-        return assemble_chains(
-            run,
-            stats=stats,
-            history={
+        tried = np.isfinite(stats["swap"])
+        rate = np.where(tried, stats["swap"], 0.0).sum(axis=1) / np.maximum(tried.sum(axis=1), 1)
+        barrier = round(float(np.sum(1 - rate, axis=1).mean()), 3)
+        trips = [int(n) for n in stats["round_trip"].sum(axis=1)]
+        kept = {name: value for name, value in stats.items() if name != "swap"}
+        return {
+            "stats": {**kept, "log_likelihood": log_likelihood[:, :, -1]},
+            "history": {
                 "beta": betas,
                 "log_likelihood": log_likelihood.mean(axis=1),
                 "swap_rate": np.pad(rate, ((0, 0), (0, 1)), constant_values=np.nan),
             },
-            evidence=evidence.bridged,
-            provenance={
-                "barrier": round(float(np.sum(1 - rate, axis=1).mean()), 3),
-                "round_trips": [int(n) for n in record.round_trip.sum(axis=1)],
+            "evidence": evidence.bridged,
+            "findings": _findings(betas, rate, barrier, trips),
+            "provenance": {
+                "barrier": barrier,
+                "round_trips": trips,
                 "log_evidence_thermodynamic": evidence.thermodynamic,
+                "nan_evaluations": int(last.nan_count.sum()),
             },
+        }
+
+
+def _findings(
+    betas: np.ndarray, rate: np.ndarray, barrier: float, trips: list[int]
+) -> tuple[Finding, ...]:
+    """What may be wrong with ladders.
+
+    Args:
+        betas: (chain, k).
+        rate: (chain, pairs) of the swaps that were accepted.
+        barrier: of the whole ladder.
+        trips: round trips of each.
+    """
+    found, rungs = [], betas.shape[1]
+    if rate.min() < 0.2:
+        ladder, k = np.unravel_index(int(rate.argmin()), rate.shape)
+        low, high = betas[ladder, k : k + 2]
+        found.append(
+            Finding(
+                "swaps",
+                f"only {rate.min():.0%} of the swaps between inverse temperatures "
+                f"{low:.2g} and {high:.2g} are accepted. Use more than {rungs} temperatures: about "
+                f"{max(rungs + 4, round(2 * barrier) + 1)}.",
+            )
         )
+    if min(trips) < 20:
+        found.append(
+            Finding(
+                "round_trips",
+                f"positions of the base reached the target {min(trips)} times in one ladder, so "
+                "the shares of separate modes rest on few visits. Use more draws, or more "
+                "temperatures.",
+            )
+        )
+    return tuple(found)
 
 
 def _in_turn(fn: Any, args: Any) -> Any:
@@ -279,8 +283,11 @@ def _in_turn(fn: Any, args: Any) -> Any:
     return jax.vmap(fn)(args)
 
 
-def _scored(program: Program, position: Any, from_base: Bool[Array, " k"]) -> Rungs:
+def _scored(
+    program: Program, position: Any, from_base: Bool[Array, " k"]
+) -> tuple[Rungs, Int[Array, ""]]:
+    """Positions with their densities, and at how many the likelihood is NaN."""
     score = jax.vmap(program.score, (0, None))(position, program.data)
     usable = jnp.isfinite(score.log_base)
-    log_likelihood, _ = no_nan(jnp.where(usable, score.log_weight, jnp.nan))
-    return Rungs(position, score.log_base, log_likelihood, from_base)
+    log_likelihood, lost = no_nan(jnp.where(usable, score.log_weight, jnp.nan))
+    return Rungs(position, score.log_base, log_likelihood, from_base), jnp.sum(lost).astype(int)

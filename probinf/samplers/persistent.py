@@ -4,75 +4,41 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from probinf.core.coordinates import Layout, vector_of
-from probinf.core.estimate import Estimate, log_mean_exp
-from probinf.core.paths import power, temper
-from probinf.core.population import effective_sample_size, no_nan, normalise
+from probinf.core.estimate import Estimate
+from probinf.core.inputs.limits import at_least
+from probinf.core.population import Population, effective_sample_size, no_nan, normalise
 from probinf.core.program import Key, Program
 from probinf.core.resampling import inverse_cdf, strata_points
-from probinf.core.zero_likelihood import zero_likelihood
+from probinf.core.transformations.paths import power, temper
 from probinf.errors import MethodError
-from probinf.kernels.base import Kernel, Params
-from probinf.results.posterior import Posterior, assemble
-from probinf.runtime.loop import Method, Run, Status
-from probinf.samplers.populations.islands import padded
+from probinf.kernels.base import Kernel
+from probinf.runtime.method import Plan, Run
+from probinf.runtime.progress import Status
+from probinf.samplers.populations.base import Islands, PopulationMethod
+from probinf.samplers.populations.generations import (
+    GenerationRecord,
+    Generations,
+    PersistentState,
+    joined,
+    last_log_z,
+    mixture,
+)
 from probinf.samplers.populations.moving import Mover, check_drawable, default_kernel, first_params
+from probinf.samplers.populations.pooling import evidence_of_few
 from probinf.samplers.populations.schedule import next_point
 from probinf.samplers.populations.tuning import cross_fitted
 
 
-class Generations(NamedTuple):
-    """All particles so far; the leading axis is generations, of which the first ones are filled.
-
-    Attributes:
-        position: pytree, axes (generation, particle).
-        log_likelihood: relative to ``PersistentState.top``.
-        log_mixture: log of the sum, over generations, of the density they were drawn from,
-            relative to the base.
-        eve: first ancestor.
-    """
-
-    position: Any
-    log_likelihood: Float[Array, "g n"]
-    log_mixture: Float[Array, "g n"]
-    eve: Int[Array, "g n"]
-
-
-class PersistentState(NamedTuple):
-    """One island: its generations, their temperatures and evidences."""
-
-    all: Generations
-    filled: Int[Array, ""]
-    betas: Float[Array, " g"]
-    log_zs: Float[Array, " g"]
-    beta: Float[Array, ""]
-    top: Float[Array, ""]
-    params: Params
-    nan_count: Int[Array, ""]
-    dead: Bool[Array, ""]
-
-
-class GenerationRecord(NamedTuple):
-    """What is kept of one stage."""
-
-    beta: Float[Array, ""]
-    ess: Float[Array, ""]
-    acceptance: Float[Array, ""]
-    moves: Int[Array, ""]
-    evaluations: Int[Array, ""]
-    step_size: Float[Array, ""]
-    correlation: Float[Array, ""]
-
-
 @dataclasses.dataclass(frozen=True)
-class PersistentSMC(Method):
+class PersistentSMC(PopulationMethod):
     """Tempered SMC whose particles of all stages stay, reweighted as draws of a mixture.
 
     At a given cost its evidence and posterior vary less than those of ``SMC``, whose
@@ -117,31 +83,22 @@ class PersistentSMC(Method):
             )
         if self.target_ess <= 0:
             raise MethodError(f"target_ess must be positive, got {self.target_ess}.")
-        if self.moves is not None and self.moves < 1:
-            raise MethodError(f"moves must be at least 1, got {self.moves}.")
-        if self.max_stages < 2 + self._first:
-            raise MethodError(
-                f"max_stages must be at least {2 + self._first}, got {self.max_stages}."
-            )
+        at_least(1, moves=self.moves)
+        at_least(2 + self._first, max_stages=self.max_stages)
 
     @property
     def _first(self) -> int:
         """Generations drawn from the base, enough for ``target_ess`` at temperature zero."""
         return math.floor(self.target_ess) + 1
 
-    @property
-    def lanes(self) -> int:
-        """The islands."""
-        return self.islands
+    def plan(self, program: Program, layout: Layout) -> Plan:
+        """A lane for each island.
 
-    @property
-    def chunk(self) -> int:
-        """Stages between two looks from the host."""
-        return 64
-
-    def validate(self, program: Program, layout: Layout) -> None:
-        """The base must be drawable, and the kernel fit the coordinates."""
+        Raises:
+            MethodError: the kernel does not fit the coordinates.
+        """
         check_drawable(program, layout, self.kernel)
+        return super().plan(program, layout)
 
     def _mover(self, position: Any) -> Mover:
         return Mover(default_kernel(self.kernel, position), tune=True, groups=2)
@@ -163,20 +120,20 @@ class PersistentSMC(Method):
 
         zeros = jnp.zeros((rows,), log_l.dtype)
         return PersistentState(
-            Generations(
-                jax.tree.map(rows_of, position),
-                rows_of(jnp.where(jnp.isneginf(log_l), -jnp.inf, log_l - top)),
-                jnp.full((rows, n), jnp.log(first), log_l.dtype),
-                rows_of(jnp.arange(first * n)),
+            all=Generations(
+                position=jax.tree.map(rows_of, position),
+                log_likelihood=rows_of(jnp.where(jnp.isneginf(log_l), -jnp.inf, log_l - top)),
+                log_mixture=jnp.full((rows, n), jnp.log(first), log_l.dtype),
+                eve=rows_of(jnp.arange(first * n)),
             ),
-            jnp.asarray(first),
-            zeros,
-            zeros,
-            jnp.zeros((), log_l.dtype),
-            top,
-            first_params(mover.kernel, vector_of(position), 2),
-            lost.astype(int),
-            jnp.isneginf(top),
+            filled=jnp.asarray(first),
+            betas=zeros,
+            log_zs=zeros,
+            beta=jnp.zeros((), log_l.dtype),
+            top=top,
+            params=first_params(mover.kernel, vector_of(position), 2),
+            nan_count=lost.astype(int),
+            dead=jnp.isneginf(top),
         )
 
     def _log_weights(self, state: PersistentState, beta: Array) -> Float[Array, "g n"]:
@@ -225,13 +182,13 @@ class PersistentSMC(Method):
         row = state.filled
         betas, log_zs = state.betas.at[row].set(beta), state.log_zs.at[row].set(log_z)
         record = GenerationRecord(
-            beta,
-            effective_sample_size(flat_w),
-            moved.acceptance,
-            moved.moves,
-            moved.evaluations + n,
-            moved.params.step_size.mean(),
-            moved.correlation,
+            beta=beta,
+            ess=effective_sample_size(flat_w),
+            acceptance=moved.acceptance,
+            moves=moved.moves,
+            evaluations=moved.evaluations + n,
+            step_size=moved.params.step_size.mean(),
+            correlation=moved.correlation,
         )
         later = power(state.all.log_likelihood, beta) - log_z
         everyone = Generations(
@@ -239,23 +196,20 @@ class PersistentSMC(Method):
             state.all.log_likelihood.at[row].set(log_l),
             jnp.logaddexp(state.all.log_mixture, later)
             .at[row]
-            .set(_mixture(log_l, betas, log_zs, row + 1)),
+            .set(mixture(log_l, betas, log_zs, row + 1)),
             state.all.eve.at[row].set(eve[chosen]),
         )
-        return (
-            PersistentState(
-                everyone,
-                row + 1,
-                betas,
-                log_zs,
-                beta,
-                state.top,
-                moved.params,
-                state.nan_count + lost,
-                jnp.isneginf(log_z),
-            ),
-            record,
+        after = state._replace(
+            all=everyone,
+            filled=row + 1,
+            betas=betas,
+            log_zs=log_zs,
+            beta=beta,
+            params=moved.params,
+            nan_count=state.nan_count + lost,
+            dead=jnp.isneginf(log_z),
         )
+        return after, record
 
     def done(self, state: PersistentState) -> Bool[Array, ""]:
         """At temperature one, out of memory, or nothing left alive."""
@@ -266,72 +220,47 @@ class PersistentSMC(Method):
         beta, stage = float(states.beta.min()), int(states.filled.max())
         return Status(beta, f"generation {stage}, inverse temperature {beta:.3g}")
 
-    def finish(self, run: Run) -> Posterior:
-        """All generations of all islands, each island weighted by its evidence."""
+    def population(self, state: PersistentState) -> Population:
+        """All generations of one island."""
+        log_w = self._log_weights(state, jnp.ones_like(state.beta)).ravel()
+        return Population(joined(state.all.position), log_w, last_log_z(state) + state.top)
+
+    def gathered(self, run: Run) -> Islands:
+        """All generations that were filled."""
         states: PersistentState = run.states
         everyone = jax.tree.map(np.asarray, states.all)
         counts, top = np.asarray(states.filled), np.asarray(states.top, float)
-        if states.dead.all():
-            raise zero_likelihood(
-                run.flat,
-                run.layout,
-                "the likelihood is zero or NaN at all "
-                f"{self.islands * self._first * self.particles} particles",
-            )
-        if (states.beta < 1)[~states.dead].any():
-            raise MethodError(
-                "the run was interrupted before temperature one was reached."
-                if run.provenance["interrupted"]
-                else f"temperature one was not reached in {self.max_stages} generations. Raise "
-                "max_stages, or lower target_ess."
-            )
         used = int(counts.max())
         last = np.asarray(states.log_zs, float)[np.arange(self.islands), counts - 1]
-        log_z = np.where(states.dead, -np.inf, last + top)
         log_l = np.asarray(everyone.log_likelihood[:, :used], float)
         filled = np.arange(used)[:, None] < counts[:, None, None]
         log_w = np.where(filled, log_l - everyone.log_mixture[:, :used], -np.inf)
-        log_w = log_w.reshape(self.islands, -1)
-        log_w = log_w - np.logaddexp.reduce(log_w, axis=1, keepdims=True) + log_z[:, None]
-        count = self._first * self.particles
-        eves = everyone.eve[:, :used].reshape(self.islands, -1)
-        return assemble(
-            run,
-            jax.tree.map(
+        return Islands(
+            position=jax.tree.map(
                 lambda leaf: leaf[:, :used].reshape(self.islands, -1, *leaf.shape[3:]),
                 everyone.position,
             ),
-            log_weights=log_w - log_w.max(),
+            log_w=log_w.reshape(self.islands, -1),
+            log_z=np.where(states.dead, -np.inf, last + top),
+            eves=everyone.eve[:, :used].reshape(self.islands, -1),
+            firsts=self._first * self.particles,
+            resamplings=np.zeros(self.islands, int),
             stats={"log_likelihood": log_l.reshape(self.islands, -1) + top[:, None]},
-            history={
-                name: padded([getattr(r, name) for r in run.records])
-                for name in GenerationRecord._fields
-            },
-            clusters=eves + count * np.arange(self.islands)[:, None],
-            evidence=_evidence(log_z),
-            provenance={"nan_evaluations": int(states.nan_count.sum())},
+            nan_count=int(states.nan_count.sum()),
         )
 
+    def unfinished(self, run: Run) -> str:
+        """Why temperature one was not reached."""
+        states: PersistentState = run.states
+        if not (states.beta < 1)[~states.dead].any():
+            return ""
+        if run.provenance["interrupted"]:
+            return "the run was interrupted before temperature one was reached."
+        return (
+            f"temperature one was not reached in {self.max_stages} generations. Raise "
+            "max_stages, or lower target_ess."
+        )
 
-def _evidence(log_z: np.ndarray) -> Estimate:
-    """Mean of the islands, with an error under which z-scores have variance one.
-
-    The spread of few islands is itself uncertain: errors in units of it follow Student's t with
-    ``islands - 1`` degrees of freedom, whose variance is taken into the error. Below four islands
-    it has none, and the error is that of four: too small for the tails.
-    """
-    found = log_mean_exp(log_z)
-    islands = max(log_z.size, 4)
-    return Estimate(found.value, found.error * float(np.sqrt((islands - 1) / (islands - 3))))
-
-
-def _mixture(
-    log_likelihood: Float[Array, " n"],
-    betas: Float[Array, " g"],
-    log_zs: Float[Array, " g"],
-    count: Int[Array, ""],
-) -> Float[Array, " n"]:
-    """Log of the sum over generations of ``L**beta / Z``, the density they were drawn from."""
-    terms = power(log_likelihood[None, :], betas[:, None]) - log_zs[:, None]
-    filled = jnp.arange(betas.size)[:, None] < count
-    return jax.scipy.special.logsumexp(jnp.where(filled, terms, -jnp.inf), axis=0)
+    def evidence(self, found: Islands, weights: np.ndarray) -> Estimate:
+        """Mean of the islands, with an error from their spread alone."""
+        return evidence_of_few(found.log_z)

@@ -9,9 +9,11 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from probinf.core.coordinates import Layout, vector_of
+from probinf.core.inputs.limits import at_least, inside
 from probinf.core.population import (
     Population,
     conditional_ess,
@@ -23,12 +25,12 @@ from probinf.core.population import (
 )
 from probinf.core.program import Key, Program
 from probinf.core.resampling import Resampler, multinomial, systematic, thinned
-from probinf.core.zero_likelihood import zero_likelihood
 from probinf.errors import MethodError
 from probinf.kernels.base import Kernel, Params
-from probinf.results.posterior import Posterior
-from probinf.runtime.loop import Method, Run, Status, advance_lane, start_lane
-from probinf.samplers.populations.islands import IslandState, Particle, StageRecord, pooled
+from probinf.runtime.method import Plan, Run
+from probinf.runtime.progress import Status
+from probinf.samplers.populations.base import Islands, PopulationMethod
+from probinf.samplers.populations.islands import IslandState, Particle, StageRecord, gathered
 from probinf.samplers.populations.moving import (
     Moved,
     Mover,
@@ -45,7 +47,7 @@ _MAX_STAGES = {"temperature": 500, "data": 10_000}
 
 
 @dataclasses.dataclass(frozen=True)
-class SMC(Method):
+class SMC(PopulationMethod):
     """Sequential Monte Carlo: posterior and evidence, for any kernel and any base.
 
     Args:
@@ -96,20 +98,14 @@ class SMC(Method):
     tune: bool = True
 
     def __post_init__(self) -> None:
-        if self.particles < 4:
-            raise MethodError(f"particles must be at least 4, got {self.particles}.")
+        at_least(4, particles=self.particles)
+        at_least(1, islands=self.islands, moves=self.moves)
+        inside(0, 1, target_ess=self.target_ess)
+        inside(0, 1, closed=True, resample_below=self.resample_below)
         if self.tune and self.particles % 2:
             raise MethodError(
                 f"particles must be even, got {self.particles}: each half is tuned on the other."
             )
-        if self.islands < 1:
-            raise MethodError(f"islands must be at least 1, got {self.islands}.")
-        if not 0 < self.target_ess < 1:
-            raise MethodError(f"target_ess must lie in (0, 1), got {self.target_ess}.")
-        if not 0 <= self.resample_below <= 1:
-            raise MethodError(f"resample_below must lie in [0, 1], got {self.resample_below}.")
-        if self.moves is not None and self.moves < 1:
-            raise MethodError(f"moves must be at least 1, got {self.moves}.")
         if self.path not in _PATHS:
             raise MethodError(f"path must be one of {sorted(_PATHS)}, got {self.path!r}.")
         if self.schedule is not None:
@@ -131,24 +127,19 @@ class SMC(Method):
                 f"equal chains{', an even number of them' if self.tune else ''}; got {length}."
             )
 
-    @property
-    def lanes(self) -> int:
-        """The islands."""
-        return self.islands
+    def plan(self, program: Program, layout: Layout) -> Plan:
+        """A lane for each island.
 
-    @property
-    def chunk(self) -> int:
-        """Stages between two looks from the host."""
-        return 64
-
-    def validate(self, program: Program, layout: Layout) -> None:
-        """The base must be drawable, and the kernel fit the coordinates."""
+        Raises:
+            MethodError: the kernel does not fit the coordinates, or the schedule the data.
+        """
         check_drawable(program, layout, self.kernel)
         end = self._path.end(program)
         if self.schedule is not None and self.schedule[-1] != end:
             raise MethodError(
                 f"schedule ends with {self.schedule[-1]:g}, but the program has {end:g} data."
             )
+        return super().plan(program, layout)
 
     @property
     def _groups(self) -> int:
@@ -178,18 +169,18 @@ class SMC(Method):
         mover = self._mover(position)
         zero = jnp.zeros((), terms.dtype)
         return IslandState(
-            Particle(position, terms, jnp.arange(n)),
-            jnp.full((n,), -jnp.log(n), terms.dtype),
-            zero,
-            zero,
-            zero + self._path.end(program),
-            zero,
-            jnp.zeros(terms.shape[1:] or (0,), terms.dtype),
-            first_params(mover.kernel, vector_of(position), mover.groups),
-            jnp.zeros((), int),
-            jnp.zeros((), int),
-            lost.astype(int) + jnp.sum(~usable),
-            jnp.all(jnp.isneginf(terms.reshape(n, -1)[:, 0])),
+            particles=Particle(position, terms, jnp.arange(n)),
+            log_w=jnp.full((n,), -jnp.log(n), terms.dtype),
+            log_z=zero,
+            t=zero,
+            end=zero + self._path.end(program),
+            origin=zero,
+            passed=jnp.zeros(terms.shape[1:] or (0,), terms.dtype),
+            params=first_params(mover.kernel, vector_of(position), mover.groups),
+            stage=jnp.zeros((), int),
+            resamplings=jnp.zeros((), int),
+            nan_count=lost.astype(int) + jnp.sum(~usable),
+            dead=jnp.all(jnp.isneginf(terms.reshape(n, -1)[:, 0])),
         )
 
     def from_particles(
@@ -203,7 +194,15 @@ class SMC(Method):
             log_w: (island, particle), each island normalised.
             eve: (island, particle), labels below the number of particles.
             t: where on the path.
+
+        Raises:
+            MethodError: the path is not along data that are taken as they come.
         """
+        if self.path != "data" or self.schedule is not None:
+            raise MethodError(
+                f"update goes along the data by the effective sample size: give "
+                f'SMC(path="data") without a schedule, got {self!r}.'
+            )
         keys = jax.vmap(jax.random.key)(jnp.arange(self.islands))
         blank = jax.eval_shape(jax.vmap(lambda k: self.init(k, program)), keys)
         terms, lost = _island_terms(self, program, position)
@@ -246,33 +245,29 @@ class SMC(Method):
         moved, eve = self._move(move_key, path.at(program, t), population.x, params)
         _, fresh, lost = self._terms(program, moved.position)
         record = StageRecord(
-            t,
-            ess,
-            weighted.log_z,
-            rate,
-            moved.acceptance,
-            moved.moves,
-            moved.evaluations + n,
-            moved.params.step_size.mean(),
-            moved.correlation,
+            t=t,
+            ess=ess,
+            log_increment=weighted.log_z,
+            rate=rate,
+            acceptance=moved.acceptance,
+            moves=moved.moves,
+            evaluations=moved.evaluations + n,
+            step_size=moved.params.step_size.mean(),
+            correlation=moved.correlation,
         )
-        return (
-            IslandState(
-                Particle(moved.position, fresh, eve),
-                population.log_w,
-                state.log_z + weighted.log_z + (t - state.t) * rate,
-                t,
-                state.end,
-                state.origin,
-                jnp.where(crossed, state.log_z + gained, state.passed),
-                moved.params,
-                state.stage + 1,
-                state.resamplings + needed,
-                state.nan_count + lost,
-                state.dead | jnp.isneginf(weighted.log_z),
-            ),
-            record,
+        after = state._replace(
+            particles=Particle(moved.position, fresh, eve),
+            log_w=population.log_w,
+            log_z=state.log_z + weighted.log_z + (t - state.t) * rate,
+            t=t,
+            passed=jnp.where(crossed, state.log_z + gained, state.passed),
+            params=moved.params,
+            stage=state.stage + 1,
+            resamplings=state.resamplings + needed,
+            nan_count=state.nan_count + lost,
+            dead=state.dead | jnp.isneginf(weighted.log_z),
         )
+        return after, record
 
     def _next(self, state: IslandState, upto: Any) -> Float[Array, ""]:
         if self.schedule is not None:
@@ -316,32 +311,36 @@ class SMC(Method):
         where = f"inverse temperature {t:.3g}" if self.path == "temperature" else f"datum {t:.1f}"
         return Status(t / end, f"stage {stage}, {where}")
 
-    def populate(self, key: Key, program: Program) -> Population:
-        """One island from the base to the program, as a pure function of the key."""
-        lane = start_lane(self, program, key)
-        lane, _, _ = advance_lane(self, program, lane, _MAX_STAGES[self.path], 1)
-        state = lane.state
+    def population(self, state: IslandState) -> Population:
+        """The particles of one island."""
         return Population(state.particles.position, state.log_w, state.log_z)
 
-    def finish(self, run: Run) -> Posterior:
-        """All islands, each weighted by its evidence."""
+    def gathered(self, run: Run) -> Islands:
+        """The particles of all islands, their evidence summed in double precision."""
+        return gathered(run, noisy=self.resampler is multinomial and self.waste_free is None)
+
+    def unfinished(self, run: Run) -> str:
+        """Why the end of the path was not reached."""
         states: IslandState = run.states
-        unfinished = bool((states.t < states.end).any())
-        if states.dead.all():
-            raise zero_likelihood(
-                run.flat,
-                run.layout,
-                f"the likelihood is zero or NaN at all {self.islands * self.particles} particles",
-            )
-        if unfinished and not run.provenance["interrupted"] and not states.dead.any():
-            raise MethodError(
-                f"the end of the path was not reached in {_MAX_STAGES[self.path]} stages. Lower "
-                "target_ess or use more particles."
-            )
-        if run.provenance["interrupted"] and unfinished:
-            raise MethodError("the run was interrupted before the end of the path was reached.")
-        noisy = self.resampler is multinomial and self.waste_free is None
-        return pooled(run, place="beta" if self.path == "temperature" else "data", noisy=noisy)
+        if not (states.t < states.end).any():
+            return ""
+        if run.provenance["interrupted"]:
+            return "the run was interrupted before the end of the path was reached."
+        if states.dead.any():
+            return ""
+        return (
+            f"the end of the path was not reached in {_MAX_STAGES[self.path]} stages. Lower "
+            "target_ess or use more particles."
+        )
+
+    def history(self, run: Run) -> dict[str, np.ndarray]:
+        """The places on the path, what each stage was like, and evidences of first data."""
+        found = super().history(run)
+        place = "beta" if self.path == "temperature" else "data"
+        found = {place: found["t"], **{n: v for n, v in found.items() if n not in ("t", "rate")}}
+        if self.path == "data":
+            found["log_evidence_of_first"] = np.asarray(run.states.passed, float)
+        return found
 
 
 @partial(jax.jit, static_argnames="method")

@@ -15,16 +15,18 @@ from probinf.core.coordinates import flatten, vector_of
 from probinf.core.keys import as_key
 from probinf.core.population import Population, importance, normalise
 from probinf.core.program import Key, Program
-from probinf.runtime.loop import Method
+from probinf.runtime.method import Method
 
 _REFERENCE = 4000
 
-Engine = Method | Callable[[Key, Program], Population]
+Engine = Method[Any] | Callable[[Key, Program], Population]
 """An engine with a population (``SMC``), or ``(key, flat program) -> Population``, static."""
 
 
 def _population(engine: Engine, key: Key, flat: Program) -> Population:
-    return engine.populate(key, flat) if isinstance(engine, Method) else engine(key, flat)
+    populate: Any = getattr(engine, "populate", engine)
+    found: Population = populate(key, flat)
+    return found
 
 
 @partial(jax.jit, static_argnames=("engine",))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -11,15 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.core.coordinates import Layout, flatten, restored, vector_of
+from probinf.core.batches import batches
+from probinf.core.coordinates import Layout, flatten, vector_of
 from probinf.core.keys import as_key
-from probinf.core.population import normalise
 from probinf.core.program import Key, Program, condition
-from probinf.core.resampling import multinomial
 from probinf.errors import ArrayError, MethodError, StructureError
 from probinf.results.summary import scalars
-from probinf.runtime.loop import Method, advance_lane, over_lanes, start_lane
-from probinf.samplers import MCMC, NUTS, SMC
+from probinf.runtime.lanes import over_lanes
+from probinf.runtime.method import Method
+from probinf.samplers import NUTS
 
 
 @runtime_checkable
@@ -98,23 +97,8 @@ def check_arrays(found: Replications) -> None:
         )
 
 
-def _drawn(method: Method, given: Program, key: Key, count: int) -> Any:
-    """``count`` posterior draws of ``given`` by an engine."""
-    if isinstance(method, MCMC):
-        total = method.warmup + method.draws
-        lane = start_lane(method, given, key)
-        _, records, _ = advance_lane(method, given, lane, total, total)
-        thin = method.draws // count
-        kept = jax.tree.map(lambda r: r[method.warmup + thin - 1 :: thin][:count], records.position)
-        return restored(kept)
-    population = method.populate(key, given)
-    ancestors = multinomial(jax.random.fold_in(key, 1), jnp.exp(normalise(population.log_w)))
-    order = jax.random.permutation(jax.random.fold_in(key, 2), ancestors)[:count]
-    return jax.tree.map(lambda leaf: leaf[order], population.x)
-
-
 def _one(
-    method: Method | None, flat: Program, amortized: Amortized | None, count: int, key: Key
+    method: Method[Any] | None, flat: Program, amortized: Amortized | None, count: int, key: Key
 ) -> dict[str, Any]:
     prior_key, data_key, run_key = jax.random.split(key, 3)
     truth = flat.draw(prior_key, flat.data)
@@ -128,7 +112,7 @@ def _one(
     if method is None:
         x = jax.vmap(given.draw, (0, None))(jax.random.split(run_key, count), given.data)
     else:
-        x = _drawn(method, given, run_key, count)
+        x = method.positions(run_key, given, count)
     score = jax.vmap(given.score, (0, None))(x, given.data)
     here = given.score(at, given.data)
     return {
@@ -145,7 +129,7 @@ def _one(
 
 @eqx.filter_jit
 def _batch(
-    method: Method | None, flat: Program, amortized: Amortized | None, count: int, keys: Key
+    method: Method[Any] | None, flat: Program, amortized: Amortized | None, count: int, keys: Key
 ) -> dict[str, Any]:
     one = partial(_one, method, flat, amortized, count)
     # on a CPU one data set after the other: under vmap every chain would wait for the slowest
@@ -154,7 +138,7 @@ def _batch(
 
 def replicate(
     program: Program,
-    method: Method | None = None,
+    method: Method[Any] | None = None,
     *,
     key: int | Key,
     amortized: Amortized | None = None,
@@ -190,23 +174,13 @@ def replicate(
         raise StructureError("replicate: the program cannot simulate its observations.")
     if method is None and amortized is None:
         method = NUTS(chains=1, warmup=200, draws=5 * draws)
-    if method is not None:
-        available = method.draws if isinstance(method, MCMC) else getattr(method, "particles", 0)
-        if available < draws:
-            raise MethodError(
-                f"replicate: the engine makes {available} draws, fewer than draws={draws}."
-            )
-    if isinstance(method, SMC):
-        method = dataclasses.replace(method, islands=1)
     flat, _ = flatten(program)
     _check_coordinates(Layout.of(program), program, amortized)
     keys = jax.random.split(as_key(key), replications)
-    size = min(batch, replications)
     parts = []
-    for first in range(0, replications, size):
-        start = min(first, replications - size)  # the last batch overlaps: nothing recompiles
-        out = _batch(method, flat, amortized, draws, keys[start : start + size])
-        parts.append(jax.tree.map(lambda v, f=first, s=start: np.asarray(v)[f - s :], out))
+    for start, stop, known in batches(replications, min(batch, replications)):
+        out = _batch(method, flat, amortized, draws, keys[start:stop])
+        parts.append(jax.tree.map(lambda v, k=known: np.asarray(v)[k:], out))
     found = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     if method is None and np.any(found["log_weight"] != 0):
         raise MethodError(

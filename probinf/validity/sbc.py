@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from probinf.core.program import Key, Program
-from probinf.runtime.loop import Method
+from probinf.runtime.method import Method
 from probinf.validity.replications import Amortized, replicate
 
 
@@ -90,7 +90,7 @@ def _bins(values: int, replications: int) -> int:
 
 def sbc(
     program: Program,
-    method: Method | None = None,
+    method: Method[Any] | None = None,
     *,
     key: int | Key,
     amortized: Amortized | None = None,

@@ -12,7 +12,7 @@ from scipy import stats
 import probinf as pi
 from probinf.diagnostics import kish_ess
 from probinf.errors import MethodError, ZeroLikelihoodError
-from probinf.runtime import loop
+from probinf.runtime import pace
 from probinf.samplers.nested import merging
 from probinf.samplers.nested.allocation import importance, stretch
 from probinf.samplers.nested.volumes import Points, Volumes, evidence, volumes
@@ -158,7 +158,7 @@ def test_a_budget_ends_a_run_that_wants_more() -> None:
 def test_a_dynamic_run_resumes_bit_for_bit(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "_TARGET_SECONDS", 1e-9)
+    monkeypatch.setattr(pace, "TARGET_SECONDS", 1e-9)
     target, method = targets.half_space(), pi.Nested(live=40, goal=0.5, min_ess=400)
     whole = pi.sample(target.program, method, key=3, progress=False)
     folder = tmp_path / "run"

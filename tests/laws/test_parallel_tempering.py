@@ -19,6 +19,7 @@ from probinf.core.check_result import CheckResult, two_sample
 from probinf.core.coordinates import flatten, vector_of
 from probinf.diagnostics import ess_mean
 from probinf.errors import ImproperPriorError, MethodError
+from probinf.runtime import pace
 from probinf.samplers import parallel_tempering as module
 from probinf.samplers.ladder import first_ladder, ladder_evidence, log_swap, respaced, swap
 from tests import targets, test_checkpoint
@@ -279,7 +280,7 @@ def small(**options: Any) -> pi.ParallelTempering:
 def test_a_killed_run_continues_bit_for_bit(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(test_checkpoint.loop, "_TARGET_SECONDS", 1e-9)
+    monkeypatch.setattr(pace, "TARGET_SECONDS", 1e-9)
     whole = pi.sample(test_checkpoint.program(), small(), key=3, progress=False)
     test_checkpoint.killed(small(), tmp_path / "run", 6, monkeypatch)
     resumed = pi.resume(tmp_path / "run", test_checkpoint.program(), progress=False)

@@ -13,8 +13,8 @@ import probinf as pi
 from probinf import kernels
 from probinf.core.coordinates import flatten
 from probinf.errors import MethodError
-from probinf.runtime.loop import start_lanes
-from probinf.samplers.mcmc import ChainState
+from probinf.runtime.lanes import start_lanes
+from probinf.samplers.chains import ChainState
 from probinf.samplers.warmup import starting
 
 CHAINS = 64
@@ -44,7 +44,7 @@ def starts(start: str, level: float = 2.0) -> ChainState:
 
 def shares(state: ChainState) -> tuple[float, float]:
     """Of the chains that begin in the minor mode, and on the side of weight .7."""
-    x = np.asarray(state.kernel.position)
+    x = np.asarray(state.own.kernel.position)
     assert np.asarray(state.started).all() and np.isfinite(x).all()
     return float((x[:, 1] > 0).mean()), float((x[:, 0] > 0).mean())
 
@@ -72,8 +72,8 @@ def test_the_best_of_all_modes_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_paths_through_nan_count_for_nothing() -> None:
     state = starts("pathfinder", level=0.7)
     assert np.asarray(state.started).all()
-    assert np.isfinite(state.kernel.logdensity).all()
-    assert np.isfinite(state.kernel.logdensity_grad).all()
+    assert np.isfinite(state.own.kernel.logdensity).all()
+    assert np.isfinite(state.own.kernel.logdensity_grad).all()
     assert not np.asarray(starts("pathfinder", level=-2.0).started).any()
 
 

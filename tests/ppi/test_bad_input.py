@@ -121,7 +121,11 @@ CASES = [
     (lambda: ppi.mean(Y + 1j, F, FU), ArrayError, "y is complex"),
     (lambda: ppi.mean(np.ma.masked_greater(Y, 1), F, FU), ArrayError, "y has masked values"),
     (lambda: ppi.AnytimeMean().init(0.0, N=100.0), MethodError, "fu_var"),
-    (lambda: ppi.unshrink(F, Y).effect(F, F, draws=1), MethodError, "draws=1"),
+    (
+        lambda: ppi.unshrink(F, Y).effect(F, F, draws=1),
+        MethodError,
+        "draws must be at least 20, got 1",
+    ),
     (
         lambda: ppi.mean(
             Y,

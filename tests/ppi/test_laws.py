@@ -10,8 +10,8 @@ import pytest
 
 from probinf import ppi
 from probinf.ppi.designs.resolve import resolve
-from probinf.ppi.designs.scheme import Scheme
 from probinf.ppi.inference import moments
+from probinf.ppi.inference.scheme import Scheme
 from tests.ppi.samples import regression
 
 KINDS = ["gaussian", "binomial", "poisson"]
@@ -164,7 +164,7 @@ def test_variance_mutants_are_caught_by_simulation(mutant, monkeypatch):
 
     def ratio(function):
         """Mean variance estimate over the true variance."""
-        monkeypatch.setattr("probinf.ppi.designs.scheme.parts", function)
+        monkeypatch.setattr("probinf.ppi.inference.scheme.parts", function)
         rows = zip(y, f, strict=True)
         found = [ppi.mean(a[:n], b[:n], b[n:], tune=lam) for a, b in rows]
         np.testing.assert_allclose([r.theta[0] for r in found], theta)

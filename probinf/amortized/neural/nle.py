@@ -28,8 +28,8 @@ from probinf.amortized.training.familiar import Familiar, Familiarity
 from probinf.amortized.training.loop import Trained
 from probinf.amortized.training.simulations import Sites
 from probinf.core.coordinates import Layout, vector_of
-from probinf.core.paths import OnInner, nest
 from probinf.core.program import Data, Key, Position, Program, Score
+from probinf.core.transformations.nesting import OnInner, nest
 from probinf.errors import ObservationError, TrainingError
 
 

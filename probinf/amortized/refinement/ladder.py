@@ -12,22 +12,24 @@ from probinf import kernels
 from probinf.amortized.refinement.defensive import defensive
 from probinf.amortized.training.familiar import Familiarity
 from probinf.api import sample
-from probinf.core.algebra import rebase
 from probinf.core.coordinates import Layout, flatten, restored
 from probinf.core.keys import as_key
-from probinf.core.paths import OnInner
 from probinf.core.program import Data, Key, Position, Program, check_same_coordinates
 from probinf.core.psis import psis
+from probinf.core.transformations.nesting import OnInner
+from probinf.core.transformations.rebasing import rebase
 from probinf.errors import MethodError, StructureError, ZeroLikelihoodError
 from probinf.evidence.fitting import fit
 from probinf.results.posterior import Posterior
 from probinf.results.statistics.weighted import chain_blocks
-from probinf.runtime.loop import Method
-from probinf.samplers import MCMC, NUTS, SMC, Importance
+from probinf.runtime.method import Method
+from probinf.samplers import NUTS, SMC, Importance
+from probinf.samplers.importance import judged
 
-Rung = Literal["importance", "smc", "mcmc"]
+Rung = Literal["importance", "smc", "mcmc", "nested"]
 
 _SMC_SHARE = 0.5
+_RUNGS: dict[str, Rung] = {"chains": "mcmc", "population": "smc", "weighted": "nested"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Refinement:
     """What ``refine`` saw on the way.
 
     Attributes:
-        rung: the engine whose draws were returned: "importance", "smc" or "mcmc".
+        rung: whose draws were returned: "importance", "smc", "mcmc" (Markov chains of any
+            engine) or "nested".
         reason: why this rung, in one sentence.
         pareto_k: shape of the weights' upper tail.
         threshold: above which the weights are not trusted.
@@ -97,7 +100,7 @@ def refine(
     least_share: float = 0.1,
     defence: float = 0.1,
     out_of_range: float = 0.05,
-    fallback: Method | None = None,
+    fallback: Method[Posterior] | None = None,
     progress: bool = True,
 ) -> Posterior:
     """The exact posterior of a program, starting from an approximation of any quality.
@@ -169,7 +172,6 @@ def refine(
         rung: Rung = "importance"
     else:
         method = _fallback(q, program) if fallback is None else fallback
-        rung = "mcmc" if isinstance(method, MCMC) else "smc"
         if k < limit:
             reason = f"only {share:.1%} of the weighted draws count{note}"
         else:
@@ -177,6 +179,7 @@ def refine(
         if isinstance(q, Program):
             target = _envelope(program, q, weighted)
         found = sample(target, method, key=second, progress=progress, check=False)
+        rung = _RUNGS[found.kind]
     report = Refinement(
         rung, reason, k, float(limit), share, familiar, distance, tails[0], tails[1]
     )
@@ -279,10 +282,12 @@ def _from_draws(program: Program, posterior: Posterior) -> tuple[Program, Poster
         log_weights=(log_w - log_w.max()).reshape(view.log_weights.shape)
         if np.isfinite(log_w).any()
         else np.full(view.log_weights.shape, -np.inf),
+        kind="weighted",
+        findings=judged(log_w),
         clusters=clusters,
         evidence=None,
         no_evidence="the draws come from an unnormalised approximation; use SMC for the evidence.",
-        provenance={**view.provenance, "method": f"Importance({posterior.provenance['method']})"},
+        provenance={**view.provenance, "engine": f"reweighted {posterior.engine}"},
     )
 
 
@@ -295,7 +300,7 @@ def _totals(flat: Program, rows: Any) -> jax.Array:
     return jax.vmap(total)(rows)
 
 
-def _fallback(q: Program | Posterior, program: Program) -> Method:
+def _fallback(q: Program | Posterior, program: Program) -> Method[Posterior]:
     if isinstance(q, Posterior):
         return NUTS()
     if Layout.of(program).has_keys:

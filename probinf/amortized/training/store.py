@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import pathlib
 from typing import Any
 
@@ -14,7 +13,13 @@ import numpy as np
 
 from probinf.core.program import Key
 from probinf.errors import SavedFileError
-from probinf.results.storage import atomically, digest, own_digest, write_arrays
+from probinf.runtime.archive import (
+    own_folder,
+    read_arrays,
+    read_manifest,
+    write_arrays,
+    write_manifest,
+)
 
 _SCHEMA = 2
 _MANIFEST = "training.json"
@@ -54,17 +59,12 @@ class Store:
     def __init__(
         self, path: str | pathlib.Path, start: Any, key: Key, settings: dict[str, Any]
     ) -> None:
-        self.folder = pathlib.Path(path)
+        self.folder = own_folder(path, _MANIFEST)
         self.header = {
-            "schema": _SCHEMA,
             "start": fingerprint(start),
             "key": np.asarray(jax.random.key_data(key)).tolist(),
             "settings": {name: str(float(value)) for name, value in settings.items()},
         }
-        manifest = self.folder / _MANIFEST
-        if not manifest.exists() and self.folder.exists() and any(self.folder.iterdir()):
-            raise SavedFileError(f"{self.folder} holds something else; choose another folder.")
-        self.folder.mkdir(parents=True, exist_ok=True)
 
     def save(self, state: Any, history: Any, seconds: float) -> None:
         """Put state and history after a chunk on disk."""
@@ -73,44 +73,35 @@ class Store:
         arrays |= {f"best:{k}": leaf for k, leaf in enumerate(_arrays(history.best))}
         arrays["losses"] = np.concatenate(history.losses)
         file = self._file(taken)
-        atomically(file, lambda f: write_arrays(arrays, f))
-        manifest: dict[str, Any] = {
+        entries = {
             "header": self.header,
             "taken": taken,
             "seconds": round(seconds, 3),
             "validations": history.validations,
-            "sha256": digest(file),
+            "sha256": write_arrays(arrays, file),
         }
-        manifest["manifest_sha256"] = own_digest(manifest)
-        atomically(self.folder / _MANIFEST, lambda f: f.write_text(json.dumps(manifest)))
+        write_manifest(self.folder / _MANIFEST, _SCHEMA, entries)
         for other in self.folder.glob("step-*.safetensors"):
             if other != file:
                 other.unlink(missing_ok=True)
 
     def load(self, state: Any, history: Any) -> tuple[Any, Any, float]:
         """The stored state and history, or those given where nothing was stored yet."""
-        from safetensors.numpy import load_file
-
         if not (self.folder / _MANIFEST).exists():
             return state, history, 0.0
-        try:
-            manifest = json.loads((self.folder / _MANIFEST).read_text())
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise SavedFileError(f"{self.folder / _MANIFEST} is damaged: {error}.") from None
-        if not isinstance(manifest, dict) or manifest.get("manifest_sha256") != own_digest(
-            manifest
-        ):
-            raise SavedFileError(f"{self.folder / _MANIFEST} was edited; its checksum differs.")
+        manifest = read_manifest(
+            self.folder / _MANIFEST,
+            (_SCHEMA,),
+            missing=f"{self.folder} holds no training.",
+            remedy="Train again in another folder.",
+        )
         if manifest["header"] != self.header:
             differs = [k for k, v in self.header.items() if manifest["header"].get(k) != v]
             raise SavedFileError(
                 f"{self.folder} holds another training: {', '.join(differs)} differ. Pass the "
                 "same network, data, key and options, or choose another folder."
             )
-        file = self._file(manifest["taken"])
-        if not file.exists() or digest(file) != manifest["sha256"]:
-            raise SavedFileError(f"{file} is missing, truncated or edited; its checksum differs.")
-        arrays = load_file(file)
+        arrays = read_arrays(self._file(manifest["taken"]), manifest["sha256"])
         state = _filled(state, arrays, "state")
         if any(name.startswith("best:") for name in arrays):
             history = history._replace(best=_filled(state.model, arrays, "best"))

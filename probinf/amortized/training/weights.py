@@ -17,7 +17,7 @@ import numpy as np
 
 from probinf.amortized.training.ranges import Ranges
 from probinf.errors import SavedFileError
-from probinf.results.storage import atomically, digest, own_digest
+from probinf.runtime.archive import atomically, digest, own_digest
 
 _FORMAT = 1
 _RECORD = "probinf"

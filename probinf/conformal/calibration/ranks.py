@@ -15,6 +15,7 @@ from probinf.core.inputs.arrays import ArrayLike, Number, as_float, as_weights, 
 from probinf.core.inputs.levels import Level, as_levels, is_single
 from probinf.errors import ArrayError
 
+BLOCK = 400_000  # numbers held at once: n x m need not fit into memory, a block into the cache
 _GUARD = 1e-9  # (1 - 0.7) * 10 evaluates to 3.0000000000000004, whose ceiling is not 3
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import jax
@@ -16,7 +16,7 @@ from probinf.core.inputs.classes import as_labels, as_probabilities
 from probinf.errors import ArrayError
 
 
-class LabelScore:
+class LabelScore(ABC):
     """Base class: ``score.labels(probabilities, u)`` scores every label, shape (n, K).
 
     ``u`` (n,) holds one uniform number per point, shared by its labels: sets of a score that

@@ -9,9 +9,9 @@ import numpy as np
 from probinf.core.inputs.arrays import unmasked
 from probinf.errors import ArrayError, LevelError, TooFewLabelsError
 from probinf.ppi.designs.design import Design, spelt
-from probinf.ppi.designs.scheme import Scheme
-from probinf.ppi.designs.sums import clusters_per
 from probinf.ppi.inference.checks import positive
+from probinf.ppi.inference.scheme import Scheme
+from probinf.ppi.inference.sums import clusters_per
 from probinf.ppi.inference.suspicions import warn
 
 Numbers = tuple[np.ndarray, np.ndarray]

@@ -10,7 +10,7 @@ import numpy as np
 from probinf.core.inputs.arrays import Number
 from probinf.core.inputs.frames import same_rows
 from probinf.core.inputs.levels import as_level
-from probinf.core.inputs.options import check_choice
+from probinf.core.inputs.limits import check_choice
 from probinf.core.keys import as_generator
 from probinf.errors import ArrayError
 from probinf.ppi.inference.checks import check_counts, numeric

@@ -6,13 +6,13 @@ import dataclasses
 
 import numpy as np
 
-from probinf.ppi.designs.scheme import Scheme
 from probinf.ppi.estimators.estimate import checked_solve, design_parts, score_arrays
 from probinf.ppi.inference.conclude import Options, Root, conclude
 from probinf.ppi.inference.core import Data
 from probinf.ppi.inference.losses import Gaussian, Linear
 from probinf.ppi.inference.moments import Parts, tuned
 from probinf.ppi.inference.result import Result
+from probinf.ppi.inference.scheme import Scheme
 
 
 def _point(model: Linear, data: Data, start: np.ndarray, scheme: Scheme, lam: float) -> np.ndarray:

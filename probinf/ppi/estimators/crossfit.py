@@ -10,7 +10,7 @@ import numpy as np
 
 from probinf.core.inputs.arrays import Number
 from probinf.core.inputs.frames import same_rows
-from probinf.core.inputs.options import at_least
+from probinf.core.inputs.limits import at_least
 from probinf.core.keys import as_generator
 from probinf.errors import ArrayError, TooFewLabelsError
 from probinf.ppi.inference.checks import numeric
@@ -68,7 +68,7 @@ def folds_of(
     n: int, folds: int, rng: np.random.Generator, groups: np.ndarray | None = None
 ) -> np.ndarray:
     """A random fold (n,) per row; rows of one group share theirs."""
-    at_least("folds", folds, 2, "cross-fitting")
+    at_least(2, folds=folds)
     ids = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
     count = int(ids.max()) + 1
     if count < folds:

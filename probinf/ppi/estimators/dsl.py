@@ -10,7 +10,7 @@ import numpy as np
 
 from probinf.core.inputs.arrays import Number
 from probinf.core.inputs.frames import is_pandas, same_rows
-from probinf.core.inputs.options import at_least
+from probinf.core.inputs.limits import at_least
 from probinf.core.keys import as_generator
 from probinf.errors import ArrayError
 from probinf.ppi.designs.design import Design, Sampling, declare
@@ -78,7 +78,7 @@ def dsl(
             f"labeled lacks {unknown} and unlabeled lacks {missing}; predicted= names the columns "
             "that only labelled rows have."
         )
-    at_least("repeats", repeats, 1, "a median over splits")
+    at_least(1, repeats=repeats)
     W, Wu = table("features", features), table("features_unlabeled", features_unlabeled)
     n = same_rows(features=W, labeled=next(iter(mine.values())))
     N = same_rows(features_unlabeled=Wu, unlabeled=next(iter(other.values())))

@@ -11,11 +11,10 @@ import numpy as np
 
 from probinf.core.inputs.arrays import Number
 from probinf.core.inputs.frames import is_pandas
-from probinf.core.inputs.options import check_choice
+from probinf.core.inputs.limits import check_choice
 from probinf.errors import ArrayError, ConvergenceError, MethodError
 from probinf.ppi.designs.design import Design, Sampling, declare
 from probinf.ppi.designs.resolve import resolve
-from probinf.ppi.designs.scheme import Scheme
 from probinf.ppi.inference import core
 from probinf.ppi.inference.checks import check_counts
 from probinf.ppi.inference.conclude import (
@@ -37,6 +36,7 @@ from probinf.ppi.inference.rows import (
     parameter_names,
     three_samples,
 )
+from probinf.ppi.inference.scheme import Scheme
 from probinf.ppi.inference.suspicions import proxy_notes
 
 

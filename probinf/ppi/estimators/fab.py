@@ -10,7 +10,7 @@ from scipy.special import ndtri
 
 from probinf.core.inputs.arrays import Number
 from probinf.core.inputs.levels import as_level, fraction
-from probinf.core.inputs.options import check_choice
+from probinf.core.inputs.limits import check_choice
 from probinf.errors import LevelError
 from probinf.ppi.estimators.mean import mean
 from probinf.ppi.estimators.pratt import horseshoe_slope, region

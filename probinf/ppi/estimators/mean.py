@@ -9,15 +9,15 @@ import numpy as np
 
 from probinf.core.inputs.arrays import Number
 from probinf.core.inputs.frames import same_index, same_rows
-from probinf.core.inputs.options import check_choice
+from probinf.core.inputs.limits import check_choice
 from probinf.errors import ArrayError, MethodError
 from probinf.ppi.designs.design import Design, Sampling, declare
 from probinf.ppi.designs.resolve import resolve
-from probinf.ppi.designs.scheme import Scheme
 from probinf.ppi.inference.checks import check_counts, class_numbers, column, numeric, table
 from probinf.ppi.inference.conclude import Options, Root, conclude, make_options
 from probinf.ppi.inference.moments import Tune, tuned
 from probinf.ppi.inference.result import Result
+from probinf.ppi.inference.scheme import Scheme
 from probinf.ppi.inference.suspicions import proxy_notes
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from probinf.core.inputs.arrays import Number
 from probinf.core.inputs.levels import as_level
-from probinf.core.inputs.options import at_least, check_choice
+from probinf.core.inputs.limits import at_least, check_choice
 from probinf.core.keys import as_generator
 from probinf.errors import ArrayError
 from probinf.ppi.inference.checks import check_counts
@@ -70,7 +70,7 @@ def ppboot(
     check_choice("kind", kind, ("percentile", "basic"))
     check_choice("alternative", alternative, ALTERNATIVES)
     alpha = as_level(alpha)
-    at_least("draws", draws, 20, "a quantile")
+    at_least(20, draws=draws)
     mine = check_rows("labeled", labeled)
     proxied = with_proxies(mine, check_rows("proxies", proxies))
     other = check_rows("unlabeled", unlabeled)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from probinf.errors import ConvergenceError
-from probinf.ppi.designs.scheme import Scheme
+from probinf.ppi.inference.scheme import Scheme
 
 
 class Sorted:

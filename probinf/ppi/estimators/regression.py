@@ -9,7 +9,7 @@ import numpy as np
 
 from probinf.core.inputs.arrays import Number
 from probinf.core.inputs.frames import same_index, same_rows
-from probinf.core.inputs.options import check_choice
+from probinf.core.inputs.limits import check_choice
 from probinf.errors import ArrayError, MethodError
 from probinf.ppi.designs.design import Design, Sampling, declare
 from probinf.ppi.designs.resolve import resolve

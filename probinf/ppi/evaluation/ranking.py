@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from probinf.core.inputs.frames import same_rows
-from probinf.core.inputs.options import check_choice
+from probinf.core.inputs.limits import check_choice
 from probinf.core.keys import as_generator
 from probinf.errors import ArrayError, LevelError, MethodError
 from probinf.ppi.estimators.crossfit import folds_of

@@ -10,7 +10,7 @@ import numpy as np
 
 from probinf.core.inputs.arrays import Number
 from probinf.core.inputs.frames import same_rows
-from probinf.core.inputs.options import at_least, check_choice
+from probinf.core.inputs.limits import at_least, check_choice
 from probinf.core.keys import as_generator
 from probinf.errors import ConvergenceError, PredictionWarning
 from probinf.ppi.inference.checks import check_counts, numeric, positive
@@ -116,7 +116,7 @@ class Unshrink:
         """
         check_choice("method", method, ("tweedie", "linear", "naive"))
         arms = [numeric("pred_treated", pred_treated), numeric("pred_control", pred_control)]
-        at_least("draws", draws, 20, "a standard error")
+        at_least(20, draws=draws)
         check_counts(min(map(len, arms)), len(self.cal_pred), 2, "an effect")
         w = [np.ones(len(a)) for a in arms]
         if weights is not None:

@@ -10,12 +10,12 @@ import numpy as np
 
 from probinf.core.inputs.arrays import Number
 from probinf.core.inputs.levels import as_level
-from probinf.core.inputs.options import check_choice
+from probinf.core.inputs.limits import check_choice
 from probinf.errors import ConvergenceError, MethodError
-from probinf.ppi.designs.scheme import Scheme
 from probinf.ppi.inference.influence import Influence, result_influence
 from probinf.ppi.inference.moments import Parts, Tune, correlation, covariance, jacobian, welch
 from probinf.ppi.inference.result import ALTERNATIVES, Result
+from probinf.ppi.inference.scheme import Scheme
 from probinf.ppi.inference.suspicions import warn
 
 METHODS = ("classical", "ppi", "ppi++")

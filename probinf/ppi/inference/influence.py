@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from probinf.ppi.designs.scheme import Scheme
+from probinf.ppi.inference.scheme import Scheme
 
 
 class Influence(NamedTuple):

@@ -11,7 +11,7 @@ import numpy as np
 
 from probinf.core.inputs.arrays import Number
 from probinf.core.inputs.levels import as_level
-from probinf.core.inputs.options import check_choice
+from probinf.core.inputs.limits import check_choice
 from probinf.core.keys import as_generator
 from probinf.errors import ArrayError, MethodError
 from probinf.ppi.inference.influence import Influence

@@ -11,9 +11,9 @@ import numpy as np
 from probinf.core.inputs.arrays import check_entries, converted, plain
 from probinf.core.inputs.frames import column_names, is_pandas, same_index, same_rows
 from probinf.errors import ArrayError
-from probinf.ppi.designs.scheme import Scheme
 from probinf.ppi.inference.checks import REMEDY, untraced
 from probinf.ppi.inference.core import Data
+from probinf.ppi.inference.scheme import Scheme
 
 _PADDED = 65_536  # beyond this many rows compiling is cheap against running
 

@@ -14,7 +14,7 @@ import numpy as np
 from probinf.core.inputs.arrays import Number
 from probinf.core.inputs.frames import same_rows
 from probinf.core.inputs.levels import as_level, fraction
-from probinf.core.inputs.options import check_choice
+from probinf.core.inputs.limits import check_choice
 from probinf.errors import MethodError, TooFewLabelsError
 from probinf.ppi.inference.checks import numeric
 from probinf.ppi.sequential.marginals import Prior, check_prior, log_marginal

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from probinf.core.program import Program
-from probinf.runtime.loop import Lane, Method, start_lanes
+from probinf.runtime.lanes import Lane, start_lanes
+from probinf.runtime.method import Method
 from probinf.samplers.nested.allocation import stretch
 from probinf.samplers.nested.constrained import Walkers
 from probinf.samplers.nested.merging import Merged
@@ -19,7 +20,9 @@ from probinf.samplers.nested.state import LanePoints
 _FIRST_DRAWS = 1_000_000_000  # beyond the steps, whose number makes their keys
 
 
-def next_batch(method: Method, program: Program, lanes: Lane, merged: Merged, goal: float) -> Lane:
+def next_batch(
+    method: Method[Any], program: Program, lanes: Lane, merged: Merged, goal: float
+) -> Lane:
     """Lanes that start a batch where one more live point helps most.
 
     A batch above a floor starts from copies of the points that were alive there, all of which
@@ -55,7 +58,7 @@ def _placed(new: np.ndarray, old: jax.Array) -> jax.Array:
     return jax.device_put(value, old.sharding) if old.committed else value
 
 
-def _from_base(method: Method, program: Program, lanes: Lane, states: Any) -> Any:
+def _from_base(method: Method[Any], program: Program, lanes: Lane, states: Any) -> Any:
     keys = jax.vmap(partial(jax.random.fold_in, data=_FIRST_DRAWS))(lanes.key)
     keys = jax.vmap(jax.random.fold_in)(keys, states.batches)
     fresh: Any = jax.tree.map(np.asarray, start_lanes(method, program, keys).state)

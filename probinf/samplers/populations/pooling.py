@@ -31,3 +31,18 @@ def pooled_evidence(
     genealogy = max(float(np.mean(ancestral)), 0.0) / islands
     variance = genealogy if islands == 1 else (spread.error**2 + genealogy) / 2
     return Estimate(spread.value, float(np.sqrt(variance)))
+
+
+def evidence_of_few(log_z: np.ndarray) -> Estimate:
+    """Mean of few islands, with an error under which z-scores have variance one.
+
+    The spread of few islands is itself uncertain: errors in units of it follow Student's t with
+    ``islands - 1`` degrees of freedom, whose variance is taken into the error. Below four islands
+    it has none, and the error is that of four: too small for the tails.
+
+    Args:
+        log_z: (islands,) log evidence of each.
+    """
+    found = log_mean_exp(log_z)
+    islands = max(log_z.size, 4)
+    return Estimate(found.value, found.error * float(np.sqrt((islands - 1) / (islands - 3))))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from probinf.kernels import blackjax
 from probinf.kernels.base import Info, Kernel, Params
 from probinf.samplers.warmup.moments import GroupedMoments, Moments
 from probinf.samplers.warmup.step_size import StepSize
@@ -50,10 +51,8 @@ class Adaptation:
         self, state: AdaptationState, index: Int[Array, ""], vector: Float[Array, " d"], info: Info
     ) -> AdaptationState:
         """One warm-up step, number ``index`` from 0; the last one fixes the parameters."""
-        from blackjax.adaptation.staged_adaptation import build_schedule
-
         with jax.ensure_compile_time_eval():
-            schedule = np.asarray(build_schedule(self.steps), bool)
+            schedule = blackjax.window_schedule(self.steps)
         slow, window_end = jnp.asarray(schedule)[index]
         ends = np.flatnonzero(schedule[:, 1])
         step_size, moments = StepSize(self.kernel), self.moments

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from probinf.kernels import blackjax
 from probinf.kernels.metric import LowRank
 
 
@@ -23,9 +24,7 @@ class Moments:
     dense: bool = False
 
     def _parts(self) -> Any:
-        from blackjax.adaptation.mass_matrix import mass_matrix_adaptation
-
-        return mass_matrix_adaptation(is_diagonal_matrix=not self.dense)
+        return blackjax.mass_matrix(diagonal=not self.dense)
 
     def start(self, size: int) -> Any:
         """Unit covariance of ``size`` coordinates."""

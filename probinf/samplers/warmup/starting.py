@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from probinf.core.program import Key, Position, Program, log_density
+from probinf.kernels import blackjax
 
 START_TRIES = 100
 """Tries for each starting point."""
@@ -74,7 +75,7 @@ def pathfinder_start(
 
     Source: Zhang, Carpenter, Gelman & Vehtari (2022), algorithms 1 and 2.
     """
-    from blackjax.vi import pathfinder
+    pathfinder = blackjax.pathfinder()
 
     def attempt(key: Key) -> tuple[Any, Any]:
         state = init(program, program.start(key, program.data))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from probinf.kernels import blackjax
 from probinf.kernels.base import Kernel
 
 _OFFSET, _POWER = 3.0, 0.75  # of the falling gain
@@ -36,9 +37,7 @@ class StepSize:
     kernel: Kernel
 
     def _dual_averaging(self) -> Any:
-        from blackjax.adaptation.step_size import dual_averaging_adaptation
-
-        return dual_averaging_adaptation(self.kernel.aims)
+        return blackjax.dual_averaging(self.kernel.aims)
 
     def start(self, size: Float[Array, "..."]) -> Any:
         """The state from which the next steps learn; every entry as wide as ``size``."""

@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 
 from probinf.errors import TooFewLabelsError
-from probinf.ppi.designs.sums import centre, collapse, evenness, sum_by, unbiased, within
 from probinf.ppi.inference.moments import Parts, parts, unlabeled_moments
+from probinf.ppi.inference.sums import centre, collapse, evenness, sum_by, unbiased, within
 
 
 @dataclasses.dataclass(frozen=True)

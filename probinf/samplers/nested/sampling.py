@@ -9,31 +9,44 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool
 
 from probinf.core.coordinates import Layout, vector_of
+from probinf.core.inputs.limits import at_least, inside
 from probinf.core.population import no_nan
 from probinf.core.program import Key, Program
 from probinf.core.zero_likelihood import zero_likelihood
 from probinf.errors import MethodError
 from probinf.kernels.base import Params
-from probinf.results.draws import Collector, Pieces
-from probinf.results.posterior import Posterior, assemble
-from probinf.runtime.loop import Lane, Method, Run, Status
+from probinf.results.assembling import assemble
+from probinf.results.posterior import Posterior
+from probinf.runtime.lanes import Lane
+from probinf.runtime.method import Method, Plan, Run
+from probinf.runtime.progress import Status
+from probinf.runtime.records import Collector, Pieces
 from probinf.samplers.nested.allocation import Allocation, check_allocation
-from probinf.samplers.nested.constrained import Walkers, insertion_ranks, slice_above
+from probinf.samplers.nested.constrained import Walkers, insertion_ranks, slice_above, survivors
 from probinf.samplers.nested.dynamic import next_batch
+from probinf.samplers.nested.findings import judged
 from probinf.samplers.nested.merging import Merged, merge
-from probinf.samplers.nested.state import DeathRecord, NestedState, lane_points, remaining
+from probinf.samplers.nested.state import (
+    DeathRecord,
+    NestedState,
+    evaluations,
+    inserted_ranks,
+    lane_points,
+    remaining,
+)
 from probinf.samplers.nested.volumes import insertion_p_value
 from probinf.samplers.populations.tuning import cross_fitted
 
 _MAX_STEPS = 1_000_000
 _MAX_SHRINKAGE = 100
+_LOOKS = 64  # batches between two looks from the host
 
 
 @dataclasses.dataclass(frozen=True)
-class Nested(Method):
+class Nested(Method[Posterior]):
     """Nested sampling: evidence and posterior, for any base that can be drawn from.
 
     The lowest live points are removed in batches and replaced by draws of
@@ -78,17 +91,13 @@ class Nested(Method):
     def __post_init__(self) -> None:
         if self.live < 4 or self.live % 2:
             raise MethodError(f"live must be an even number of at least 4, got {self.live}.")
-        if self.runs < 1:
-            raise MethodError(f"runs must be at least 1, got {self.runs}.")
-        if self.moves is not None and self.moves < 1:
-            raise MethodError(f"moves must be at least 1, got {self.moves}.")
+        at_least(1, runs=self.runs, moves=self.moves)
+        inside(0, 1, tolerance=self.tolerance)
         if self.batch is not None and not 1 <= self.batch <= self.live // 2:
             raise MethodError(
                 f"batch must lie between 1 and half of the {self.live} live points, "
                 f"got {self.batch}."
             )
-        if not 0 < self.tolerance < 1:
-            raise MethodError(f"tolerance must lie in (0, 1), got {self.tolerance}.")
         check_allocation(self._allocation)
 
     @property
@@ -96,27 +105,22 @@ class Nested(Method):
         return Allocation(self.goal, self.min_ess, self.max_error, self.max_evaluations)
 
     @property
-    def lanes(self) -> int:
-        """The runs."""
-        return self.runs
-
-    @property
-    def chunk(self) -> int:
-        """Batches between two looks from the host."""
-        return 64
-
-    @property
     def _batch(self) -> int:
         return self.batch or max(1, self.live // 10)
 
-    def validate(self, program: Program, layout: Layout) -> None:
-        """The base must be drawable, and all coordinates continuous."""
+    def plan(self, program: Program, layout: Layout) -> Plan:
+        """A lane for each run.
+
+        Raises:
+            MethodError: a coordinate is a random key.
+        """
         jax.eval_shape(program.draw, jax.random.key(0), program.data)
         if layout.has_keys:
             raise MethodError(
                 "Nested moves along straight lines, but this program has a random-key "
                 "coordinate. Use SMC, whose random walk can redraw it."
             )
+        return Plan(lanes=self.runs, chunk=_LOOKS)
 
     def init(self, key: Key, program: Program) -> NestedState:
         """Draws from the base."""
@@ -131,21 +135,21 @@ class Nested(Method):
         params = Params(jnp.ones(()), jnp.zeros((d,)), unit)
         zero = jnp.zeros((), log_l.dtype)
         state = NestedState(
-            Walkers(vector, score.log_base, log_l),
-            jnp.full((n,), jnp.nan, log_l.dtype),
-            jax.tree.map(lambda a: jnp.stack([a, a]).astype(vector.dtype), params),
-            zero,
-            zero - jnp.inf,
-            jnp.zeros((self._batch,), int),
-            zero + jnp.inf,
-            jnp.asarray(False),
-            jnp.zeros((), int),
-            lost.astype(int),
-            jnp.asarray(n),
-            zero + jnp.nan,
-            zero + jnp.inf,
-            jnp.zeros((), int),
-            jnp.zeros((), int),
+            live=Walkers(vector, score.log_base, log_l),
+            birth=jnp.full((n,), jnp.nan, log_l.dtype),
+            params=jax.tree.map(lambda a: jnp.stack([a, a]).astype(vector.dtype), params),
+            log_x=zero,
+            log_z=zero - jnp.inf,
+            dead=jnp.zeros((self._batch,), int),
+            gap=zero + jnp.inf,
+            exhausted=jnp.asarray(False),
+            stage=jnp.zeros((), int),
+            nan_count=lost.astype(int),
+            first_evaluations=jnp.asarray(n),
+            floor=zero + jnp.nan,
+            ceiling=zero + jnp.inf,
+            waiting=jnp.zeros((), int),
+            batches=jnp.zeros((), int),
         )
         return self._looked_ahead(state)
 
@@ -180,7 +184,7 @@ class Nested(Method):
         params = cross_fitted(state.params, live.x, shaping)
         # a half is renewed from its own survivors, so the other half may shape its moves
         group = (dead >= n // 2).astype(int)
-        start = _survivors(u[:k], above, group)
+        start = survivors(u[:k], above, group)
         moves = self.moves or max(10, 2 * live.x.shape[1])
         found, report = slice_above(
             move_key,
@@ -193,13 +197,13 @@ class Nested(Method):
             max_shrinkage=_MAX_SHRINKAGE,
         )
         record = DeathRecord(
-            live.x[dead],
-            live.log_base[dead],
-            jnp.where(copies, jnp.nan, log_l[dead]),
-            state.birth[dead],
-            insertion_ranks(u[k:], log_l, above, found.log_likelihood),
-            report.evaluations,
-            report.stuck,
+            position=live.x[dead],
+            log_base=live.log_base[dead],
+            log_likelihood=jnp.where(copies, jnp.nan, log_l[dead]),
+            birth=state.birth[dead],
+            rank=insertion_ranks(u[k:], log_l, above, found.log_likelihood),
+            evaluations=report.evaluations,
+            stuck=report.stuck,
         )
         alive = n - jnp.arange(k)
         log_x = state.log_x + jnp.cumsum(jnp.log1p(-1 / alive))
@@ -237,7 +241,7 @@ class Nested(Method):
         records = collector.so_far()
         seed = [*np.asarray(jax.random.key_data(lanes.key)).ravel(), int(states.batches[0])]
         merged = self._merged(states, records, np.random.default_rng(seed))
-        goal = self._allocation.next_goal(merged, _evaluations(states, records))
+        goal = self._allocation.next_goal(merged, evaluations(states, records))
         if goal is None:
             return None
         started = next_batch(self, program, lanes, merged, goal)
@@ -267,10 +271,16 @@ class Nested(Method):
             )
         single = merged.single()
         total, information = merged.evidence(single)
-        inserted = np.concatenate([np.zeros(0), *(_ranks(r) for r in run.records)])
+        inserted = np.concatenate([np.zeros(0), *(inserted_ranks(r) for r in run.records)])
         stuck = sum(int(r.stuck.sum()) for r in run.records if r is not None)
+        history = {
+            "log_evidence": np.array([[e.value] for e in single]),
+            "log_evidence_error": np.array([[e.error] for e in single]),
+        }
+        p_value = insertion_p_value(inserted, self.live)
         return assemble(
             run,
+            "weighted",
             merged.ordered("position")[None],
             log_weights=merged.log_weights[None],
             stats={
@@ -278,46 +288,17 @@ class Nested(Method):
                 "birth_log_likelihood": merged.ordered("birth")[None].astype(float),
                 "live_points": merged.volumes.live[None],
             },
-            history={
-                "log_evidence": np.array([[e.value] for e in single]),
-                "log_evidence_error": np.array([[e.error] for e in single]),
-            },
+            history=history,
+            findings=judged(p_value, single),
             clusters=np.arange(merged.log_likelihood.size)[None],
             evidence=total,
             provenance={
                 "nan_evaluations": int(states.nan_count.sum()),
-                "likelihood_evaluations": _evaluations(states, run.records),
+                "likelihood_evaluations": evaluations(states, run.records),
                 "information": information,
-                "insertion_p_value": insertion_p_value(inserted, self.live),
+                "insertion_p_value": p_value,
                 "stuck_moves": stuck,
                 "exhausted": bool(states.exhausted.any()),
                 "batches": int(states.batches[0]),
             },
         )
-
-
-def _evaluations(states: NestedState, records: list[Any]) -> int:
-    moved = sum(int(r.evaluations.sum()) for r in records if r is not None)
-    return int(states.first_evaluations.sum()) + moved
-
-
-def _ranks(record: DeathRecord | None) -> np.ndarray:
-    """Insertion ranks of the points that replaced a dead one."""
-    if record is None:
-        return np.zeros(0)
-    ranks = np.where(np.isnan(record.log_likelihood), np.nan, record.rank)
-    return ranks[~np.isnan(ranks)]
-
-
-def _survivors(
-    u: Float[Array, " k"], above: Bool[Array, " n"], group: Int[Array, " k"]
-) -> Int[Array, " k"]:
-    """A random point above the contour for each new one, from its own half where there is one."""
-    n = above.shape[0]
-    half = jnp.arange(n) >= n // 2
-    own = jnp.stack([above & ~half, above & half])
-    usable = jnp.where(own.any(axis=1, keepdims=True), own, above)
-    counts = jnp.cumsum(usable, axis=1)
-    last = counts[group, -1]
-    wanted = jnp.minimum(jnp.floor(u * last).astype(counts.dtype), last - 1)
-    return jnp.sum(counts[group] <= wanted[:, None], axis=1)

@@ -1,0 +1,45 @@
+"""Options: counts that are large enough, numbers inside an interval, one of several words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from probinf.core.inputs.arrays import Number
+from probinf.errors import MethodError
+
+
+def at_least(least: int, **options: int | np.integer | None) -> None:
+    """Counts must not be smaller; None is no count.
+
+    Raises:
+        MethodError: one of them is.
+    """
+    for name, value in options.items():
+        if value is not None and value < least:
+            raise MethodError(f"{name} must be at least {least}, got {value}.")
+
+
+def inside(low: Number, high: Number, *, closed: bool = False, **options: Number) -> None:
+    """Numbers must lie in an interval, the ends of which count where it is ``closed``.
+
+    Raises:
+        MethodError: one of them lies outside, or is NaN.
+    """
+    for name, value in options.items():
+        if not (low < value < high or (closed and value in (low, high))):
+            ends = f"[{low:g}, {high:g}]" if closed else f"({low:g}, {high:g})"
+            raise MethodError(f"{name} must lie in {ends}, got {value}.")
+
+
+def check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
+    """A word must be one of those allowed.
+
+    Raises:
+        MethodError: it is not.
+    """
+    if value not in allowed:
+        raise MethodError(
+            f"{name} is {value!r}; it must be one of {', '.join(map(repr, allowed))}."
+        )

@@ -1,0 +1,52 @@
+"""Findings: what is wrong with a posterior, in words."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong.
+
+    Attributes:
+        code: short name, for tests and programs.
+        message: what was seen, where, and the remedy.
+    """
+
+    code: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagnosis:
+    """All findings about a posterior; true when there are none.
+
+    Attributes:
+        findings: in order of severity.
+    """
+
+    findings: tuple[Finding, ...]
+
+    def __bool__(self) -> bool:
+        return not self.findings
+
+    @property
+    def codes(self) -> list[str]:
+        """The codes of all findings."""
+        return [f.code for f in self.findings]
+
+    def __str__(self) -> str:
+        if not self.findings:
+            return "Nothing suspicious was found."
+        return "\n".join(f"- {f.code}: {f.message}" for f in self.findings)
+
+    __repr__ = __str__
+
+
+def worst(names: list[str], values: np.ndarray, *, low: bool) -> str:
+    """The three names with the lowest values, or the highest, with these."""
+    order = np.argsort(values if low else -values)
+    return ", ".join(f"{names[i]} ({values[i]:.3g})" for i in order[:3])

@@ -1,0 +1,48 @@
+"""Saved posteriors: netCDF in ArviZ's schema, every array bit for bit, JSON; no pickle."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from probinf.results.datatree import to_datatree
+from probinf.runtime.archive import atomically, own_folder, write_arrays, write_manifest
+
+if TYPE_CHECKING:
+    from probinf.results.posterior import Posterior
+
+SCHEMA = 2
+MANIFEST = "manifest.json"
+ARRAYS = "arrays.safetensors"
+
+
+def save(posterior: Posterior, path: str | pathlib.Path) -> None:
+    """See :meth:`probinf.Posterior.save`."""
+    folder = own_folder(path, MANIFEST)
+    streamed, evidence = posterior.streamed, posterior.evidence
+    atomically(folder / "posterior.nc", lambda f: to_datatree(posterior).to_netcdf(f))
+    entries: dict[str, Any] = {
+        "sha256": write_arrays(_named(posterior), folder / ARRAYS),
+        "kind": posterior.kind,
+        "sites": list(posterior.draws),
+        "streamed": None if streamed is None else [streamed.names, list(streamed.columns)],
+        "evidence": None if evidence is None else list(evidence),
+        "no_evidence": posterior.no_evidence,
+        "findings": [[finding.code, finding.message] for finding in posterior.findings],
+        "provenance": posterior.provenance,
+    }
+    write_manifest(folder / MANIFEST, SCHEMA, entries, indent=1)
+
+
+def _named(posterior: Posterior) -> dict[str, np.ndarray]:
+    arrays = {"log_weights": posterior.log_weights, "unconstrained": posterior.unconstrained}
+    for prefix in ("draws", "stats", "history"):
+        arrays |= {f"{prefix}:{k}": v for k, v in getattr(posterior, prefix).items()}
+    arrays |= {f"keys:{k}": v for k, v in enumerate(posterior.keys)}
+    if posterior.streamed is not None:
+        arrays |= {f"summary:{k}": v for k, v in posterior.streamed.columns.items()}
+    if posterior.clusters is not None:
+        arrays["clusters"] = posterior.clusters
+    return arrays

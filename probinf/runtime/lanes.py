@@ -1,0 +1,90 @@
+"""Lanes: independent replicas of an engine, advanced in compiled chunks and spread over devices."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+from probinf.core.program import Key, Program
+from probinf.runtime.compiling import compiled
+from probinf.runtime.method import Method
+
+
+class Lane(NamedTuple):
+    """A lane on its way: its key, the steps taken, the method's state."""
+
+    key: Key
+    taken: Int[Array, ""]
+    state: Any
+
+
+def start_lane(method: Method[Any], program: Program, key: Key) -> Lane:
+    """A lane before its first step."""
+    return Lane(key, jnp.zeros((), int), method.init(jax.random.fold_in(key, 0), program))
+
+
+def advance_lane(
+    method: Method[Any], program: Program, lane: Lane, limit: Int[Array, ""] | int, length: int
+) -> tuple[Lane, Any, Int[Array, ""]]:
+    """Up to ``limit`` steps of one lane: the lane, its records (axis ``length``), their count.
+
+    Pure, so ``jit(vmap(...))`` over keys or data sets works. Step ``i`` uses the key
+    ``fold_in(key, i)``, so chunking does not change the result.
+    """
+    record = jax.eval_shape(method.step, lane.key, program, lane.state)[1]
+    records = jax.tree.map(lambda r: jnp.zeros((length, *r.shape), r.dtype), record)
+
+    def running(carry: Any) -> Bool[Array, ""]:
+        taken, lane, _ = carry
+        return (taken < limit) & ~method.done(lane.state)
+
+    def body(carry: Any) -> Any:
+        taken, lane, records = carry
+        key = jax.random.fold_in(lane.key, lane.taken + 1)
+        state, record = method.step(key, program, lane.state)
+        records = jax.tree.map(lambda b, r: b.at[taken].set(r), records, record)
+        return taken + 1, Lane(lane.key, lane.taken + 1, state), records
+
+    taken, lane, records = jax.lax.while_loop(running, body, (jnp.zeros((), int), lane, records))
+    return lane, records, taken
+
+
+def over_lanes(fn: Any, lanes: Any, count: int) -> Any:
+    """``fn`` on every lane: spread over local devices where there are several, else in turn."""
+    devices = jax.local_devices()
+    if devices[0].platform != "cpu":
+        return jax.vmap(fn)(lanes)
+    shards = max(n for n in range(1, min(len(devices), count) + 1) if count % n == 0)
+    if shards == 1:
+        return jax.lax.map(fn, lanes)
+    mesh = jax.make_mesh(
+        (shards,), ("lane",), devices=devices[:shards], axis_types=(jax.sharding.AxisType.Auto,)
+    )
+    spec = jax.sharding.PartitionSpec("lane")
+    mapped = jax.shard_map(
+        partial(jax.lax.map, fn), mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
+    )
+    return mapped(lanes)
+
+
+@partial(compiled, static=("method",), once=True)
+def start_lanes(method: Method[Any], program: Program, keys: Key) -> Lane:
+    """All lanes before their first step."""
+    return over_lanes(partial(start_lane, method, program), keys, keys.shape[0])
+
+
+@partial(compiled, static=("method", "length"))
+def advance_lanes(
+    method: Method[Any], length: int, program: Program, lanes: Lane, limit: Int[Array, ""]
+) -> tuple[Lane, Any, Int[Array, " lanes"]]:
+    """All lanes, up to ``limit`` steps each: the lanes, their records, the steps of each."""
+
+    def one(lane: Lane) -> tuple[Lane, Any, Int[Array, ""]]:
+        return advance_lane(method, program, lane, limit, length)
+
+    found: tuple[Lane, Any, Int[Array, " lanes"]] = over_lanes(one, lanes, lanes.taken.shape[0])
+    return found
