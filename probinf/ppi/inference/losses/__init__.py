@@ -19,4 +19,3 @@ from probinf.ppi.inference.losses.likelihoods import (
 )
 from probinf.ppi.inference.losses.linear import Linear as Linear
 from probinf.ppi.inference.losses.model import Model as Model
-from probinf.ppi.inference.losses.model import Rows as Rows
