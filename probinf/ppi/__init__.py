@@ -2,9 +2,11 @@
 
 from probinf.ppi.designs.active import active_probs as active_probs
 from probinf.ppi.designs.active import draw_labels as draw_labels
+from probinf.ppi.designs.design import Design as Design
 from probinf.ppi.designs.plan import Plan as Plan
 from probinf.ppi.designs.plan import plan_labels as plan_labels
 from probinf.ppi.designs.plan import standard_error as standard_error
+from probinf.ppi.designs.plots import width_plot as width_plot
 from probinf.ppi.designs.shift import label_shift as label_shift
 from probinf.ppi.designs.simulate import Labels as Labels
 from probinf.ppi.designs.simulate import dsl_sim as dsl_sim
@@ -43,7 +45,6 @@ from probinf.ppi.inference import core as core
 from probinf.ppi.inference import losses as losses
 from probinf.ppi.inference.influence import Influence as Influence
 from probinf.ppi.inference.plots import interval_plot as interval_plot
-from probinf.ppi.inference.plots import width_plot as width_plot
 from probinf.ppi.inference.result import Result as Result
 from probinf.ppi.inference.summary import Table as Table
 from probinf.ppi.sequential.anytime import AnytimeMean as AnytimeMean

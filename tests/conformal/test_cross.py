@@ -183,7 +183,7 @@ def test_coverage_on_a_stable_design(method):
         (dict(residuals=np.array([1.0, np.nan])), "NaN"),
         (dict(folds=np.array([0, 5])), "0..2"),
         (dict(folds=np.array([0.5, 1])), "integers"),
-        (dict(fold_predictions=np.ones(3)), "2 axes"),
+        (dict(fold_predictions=np.ones(3)), r"shape \(3,\); it must have 2 dimension"),
     ],
 )
 def test_bad_input(change, match):

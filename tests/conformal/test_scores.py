@@ -118,10 +118,10 @@ def test_unknown_and_small_groups_get_everything():
 
 
 BAD = [
-    (dict(y_cal=np.array([0.0, np.nan, 1.0])), "y has 1 NaN of 3"),
+    (dict(y_cal=np.array([0.0, np.nan, 1.0])), r"y holds 1 NaN of 3, the first at \[1\]"),
     (dict(y_cal=np.zeros(4)), "3 rows"),
-    (dict(pred_cal=np.zeros((3, 1))), "1 axes"),
-    (dict(pred_cal=["a", "b", "c"]), "numeric"),
+    (dict(pred_cal=np.zeros((3, 1))), r"shape \(3, 1\); it must have 1 dimension"),
+    (dict(pred_cal=["a", "b", "c"]), "does not hold numbers: it holds text"),
     (dict(alpha=90), "strictly between 0 and 1"),
     (dict(groups_cal=np.zeros(3)), "both or neither"),
     (dict(groups_cal=["a", None, "b"], groups_test=["a", "b"]), "None"),

@@ -42,15 +42,28 @@ CASES = [
     (lambda: ppi.mean(Y, F[:-1], FU), ArrayError, "y has 60, f has 59"),
     (lambda: ppi.mean(Y, F, FU[:, None, None]), ArrayError, "1 or 2 dimension"),
     (lambda: ppi.mean(["a"] * 60, F, FU), ArrayError, "does not hold numbers"),
+    (lambda: ppi.mean(Y.astype(str), F, FU), ArrayError, "y does not hold numbers: it holds text"),
+    (lambda: ppi.estimate(len, {"y": ["1"]}, {"y": [1]}, {"y": [1]}), ArrayError, "holds text"),
+    (
+        lambda: ppi.mean(
+            Y, F, FU, strata=(np.ma.masked_less(np.arange(60) % 2, 1), np.arange(300) % 2)
+        ),
+        ArrayError,
+        "strata has masked values",
+    ),
     (lambda: ppi.mean(Y[:1], F[:1], FU), TooFewLabelsError, "1 labelled row"),
     (lambda: ppi.mean(Y[:2], F[:2], FU), TooFewLabelsError, "no degree of freedom"),
     (lambda: ppi.mean(Y, F, FU[:1]), TooFewLabelsError, "method='classical'"),
-    (lambda: ppi.mean(Y, F, FU, alpha=95.0), LevelError, "alpha=0.05"),
+    (lambda: ppi.mean(Y, F, FU, alpha=95.0), LevelError, "alpha=0.1"),
     (lambda: ppi.mean(Y, F, FU, alternative="greater"), MethodError, "'larger'"),
     (lambda: ppi.mean(Y, F, FU, method="cross"), MethodError, "'ppi\\+\\+'"),
     (lambda: ppi.mean(Y, F, FU, tune=1), MethodError, r"write tune=1.0"),
     (lambda: ppi.mean(Y, F, FU, tune="best"), MethodError, "'trace'"),
-    (lambda: ppi.mean(Y, F, FU, weights=(-F, None)), ArrayError, "non-negative"),
+    (
+        lambda: ppi.mean(Y, F, FU, weights=(-F, None)),
+        ArrayError,
+        r"weights\[0\].*nonnegative; got minimum -",
+    ),
     (lambda: ppi.mean(Y, F, FU, weights=F), ArrayError, "pair"),
     (lambda: ppi.mean(Y, F, FU, propensity=np.zeros(60)), ArrayError, "positive sum"),
     (lambda: ppi.mean(Y, F, FU, propensity=np.full(60, 2.0)), LevelError, r"\(0, 1\]"),
@@ -108,7 +121,11 @@ CASES = [
     (lambda: ppi.mean(Y + 1j, F, FU), ArrayError, "y is complex"),
     (lambda: ppi.mean(np.ma.masked_greater(Y, 1), F, FU), ArrayError, "y has masked values"),
     (lambda: ppi.AnytimeMean().init(0.0, N=100.0), MethodError, "fu_var"),
-    (lambda: ppi.unshrink(F, Y).effect(F, F, draws=1), MethodError, "draws=1"),
+    (
+        lambda: ppi.unshrink(F, Y).effect(F, F, draws=1),
+        MethodError,
+        "draws must be at least 20, got 1",
+    ),
     (
         lambda: ppi.mean(
             Y,

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from probinf import ppi
-from probinf.ppi.designs.design import Design, make_design
+from probinf.ppi.designs.resolve import resolve
 from probinf.ppi.inference import moments
+from probinf.ppi.inference.scheme import Scheme
 from tests.ppi.samples import regression
 
 KINDS = ["gaussian", "binomial", "poisson"]
@@ -163,7 +164,7 @@ def test_variance_mutants_are_caught_by_simulation(mutant, monkeypatch):
 
     def ratio(function):
         """Mean variance estimate over the true variance."""
-        monkeypatch.setattr("probinf.ppi.designs.design.parts", function)
+        monkeypatch.setattr("probinf.ppi.inference.scheme.parts", function)
         rows = zip(y, f, strict=True)
         found = [ppi.mean(a[:n], b[:n], b[n:], tune=lam) for a, b in rows]
         np.testing.assert_allclose([r.theta[0] for r in found], theta)
@@ -285,7 +286,7 @@ def test_one_step_and_solved_forms_agree_to_second_order():
     assert np.abs(solved.theta - step.theta).max() < 0.1 * solved.bse.min()
 
 
-def test_design_is_plain_data():
-    design = make_design(3, 4)
-    assert isinstance(design, Design) and design.simple
-    assert dataclasses.replace(design, joint=True).cov_type == "known propensity"
+def test_a_scheme_is_plain_data():
+    scheme = resolve(ppi.Design(), 3, 4)
+    assert isinstance(scheme, Scheme) and scheme.simple
+    assert dataclasses.replace(scheme, joint=True).cov_type == "known propensity"

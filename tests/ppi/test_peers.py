@@ -110,6 +110,7 @@ def test_published_galaxies_interval():
     )
 
 
+@pytest.mark.filterwarnings("ignore:'penalty' was deprecated:FutureWarning")  # ppi_py's call
 @pytest.mark.parametrize("kind", KINDS)
 def test_glm_agrees_with_ppi_py(kind):
     peer = pytest.importorskip("ppi_py", reason="ppi_py is not installed")

@@ -14,7 +14,8 @@ from probinf.conformal.calibration.ranks import (
     upper_rank,
     weighted_quantile,
 )
-from probinf.core.inputs.arrays import Array, ArrayLike, Level, as_float, as_weights
+from probinf.core.inputs.arrays import Array, ArrayLike, as_float, as_weights
+from probinf.core.inputs.levels import Level
 from probinf.core.keys import as_key
 from probinf.core.program import Key
 from probinf.errors import ArrayError

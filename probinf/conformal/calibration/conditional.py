@@ -9,7 +9,8 @@ import numpy as np
 
 from probinf.conformal.calibration.calibrate import uniforms
 from probinf.conformal.sets.reporting import warn_infinite
-from probinf.core.inputs.arrays import ArrayLike, Number, as_float, fraction
+from probinf.core.inputs.arrays import ArrayLike, Number, as_float
+from probinf.core.inputs.levels import fraction
 from probinf.core.program import Key
 from probinf.errors import ArrayError
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from probinf.conformal.calibration.ranks import order_stat, upper_rank
-from probinf.core.inputs.arrays import Level, as_levels
+from probinf.core.inputs.levels import Level, as_levels
 from probinf.errors import ArrayError
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from probinf.conformal.calibration.ranks import BLOCK
 from probinf.conformal.sets.reporting import warn_infinite
-from probinf.core.inputs.arrays import ArrayLike, Level, Number, as_float, as_levels, is_single
+from probinf.core.inputs.arrays import ArrayLike, Number, as_float
+from probinf.core.inputs.levels import Level, as_levels, is_single
 from probinf.core.keys import as_key
 from probinf.core.program import Key
 from probinf.errors import ArrayError

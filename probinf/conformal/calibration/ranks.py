@@ -11,16 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from probinf.conformal.calibration.bisection import bisect_bits
-from probinf.core.inputs.arrays import (
-    ArrayLike,
-    Level,
-    Number,
-    as_float,
-    as_levels,
-    as_weights,
-    is_single,
-    namespace,
-)
+from probinf.core.inputs.arrays import ArrayLike, Number, as_float, as_weights, namespace
+from probinf.core.inputs.levels import Level, as_levels, is_single
 from probinf.errors import ArrayError
 
 BLOCK = 400_000  # numbers held at once: n x m need not fit into memory, a block into the cache

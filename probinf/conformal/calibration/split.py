@@ -21,15 +21,9 @@ from probinf.conformal.sets.reporting import (
     too_few,
     warn_infinite,
 )
-from probinf.core.inputs.arrays import (
-    ArrayLike,
-    Level,
-    as_levels,
-    as_probabilities,
-    is_single,
-    is_traced,
-    namespace,
-)
+from probinf.core.inputs.arrays import ArrayLike, is_traced, namespace
+from probinf.core.inputs.classes import as_probabilities
+from probinf.core.inputs.levels import Level, as_levels, is_single
 from probinf.core.program import Key
 from probinf.errors import ArrayError, MethodError
 

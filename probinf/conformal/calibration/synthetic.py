@@ -10,7 +10,8 @@ import numpy as np
 
 from probinf.conformal.calibration.ranks import order_stat, upper_rank
 from probinf.conformal.sets.reporting import warn_infinite
-from probinf.core.inputs.arrays import ArrayLike, Number, as_float, fraction
+from probinf.core.inputs.arrays import ArrayLike, Number, as_float
+from probinf.core.inputs.levels import fraction
 from probinf.errors import ArrayError
 
 

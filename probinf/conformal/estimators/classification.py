@@ -17,7 +17,7 @@ from probinf.conformal.estimators.data import checked, seed_of
 from probinf.conformal.labels.class_conditional import class_conditional
 from probinf.conformal.labels.venn_abers import venn_abers_multiclass
 from probinf.conformal.scores.classification import APS, LAC, RAPS, SAPS, LabelScore, Margin, TopK
-from probinf.core.inputs.arrays import Level, is_single
+from probinf.core.inputs.levels import Level, is_single
 from probinf.errors import ArrayError, MethodError
 
 SCORES: dict[str, type[LabelScore]] = {

@@ -22,7 +22,7 @@ from probinf.conformal.regression.predictive import PredictiveSystem
 from probinf.conformal.scores.regression import CQR, Absolute, Normalised
 from probinf.conformal.sets.intervals import Interval, make_interval
 from probinf.conformal.sets.reporting import too_few, warn_infinite
-from probinf.core.inputs.arrays import Level
+from probinf.core.inputs.levels import Level
 from probinf.errors import MethodError
 
 

@@ -6,7 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from probinf.core.inputs.arrays import ArrayLike, Number, as_float, fraction
+from probinf.core.inputs.arrays import ArrayLike, Number, as_float
+from probinf.core.inputs.levels import fraction
 from probinf.errors import ArrayError
 
 MAX_VARIABLES = 12

@@ -10,7 +10,9 @@ from probinf.conformal.calibration.split import label_set, tie_breakers
 from probinf.conformal.scores.classification import LabelScore
 from probinf.conformal.sets.labels import LabelSet
 from probinf.conformal.sets.reporting import check_columns, warn_infinite
-from probinf.core.inputs.arrays import ArrayLike, Level, as_labels, as_levels, as_probabilities
+from probinf.core.inputs.arrays import ArrayLike
+from probinf.core.inputs.classes import as_labels, as_probabilities
+from probinf.core.inputs.levels import Level, as_levels
 from probinf.core.program import Key
 from probinf.errors import ArrayError
 

@@ -7,7 +7,8 @@ import numpy as np
 from probinf.conformal.calibration.ranks import upper_rank
 from probinf.conformal.regression.cross import as_folds, cv_promise
 from probinf.conformal.sets.labels import LabelSet, make_labels
-from probinf.core.inputs.arrays import ArrayLike, Level, as_float, as_levels
+from probinf.core.inputs.arrays import ArrayLike, as_float
+from probinf.core.inputs.levels import Level, as_levels
 
 
 def cv_plus_labels(

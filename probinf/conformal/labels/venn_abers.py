@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from probinf.core.inputs.arrays import ArrayLike, as_float, as_labels, as_probabilities
+from probinf.core.inputs.arrays import ArrayLike, as_float
+from probinf.core.inputs.classes import as_labels, as_probabilities
 from probinf.errors import ArrayError
 
 

@@ -13,7 +13,8 @@ from probinf.conformal.calibration.ranks import upper_rank
 from probinf.conformal.online.window import push
 from probinf.conformal.sets.intervals import Interval
 from probinf.conformal.sets.reporting import too_few, warn_infinite
-from probinf.core.inputs.arrays import ArrayLike, Number, as_float, fraction
+from probinf.core.inputs.arrays import ArrayLike, Number, as_float
+from probinf.core.inputs.levels import fraction
 from probinf.errors import ArrayError
 
 

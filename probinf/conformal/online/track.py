@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from probinf.conformal.online.window import Window, leaving, push
-from probinf.core.inputs.arrays import ArrayLike, Number, as_float, fraction
+from probinf.core.inputs.arrays import ArrayLike, Number, as_float
+from probinf.core.inputs.levels import fraction
 from probinf.errors import ArrayError, MethodError
 
 

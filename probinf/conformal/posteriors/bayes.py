@@ -11,7 +11,8 @@ import numpy as np
 from probinf.conformal.posteriors.draws import Draws, LogLik, draws_of, on_data, on_grid
 from probinf.conformal.regression.full import grid_set
 from probinf.conformal.sets.grids import GridSet
-from probinf.core.inputs.arrays import ArrayLike, Level, as_float
+from probinf.core.inputs.arrays import ArrayLike, as_float
+from probinf.core.inputs.levels import Level
 from probinf.core.psis import pareto_k
 from probinf.errors import ArrayError, MethodError, UnreliableWeightsWarning
 

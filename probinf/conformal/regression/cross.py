@@ -11,7 +11,8 @@ from probinf.conformal.calibration.ranks import BLOCK, order_stat, upper_rank
 from probinf.conformal.regression.merge import merged_order_stat
 from probinf.conformal.sets.intervals import Interval, make_interval
 from probinf.conformal.sets.reporting import too_few, warn_infinite
-from probinf.core.inputs.arrays import ArrayLike, Level, as_float, as_levels
+from probinf.core.inputs.arrays import ArrayLike, as_float
+from probinf.core.inputs.levels import Level, as_levels
 from probinf.errors import ArrayError
 
 PLUS = ">= 1-2alpha, about 1-alpha for stable learners (jackknife+), exchangeable data"

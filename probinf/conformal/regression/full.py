@@ -15,14 +15,8 @@ from probinf.conformal.regression.leave_one_out import Smoother, kernel_smoother
 from probinf.conformal.sets.grids import GridSet
 from probinf.conformal.sets.intervals import Interval, make_interval
 from probinf.conformal.sets.reporting import static_alpha, too_few, warn_infinite
-from probinf.core.inputs.arrays import (
-    ArrayLike,
-    Level,
-    Number,
-    as_float,
-    as_levels,
-    is_single,
-)
+from probinf.core.inputs.arrays import ArrayLike, Number, as_float
+from probinf.core.inputs.levels import Level, as_levels, is_single
 
 FULL = ">= 1-alpha marginal, exchangeable data, symmetric learner; <= 1-alpha+1/(n+1) without ties"
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from probinf.conformal.regression.cross import PLUS, plus_interval, plus_intervals
 from probinf.conformal.sets.intervals import Interval
-from probinf.core.inputs.arrays import ArrayLike, Level, Number, as_float
+from probinf.core.inputs.arrays import ArrayLike, Number, as_float
+from probinf.core.inputs.levels import Level
 from probinf.errors import ArrayError
 
 

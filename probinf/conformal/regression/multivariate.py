@@ -9,7 +9,8 @@ import numpy as np
 
 from probinf.conformal.calibration.ranks import order_stat, upper_rank
 from probinf.conformal.sets.reporting import check_columns, check_test, too_few, warn_infinite
-from probinf.core.inputs.arrays import ArrayLike, Number, as_float, fraction
+from probinf.core.inputs.arrays import ArrayLike, Number, as_float
+from probinf.core.inputs.levels import fraction
 from probinf.errors import ArrayError
 
 JOINT = ">= 1-alpha for all outcomes jointly, exchangeable data"

@@ -11,7 +11,8 @@ from probinf.conformal.calibration.calibrate import Calibration, calibrate, unif
 from probinf.conformal.calibration.ranks import lower_rank, upper_rank
 from probinf.conformal.sets.intervals import Interval, make_interval
 from probinf.conformal.sets.reporting import check_test, too_few, warn_infinite
-from probinf.core.inputs.arrays import ArrayLike, Level, as_float, as_levels
+from probinf.core.inputs.arrays import ArrayLike, as_float
+from probinf.core.inputs.levels import Level, as_levels
 from probinf.core.program import Key
 from probinf.errors import ArrayError, LevelError
 

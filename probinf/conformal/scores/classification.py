@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from probinf.core.inputs.arrays import Array, ArrayLike, as_labels, as_probabilities, namespace
+from probinf.core.inputs.arrays import Array, ArrayLike, namespace
+from probinf.core.inputs.classes import as_labels, as_probabilities
 from probinf.errors import ArrayError
 
 

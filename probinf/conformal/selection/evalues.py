@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from probinf.core.inputs.arrays import ArrayLike, Number, as_float, fraction
+from probinf.core.inputs.arrays import ArrayLike, Number, as_float
+from probinf.core.inputs.levels import fraction
 from probinf.errors import ArrayError
 
 

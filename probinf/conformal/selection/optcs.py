@@ -8,7 +8,8 @@ import numpy as np
 from probinf.conformal.calibration.calibrate import uniforms
 from probinf.conformal.selection.prune import prune_candidates
 from probinf.conformal.selection.pvalues import Selection, benjamini_hochberg, selection_pvalues
-from probinf.core.inputs.arrays import ArrayLike, Number, as_float, fraction
+from probinf.core.inputs.arrays import ArrayLike, Number, as_float
+from probinf.core.inputs.levels import fraction
 from probinf.core.keys import as_key
 from probinf.core.program import Key
 from probinf.errors import ArrayError

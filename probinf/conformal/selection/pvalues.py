@@ -9,7 +9,8 @@ import numpy as np
 
 from probinf.conformal.calibration.calibrate import uniforms
 from probinf.conformal.selection.prune import prune_candidates
-from probinf.core.inputs.arrays import ArrayLike, Number, as_float, as_weights, fraction
+from probinf.core.inputs.arrays import ArrayLike, Number, as_float, as_weights
+from probinf.core.inputs.levels import fraction
 from probinf.core.program import Key
 from probinf.errors import ArrayError
 

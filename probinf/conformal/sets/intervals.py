@@ -9,15 +9,8 @@ import jax
 import numpy as np
 
 from probinf.conformal.sets.reporting import static_alpha, summary
-from probinf.core.inputs.arrays import (
-    Array,
-    ArrayLike,
-    Level,
-    Number,
-    as_float,
-    is_single,
-    namespace,
-)
+from probinf.core.inputs.arrays import Array, ArrayLike, Number, as_float, namespace
+from probinf.core.inputs.levels import Level, is_single
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,9 @@ import jax
 import numpy as np
 
 from probinf.conformal.sets.reporting import static_alpha, summary
-from probinf.core.inputs.arrays import Array, ArrayLike, Level, as_labels, is_single
+from probinf.core.inputs.arrays import Array, ArrayLike
+from probinf.core.inputs.classes import as_labels
+from probinf.core.inputs.levels import Level, is_single
 
 
 @dataclasses.dataclass(frozen=True)

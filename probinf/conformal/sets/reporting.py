@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from probinf.core.inputs.arrays import Level, as_levels, is_single, is_traced
+from probinf.core.inputs.arrays import is_traced
+from probinf.core.inputs.levels import Level, as_levels, is_single
 from probinf.errors import ArrayError, InfiniteSetWarning
 
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.errors import ArrayError, LevelError
+from probinf.errors import ArrayError
 
 Array: TypeAlias = np.ndarray | jax.Array
 ArrayLike: TypeAlias = np.ndarray | jax.Array | Sequence | float | int | np.number | Any
 Number: TypeAlias = float | int | np.number
-Level: TypeAlias = float | int | Fraction | Sequence | np.ndarray | np.number
-"""Miscoverage: a float, an exact ``Fraction``, or several of them."""
+"""What users write for a real number."""
+
+_NO_RANK = (
+    "drop or impute these points first (a NaN has no rank, and dropping it silently would void "
+    "the guarantee)"
+)
 
 
 def namespace(*values: Any) -> Any:
@@ -29,37 +32,92 @@ def is_traced(*values: Any) -> bool:
     return any(isinstance(v, jax.core.Tracer) for v in jax.tree.leaves(values))
 
 
-def as_float(name: str, values: Any, *, ndim: int | None = None, size: int | None = None) -> Array:
+def unmasked(name: str, values: Any) -> Any:
+    """``values``, unless some are masked, which arrays would forget."""
+    if np.ma.is_masked(values):
+        raise ArrayError(f"{name} has masked values; drop those rows (for example a[~a.mask]).")
+    return values
+
+
+def plain(name: str, values: Any) -> Array:
+    """An array that lost nothing on the way: no masked entries, text or imaginary parts.
+
+    Raises:
+        ArrayError: there are some, or there is no such array.
+    """
+    xp = namespace(values)
+    try:
+        array = xp.asarray(unmasked(name, values))
+    except (TypeError, ValueError) as error:
+        raise _not_numbers(name, error) from None
+    if array.dtype.kind in "USO" and any(isinstance(v, str) for v in array.ravel()):
+        raise _not_numbers(name, "it holds text")
+    if xp.iscomplexobj(array):
+        raise ArrayError(f"{name} is complex; give its real part or its modulus.")
+    return array
+
+
+def converted(name: str, array: Array, dtype: Any) -> Array:
+    """The array with another type of numbers.
+
+    Raises:
+        ArrayError: its entries are no such numbers.
+    """
+    try:
+        return array.astype(dtype)
+    except (TypeError, ValueError) as error:
+        raise _not_numbers(name, error) from None
+
+
+def _not_numbers(name: str, why: object) -> ArrayError:
+    return ArrayError(f"{name} does not hold numbers: {why}.")
+
+
+def check_entries(name: str, array: Array, *, finite: bool = False, remedy: str = _NO_RANK) -> None:
+    """Raise at NaN, or with ``finite`` at infinite values too; traced arrays are not looked at."""
+    if is_traced(array):
+        return
+    xp = namespace(array)
+    bad = ~xp.isfinite(array) if finite else xp.isnan(array)
+    if not bool(bad.any()):
+        return
+    places = np.argwhere(np.asarray(bad))
+    what = "NaN or infinite value(s)" if finite else "NaN"
+    first = f", the first at [{', '.join(map(str, places[0]))}]" if array.ndim else ""
+    raise ArrayError(f"{name} holds {len(places)} {what} of {array.size}{first}; {remedy}.")
+
+
+def as_float(
+    name: str,
+    values: Any,
+    *,
+    ndim: int | tuple[int, ...] | None = None,
+    size: int | None = None,
+    finite: bool = False,
+    remedy: str = _NO_RANK,
+) -> Array:
     """A floating array without NaN, of the wanted number of axes and first size.
+
+    Infinite values are refused too with ``finite``; ``remedy`` says what to do about a NaN.
 
     Raises:
         ArrayError: NaN, not numeric, wrong number of axes, or wrong size.
     """
-    xp = namespace(values)
-    if np.ma.is_masked(values):
-        raise ArrayError(f"{name} has masked entries; drop them first (values.compressed()).")
-    try:
-        array = xp.asarray(values)
-        if xp.iscomplexobj(array):
-            raise TypeError("it is complex")
-        if array.dtype.kind in "USO" and any(isinstance(v, str) for v in array.ravel()):
-            raise TypeError("it holds text")
-        if not xp.issubdtype(array.dtype, np.floating):
-            array = array.astype(float)
-    except (TypeError, ValueError) as error:
-        raise ArrayError(f"{name} must be numeric, got {type(values).__name__}: {error}.") from None
-    if ndim is not None and array.ndim != ndim:
+    array = plain(name, values)
+    if not namespace(array).issubdtype(array.dtype, np.floating):
+        array = converted(name, array, float)
+    allowed = (ndim,) if isinstance(ndim, int) else ndim
+    if allowed is not None and array.ndim not in allowed:
+        counts = " or ".join(map(str, allowed))
         raise ArrayError(
-            f"{name} must have {ndim} axes, got shape {array.shape}; reshape it before the call."
+            f"{name} has shape {array.shape}; it must have {counts} dimension(s), so reshape it "
+            "before the call."
         )
     if size is not None and (array.ndim == 0 or array.shape[0] != size):
-        raise ArrayError(f"{name} must have {size} rows to match the others, got {array.shape}.")
-    if not is_traced(array) and bool(xp.isnan(array).any()):
-        count = int(xp.isnan(array).sum())
         raise ArrayError(
-            f"{name} has {count} NaN of {array.size}; drop or impute these points first "
-            "(a NaN has no rank, and dropping it silently would void the guarantee)."
+            f"{name} must have {size} rows to match the others, got shape {array.shape}."
         )
+    check_entries(name, array, finite=finite, remedy=remedy)
     return array
 
 
@@ -69,100 +127,11 @@ def as_weights(name: str, values: Any, *, size: int | None = None) -> Array:
     Raises:
         ArrayError: a weight is negative, infinite or NaN.
     """
-    weights = as_float(name, values, size=size)
+    return nonnegative(name, as_float(name, values, size=size))
+
+
+def nonnegative(name: str, weights: Array) -> Array:
+    """``weights``, if they are finite and none is negative, as far as that is known."""
     if not is_traced(weights) and not bool(((weights >= 0) & (weights < np.inf)).all()):
         raise ArrayError(f"{name} must be finite and nonnegative; got minimum {weights.min()}.")
     return weights
-
-
-def as_labels(name: str, values: Any, classes: int, *, size: int | None = None) -> Array:
-    """Integer class labels from 0 to ``classes - 1``.
-
-    Raises:
-        ArrayError: a label is not such an integer.
-    """
-    xp = namespace(values)
-    labels = xp.asarray(values)
-    labels = labels.astype(int) if labels.dtype == bool else labels
-    if labels.ndim != 1 or not xp.issubdtype(labels.dtype, np.integer):
-        raise ArrayError(
-            f"{name} must be a vector of integer labels 0..{classes - 1}, got {labels.dtype} of "
-            f"shape {labels.shape}; encode names first (sklearn's LabelEncoder, say)."
-        )
-    if size is not None and labels.shape[0] != size:
-        raise ArrayError(f"{name} must have {size} entries, got {labels.shape[0]}.")
-    if (
-        not is_traced(labels)
-        and labels.size
-        and not bool(((labels >= 0) & (labels < classes)).all())
-    ):
-        raise ArrayError(
-            f"{name} must lie in 0..{classes - 1} (one per column of the probabilities), got "
-            f"{int(labels.min())}..{int(labels.max())}."
-        )
-    return labels
-
-
-def as_probabilities(name: str, values: Any) -> Array:
-    """(n, K) class probabilities: nonnegative rows that sum to one.
-
-    Raises:
-        ArrayError: a row is not a probability vector.
-    """
-    p = as_float(name, values, ndim=2)
-    if is_traced(p) or p.size == 0:
-        return p
-    off = float(abs(p.sum(axis=1) - 1).max())
-    if float(p.min()) < 0 or off > 1e-3:
-        raise ArrayError(
-            f"{name}: every row must be a probability vector; the smallest entry is "
-            f"{float(p.min()):.3g} and a row sum is off by {off:.3g}. "
-            "Apply a softmax to logits first."
-        )
-    return p
-
-
-def is_single(alpha: Any) -> bool:
-    """Whether one level was asked for, so that results have no axis of levels."""
-    return np.ndim(alpha) == 0
-
-
-def as_levels(alpha: Level, name: str = "alpha") -> list[float | Fraction]:
-    """The levels as a list of numbers strictly between 0 and 1; Fractions stay exact.
-
-    Raises:
-        LevelError: a level is NaN or outside (0, 1).
-    """
-    raw: list[Any] = [alpha] if is_single(alpha) else list(alpha)  # type: ignore[arg-type]
-    levels = [a if isinstance(a, Fraction) else _number(a, name) for a in raw]
-    if not levels:
-        raise LevelError(f"{name} is empty; give at least one level such as 0.1.")
-    for a in levels:
-        if not 0 < a < 1:
-            raise LevelError(
-                f"{name} is the miscoverage and must lie strictly between 0 and 1, got {a}; "
-                "for 90 % coverage pass 0.1."
-            )
-    return levels
-
-
-def _number(value: Any, name: str) -> float:
-    try:
-        if isinstance(value, str):
-            raise TypeError
-        return float(value)
-    except (TypeError, ValueError):
-        raise LevelError(f"{name} must be a number between 0 and 1, got {value!r}.") from None
-
-
-def fraction(name: str, value: Number, *, closed: bool = False) -> float:
-    """A number in (0, 1), or in [0, 1] when ``closed``.
-
-    Raises:
-        LevelError: it is not.
-    """
-    number = _number(value, name)
-    inside = 0 <= number <= 1 if closed else 0 < number < 1
-    if not inside:
-        raise LevelError(f"{name} must lie between 0 and 1, got {value}.")
-    return number

@@ -1,12 +1,13 @@
-"""Options of engines: counts that are large enough, numbers inside an interval."""
+"""Options: counts that are large enough, numbers inside an interval, one of several words."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from probinf.core.inputs.arrays import Number
 from probinf.errors import MethodError
-
-Number = float | int | np.number
 
 
 def at_least(least: int, **options: int | np.integer | None) -> None:
@@ -30,3 +31,15 @@ def inside(low: Number, high: Number, *, closed: bool = False, **options: Number
         if not (low < value < high or (closed and value in (low, high))):
             ends = f"[{low:g}, {high:g}]" if closed else f"({low:g}, {high:g})"
             raise MethodError(f"{name} must lie in {ends}, got {value}.")
+
+
+def check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
+    """A word must be one of those allowed.
+
+    Raises:
+        MethodError: it is not.
+    """
+    if value not in allowed:
+        raise MethodError(
+            f"{name} is {value!r}; it must be one of {', '.join(map(repr, allowed))}."
+        )

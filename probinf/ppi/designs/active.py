@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from probinf.core.inputs.columns import Number, numeric
+from probinf.core.inputs.arrays import Number
+from probinf.core.inputs.levels import fraction
 from probinf.core.keys import as_generator
 from probinf.errors import LevelError
+from probinf.ppi.inference.checks import numeric, shares
 
 
 def active_probs(uncertainty: Any, budget: Number, *, mix: Number = 0.1) -> np.ndarray:
@@ -32,8 +34,7 @@ def active_probs(uncertainty: Any, budget: Number, *, mix: Number = 0.1) -> np.n
         raise LevelError("uncertainty must not be negative.")
     if not 0 < budget <= len(size):
         raise LevelError(f"budget must lie in (0, {len(size)}], the number of rows; got {budget}.")
-    if not 0 <= mix <= 1:
-        raise LevelError(f"mix must lie in [0, 1]; got {mix}.")
+    mix = fraction("mix", mix, closed=True)
     if size.sum() == 0:
         return np.full(len(size), budget / len(size))
     shape = (1 - mix) * size / size.sum() + mix / len(size)
@@ -57,7 +58,5 @@ def draw_labels(probabilities: Any, *, key: Any) -> np.ndarray:
         probabilities: (rows,) in [0, 1], from `active_probs`.
         key: seed or key.
     """
-    p = numeric("probabilities", probabilities)
-    if (p < 0).any() or (p > 1).any():
-        raise LevelError(f"probabilities range from {p.min():g} to {p.max():g}.")
+    p = shares("probabilities", probabilities)
     return as_generator(key).uniform(size=len(p)) < p

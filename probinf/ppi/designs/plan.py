@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from probinf.core.inputs.columns import Number
+from probinf.core.inputs.arrays import Number
 from probinf.errors import LevelError, MethodError
 from probinf.ppi.inference.result import Result
 

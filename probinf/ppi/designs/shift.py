@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from probinf.core.inputs.columns import Number, check_level, numeric, same_rows
-from probinf.errors import ArrayError, ConvergenceError, TooFewLabelsError
+from probinf.core.inputs.arrays import Number
+from probinf.core.inputs.frames import same_rows
+from probinf.core.inputs.levels import as_level
+from probinf.errors import ConvergenceError, TooFewLabelsError
+from probinf.ppi.inference.checks import class_numbers, numeric
 from probinf.ppi.inference.influence import Influence
 from probinf.ppi.inference.result import Result
 
@@ -45,10 +48,7 @@ def label_shift(
     arrays = {"y": numeric("y", y), "f": numeric("f", f), "f_unlabeled": numeric("fu", f_unlabeled)}
     n = same_rows(y=arrays["y"], f=arrays["f"])
     K = int(max(a.max() for a in arrays.values())) + 1 if classes is None else classes
-    for name, a in arrays.items():
-        if (a != np.round(a)).any() or a.min() < 0 or a.max() >= K:
-            raise ArrayError(f"{name} must hold class numbers 0 ... {K - 1}.")
-    Y, F, Fu = (np.eye(K)[a.astype(int)] for a in arrays.values())
+    Y, F, Fu = (np.eye(K)[class_numbers(name, a, K)] for name, a in arrays.items())
     count = Y.sum(axis=0)
     if count.min() < 2:
         raise TooFewLabelsError(
@@ -85,7 +85,7 @@ def label_shift(
         N=N,
         cov_labeled=np.full((K, K), np.nan),
         rho=np.full(K, np.nan),
-        alpha=check_level(alpha),
+        alpha=as_level(alpha),
         alternative=alternative,
         notes=(f"class frequencies among the labelled rows: {np.round(labels, 3).tolist()}",),
         contributions=lambda: Influence(mine, theirs),

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from probinf.core.inputs.columns import Number
+from probinf.core.inputs.arrays import Number
+from probinf.core.inputs.levels import fraction
 from probinf.core.keys import as_generator
-from probinf.errors import LevelError
 
 
 class Labels(NamedTuple):
@@ -37,8 +37,7 @@ def dsl_sim(rows: int = 10_000, accuracy: Number = 0.9, *, key: Any = 0) -> Labe
 
     Source: the simulation of Egami et al. (2023), as used in arXiv 2506.09627.
     """
-    if not 0 <= accuracy <= 1:
-        raise LevelError(f"accuracy must lie in [0, 1]; got {accuracy}.")
+    accuracy = fraction("accuracy", accuracy, closed=True)
     rng = as_generator(key)
     z = np.sqrt(0.3) * rng.normal(size=(rows, 1)) + np.sqrt(0.7) * rng.normal(size=(rows, 10))
     z[:, 1] = z[:, 1] > 0.8416212335729143  # the 80 % quantile of the normal

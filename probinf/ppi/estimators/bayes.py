@@ -7,16 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from probinf.core.inputs.columns import (
-    Number,
-    check_choice,
-    check_counts,
-    check_level,
-    numeric,
-    same_rows,
-)
+from probinf.core.inputs.arrays import Number
+from probinf.core.inputs.frames import same_rows
+from probinf.core.inputs.levels import as_level
+from probinf.core.inputs.limits import check_choice
 from probinf.core.keys import as_generator
 from probinf.errors import ArrayError
+from probinf.ppi.inference.checks import check_counts, numeric
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +43,7 @@ class BayesResult:
 
     def conf_int(self, alpha: Number = 0.1) -> np.ndarray:
         """Equal-tailed credible limits (1, 2)."""
-        check_level(alpha)
+        alpha = as_level(alpha)
         return np.quantile(self.draws, [alpha / 2, 1 - alpha / 2])[None]
 
     def __repr__(self) -> str:

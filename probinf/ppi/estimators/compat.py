@@ -6,30 +6,30 @@ import dataclasses
 
 import numpy as np
 
-from probinf.ppi.designs.design import Design
 from probinf.ppi.estimators.estimate import checked_solve, design_parts, score_arrays
 from probinf.ppi.inference.conclude import Options, Root, conclude
 from probinf.ppi.inference.core import Data
 from probinf.ppi.inference.losses import Gaussian, Linear
 from probinf.ppi.inference.moments import Parts, tuned
 from probinf.ppi.inference.result import Result
+from probinf.ppi.inference.scheme import Scheme
 
 
-def _point(model: Linear, data: Data, start: np.ndarray, design: Design, lam: float) -> np.ndarray:
+def _point(model: Linear, data: Data, start: np.ndarray, scheme: Scheme, lam: float) -> np.ndarray:
     """The estimate at weight ``lam``: two least-squares fits added, or the root of the loss."""
     M = lam * np.eye(len(start))
     if not isinstance(model.family, Gaussian):
         return checked_solve(model, data, M, start, "compat='ppi_py'")
-    mine, other, n, N = data.labeled, data.unlabeled[0], design.n, design.N
+    mine, other, n, N = data.labeled, data.unlabeled[0], scheme.n, scheme.N
     residual = mine["y"][:n] - lam * data.proxied[0]["y"][:n]
     first = np.linalg.lstsq(other["x"][:N], lam * other["y"][:N], rcond=None)[0]
     return first + np.linalg.lstsq(mine["x"][:n], residual, rcond=None)[0]
 
 
-def _stats(model: Linear, data: Data, theta: np.ndarray, design: Design, lam: float) -> Parts:
+def _stats(model: Linear, data: Data, theta: np.ndarray, scheme: Scheme, lam: float) -> Parts:
     """`Parts` whose derivative is the Hessian over all rows, or over labelled ones at 0."""
-    p = design_parts(model, data, theta, design)
-    n, N = design.n, design.N
+    p = design_parts(model, data, theta, scheme)
+    n, N = scheme.n, scheme.N
     pooled = p.jac_g if lam == 0 else p.jac_g + N / (n + N) * p.jac_c
     return p._replace(jac_g=pooled, jac_c=np.zeros_like(p.jac_c))
 
@@ -38,7 +38,7 @@ def compat_glm(
     model: Linear,
     data: Data,
     start: np.ndarray,
-    design: Design,
+    scheme: Scheme,
     options: Options,
     what: str,
     names: tuple[str, ...],
@@ -48,24 +48,24 @@ def compat_glm(
     """As `probinf.ppi.glm`, with ppi_py's conventions."""
 
     def weight(theta: np.ndarray) -> float:
-        p = _stats(model, data, theta, design, 1.0)
+        p = _stats(model, data, theta, scheme, 1.0)
         return float(tuned(p, options.tune, clip=options.clip, pooled=True, hessian=p.jac_g)[0, 0])
 
     theta, lam = start, 0.0
     if options.tune is not None:
         lam = 1.0 if options.tuned else float(options.tune)
-    theta = _point(model, data, start, design, lam)
+    theta = _point(model, data, start, scheme, lam)
     if options.tuned:
         for _ in range(2):
             lam = weight(theta)
-            theta = _point(model, data, theta, design, lam)
-    p = _stats(model, data, theta, design, lam)
-    one, two = design.n / (design.n - 1), design.N / (design.N - 1)
+            theta = _point(model, data, theta, scheme, lam)
+    p = _stats(model, data, theta, scheme, lam)
+    one, two = scheme.n / (scheme.n - 1), scheme.N / (scheme.N - 1)
     p = p._replace(gg=p.gg * one, gc=p.gc * one, cc=p.cc * one, cu=p.cu * two)
     M = lam * np.eye(len(theta))
     return conclude(
-        Root(theta, p, M, lambda: score_arrays(model, data, theta, design)),
-        design,
+        Root(theta, p, M, lambda: score_arrays(model, data, theta, scheme)),
+        scheme,
         dataclasses.replace(options, small_sample=False),
         estimand=what,
         names=names,

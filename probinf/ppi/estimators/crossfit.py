@@ -8,9 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from probinf.core.inputs.columns import Number, numeric, same_rows
+from probinf.core.inputs.arrays import Number
+from probinf.core.inputs.frames import same_rows
+from probinf.core.inputs.limits import at_least
 from probinf.core.keys import as_generator
-from probinf.errors import ArrayError, MethodError, TooFewLabelsError
+from probinf.errors import ArrayError, TooFewLabelsError
+from probinf.ppi.inference.checks import numeric
 
 
 class CrossFit(NamedTuple):
@@ -65,8 +68,7 @@ def folds_of(
     n: int, folds: int, rng: np.random.Generator, groups: np.ndarray | None = None
 ) -> np.ndarray:
     """A random fold (n,) per row; rows of one group share theirs."""
-    if folds < 2:
-        raise MethodError(f"folds={folds}; at least 2 are needed.")
+    at_least(2, folds=folds)
     ids = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
     count = int(ids.max()) + 1
     if count < folds:

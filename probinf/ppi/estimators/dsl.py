@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
-from probinf.core.inputs.columns import (
-    Number,
-    check_counts,
-    check_level,
-    is_pandas,
-    numeric,
-    positive,
-    same_rows,
-)
+from probinf.core.inputs.arrays import Number
+from probinf.core.inputs.frames import is_pandas, same_rows
+from probinf.core.inputs.limits import at_least
 from probinf.core.keys import as_generator
-from probinf.errors import ArrayError, MethodError
-from probinf.ppi.designs.design import make_design
+from probinf.errors import ArrayError
+from probinf.ppi.designs.design import Design, Sampling, declare
+from probinf.ppi.designs.resolve import resolve
 from probinf.ppi.estimators.crossfit import cross_fit
 from probinf.ppi.estimators.estimate import find_root
 from probinf.ppi.estimators.ptd import model_of
+from probinf.ppi.inference.checks import check_counts, positive, table
 from probinf.ppi.inference.conclude import conclude, make_options
 from probinf.ppi.inference.result import Result
-from probinf.ppi.inference.rows import check_rows, make_data
+from probinf.ppi.inference.rows import check_rows, make_data, parameter_names
 
 
 def dsl(
@@ -36,7 +32,6 @@ def dsl(
     features_unlabeled: Any,
     *,
     predicted: tuple[str, ...] | list[str] = ("y",),
-    propensity: Any = None,
     learner: Any = None,
     folds: int = 5,
     repeats: int = 10,
@@ -45,8 +40,8 @@ def dsl(
     is_score: bool = False,
     alpha: Number = 0.05,
     alternative: str = "two-sided",
-    groups: Any = None,
-    finite_population: bool = False,
+    design: Design | None = None,
+    **sampling: Unpack[Sampling],
 ) -> Result:
     """Design-based supervised learning: regress on design-adjusted predictions.
 
@@ -62,20 +57,19 @@ def dsl(
         features: (n, p) surrogate labels and whatever else predicts the missing columns.
         features_unlabeled: (N, p).
         predicted: columns that unlabelled rows lack; outcomes or regressors.
-        propensity: (n,) known probabilities with which the labelled rows were labelled; they are
-            rescaled to add up. A simple random sample if left out.
         learner: as in `cross_fit`.
         folds: of the cross-fitting.
         repeats: random splits, combined by medians.
         key: seed or key of the splits.
-        groups: pair of cluster labels; folds keep clusters together.
-        finite_population: the target is the fit to these very rows, all labelled.
+        design: how rows were sampled; ``propensity`` (n,) is rescaled to add up, folds keep
+            ``clusters`` together, and there are no weights or strata.
 
     All other arguments and errors are those of `estimate`.
 
     Source: Egami, Hinck, Stewart & Wei (2023, NeurIPS; 2024), estimator and variance; split
     medians after Chernozhukov et al. (2018), definition 3.3.
     """
+    declared = declare(design, sampling, among=("propensity", "clusters", "finite_population"))
     mine, other = check_rows("labeled", labeled), check_rows("unlabeled", unlabeled)
     unknown = [name for name in predicted if name not in mine]
     missing = [name for name in mine if name not in other and name not in predicted]
@@ -84,30 +78,23 @@ def dsl(
             f"labeled lacks {unknown} and unlabeled lacks {missing}; predicted= names the columns "
             "that only labelled rows have."
         )
-    if repeats < 1:
-        raise MethodError(f"repeats={repeats}; at least one split is needed.")
-    W = numeric("features", features, ndim=(1, 2))
-    Wu = numeric("features_unlabeled", features_unlabeled, ndim=(1, 2))
-    W, Wu = W.reshape(len(W), -1), Wu.reshape(len(Wu), -1)
+    at_least(1, repeats=repeats)
+    W, Wu = table("features", features), table("features_unlabeled", features_unlabeled)
     n = same_rows(features=W, labeled=next(iter(mine.values())))
     N = same_rows(features_unlabeled=Wu, unlabeled=next(iter(other.values())))
     model, start, labels = model_of(loss, init, mine, is_score)
     d = len(start)
     check_counts(n, N, max(d + 2, folds), f"{d} parameter(s)")
-    if propensity is not None:
-        p = positive("propensity", propensity, n)
+    if declared.propensity is not None:
+        p = positive("propensity", declared.propensity, n)
         # sum of 1 / pi estimates the number of rows; rescaled, it is that number
-        propensity = np.minimum(p * (1 / np.maximum(p, 1e-300)).sum() / (n + N), 1.0)
-    design = make_design(
-        n, N, propensity=propensity, groups=groups, finite_population=finite_population
-    )
+        scaled = np.minimum(p * (1 / np.maximum(p, 1e-300)).sum() / (n + N), 1.0)
+        declared = dataclasses.replace(declared, propensity=scaled)
+    scheme = resolve(declared, n, N)
     # A weight of one in the merged form is N / (n + N) in the two-sample form.
-    weight = 1.0 if design.joint else N / (n + N)
-    options = make_options("ppi++", weight, False, check_level(alpha), alternative, True, d)
-    cluster = None if design.clusters is None else design.clusters[0]
-    x = labeled.get("x")
-    if x is not None and is_pandas(x) and x.ndim == 2 and x.shape[1] == d:
-        labels = tuple(str(c) for c in x.columns)
+    weight = 1.0 if scheme.joint else N / (n + N)
+    options = make_options("ppi++", weight, False, alpha, alternative, True, d)
+    cluster = None if scheme.clusters is None else scheme.clusters[0]
     rng = as_generator(key)
     results = []
     for _ in range(repeats):
@@ -120,18 +107,18 @@ def dsl(
             found = cross_fit(learner, W, target, Wu, folds=folds, key=seed, groups=cluster)
             proxied[name], rest[name] = found.f, found.f_unlabeled
         floats = {k: mine[k].astype(float) if k in predicted else mine[k] for k in mine}
-        data = make_data(floats, (proxied,), ({k: rest[k] for k in mine},), design)
-        root = find_root(model, data, start, design, options, what="dsl")
+        data = make_data(floats, (proxied,), ({k: rest[k] for k in mine},), scheme)
+        root = find_root(model, data, start, scheme, options, what="dsl")
         start = root.theta
         results.append(
             conclude(
                 root,
-                design,
+                scheme,
                 options,
                 estimand=f"{loss} regression" if isinstance(loss, str) else "M-estimate",
-                names=labels,
+                names=parameter_names(labels, labeled.get("x")),
                 notes=[],
-                pandas=x is not None and is_pandas(x),
+                pandas=is_pandas(labeled.get("x")),
                 spent=d,
                 method=f"DSL, {repeats} split(s)",
             )

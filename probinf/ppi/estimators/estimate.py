@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.core.inputs.columns import Number, check_choice, check_counts, is_pandas, proxy_notes
+from probinf.core.inputs.arrays import Number
+from probinf.core.inputs.frames import is_pandas
+from probinf.core.inputs.limits import check_choice
 from probinf.errors import ArrayError, ConvergenceError, MethodError
-from probinf.ppi.designs.design import Design, make_design
+from probinf.ppi.designs.design import Design, Sampling, declare
+from probinf.ppi.designs.resolve import resolve
 from probinf.ppi.inference import core
+from probinf.ppi.inference.checks import check_counts
 from probinf.ppi.inference.conclude import (
     Options,
     Root,
@@ -26,12 +30,14 @@ from probinf.ppi.inference.losses import Autodiff, Model
 from probinf.ppi.inference.moments import Parts, Tune, jacobian, tuned
 from probinf.ppi.inference.result import Result
 from probinf.ppi.inference.rows import (
-    check_aligned,
     check_rows,
     flatten_parameters,
     make_data,
-    with_proxies,
+    parameter_names,
+    three_samples,
 )
+from probinf.ppi.inference.scheme import Scheme
+from probinf.ppi.inference.suspicions import proxy_notes
 
 
 def checked_solve(
@@ -52,31 +58,31 @@ def checked_solve(
     return theta
 
 
-def design_parts(model: Model, data: Data, theta: np.ndarray, design: Design) -> Parts:
+def design_parts(model: Model, data: Data, theta: np.ndarray, scheme: Scheme) -> Parts:
     """`Parts` at ``theta``: compiled for independent rows, on the host for other designs."""
     with jax.enable_x64(True):
         at = jnp.asarray(theta)
-        if design.simple:
-            return as_numpy(core.moments(model, data, at, joint=design.joint))
+        if scheme.simple:
+            return as_numpy(core.moments(model, data, at, joint=scheme.joint))
         whole = core.moments(model, data, at)
-        g, h, u = score_arrays(model, data, theta, design)
-    return design.parts(g, h, u, np.asarray(whole.jac_g), np.asarray(whole.jac_c))
+        g, h, u = score_arrays(model, data, theta, scheme)
+    return scheme.parts(g, h, u, np.asarray(whole.jac_g), np.asarray(whole.jac_c))
 
 
 def score_arrays(
-    model: Model, data: Data, theta: np.ndarray, design: Design
+    model: Model, data: Data, theta: np.ndarray, scheme: Scheme
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Scores of the real rows: (n, d), (n, q), (N, q)."""
     with jax.enable_x64(True):
         g, h, u = core.score_rows(model, data, jnp.asarray(theta))
-    return np.asarray(g)[: design.n], np.asarray(h)[: design.n], np.asarray(u)[: design.N]
+    return np.asarray(g)[: scheme.n], np.asarray(h)[: scheme.n], np.asarray(u)[: scheme.N]
 
 
 def find_root(
     model: Model,
     data: Data,
     init: np.ndarray,
-    design: Design,
+    scheme: Scheme,
     options: Options,
     *,
     form: str = "loss",
@@ -91,23 +97,23 @@ def find_root(
     )
     with jax.enable_x64(True):
         data = jax.device_put(data)  # once, not with every call
-    p = design_parts(model, data, theta, design)
+    p = design_parts(model, data, theta, scheme)
     check_identified(p.jac_g, f"{what} (labelled rows)")
     M = none
     if options.tune is not None:
         M = np.asarray(tuned(p, options.tune if d == q else "matrix", clip=options.clip))
         step = theta - np.linalg.solve(jacobian(p, M), p.score + M @ p.control)
         theta = step if form == "onestep" else checked_solve(model, data, M, step, what)
-        p = design_parts(model, data, theta, design)
-    return Root(theta, p, M, lambda: score_arrays(model, data, theta, design))
+        p = design_parts(model, data, theta, scheme)
+    return Root(theta, p, M, lambda: score_arrays(model, data, theta, scheme))
 
 
 def single_fit(
     model: Model, rows: dict[str, np.ndarray], weights: np.ndarray, init: np.ndarray, what: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fit to one sample: root (d,), scores (rows, d) and derivative (d, d) there."""
-    design = Design(weights, weights, np.zeros(0))
-    data = make_data(rows, (), (), design)
+    scheme = Scheme(weights, weights, np.zeros(0))
+    data = make_data(rows, (), (), scheme)
     theta = checked_solve(model, data, np.zeros((len(init), 0)), init, what, controls=False)
     with jax.enable_x64(True):
         scores, J = core.labeled_scores(model, data, jnp.asarray(theta))
@@ -146,13 +152,10 @@ def estimate(
     alpha: Number = 0.1,
     alternative: str = "two-sided",
     small_sample: bool = True,
-    weights: Any = None,
-    propensity: Any = None,
-    groups: Any = None,
-    strata: Any = None,
-    finite_population: bool = False,
+    design: Design | None = None,
     names: tuple[str, ...] | list[str] | None = None,
     estimand: str = "M-estimate",
+    **sampling: Unpack[Sampling],
 ) -> Result:
     """The minimiser of the expected loss, from few true rows and many predicted ones.
 
@@ -184,14 +187,11 @@ def estimate(
         alternative: ``"two-sided"``, ``"larger"``, ``"smaller"``.
         small_sample: t distribution with Welch's degrees of freedom and variances divided by
             rows minus parameters; False is HC0 with the normal.
-        weights: pair of row weights (labelled, unlabelled), either may be None.
-        propensity: (n,) known probabilities with which labelled rows were labelled.
-        groups: pair of cluster labels; a label in both samples is one cluster.
-        strata: pair of stratum labels; rows were labelled at random within strata. The
-            shares of strata among all n + N rows count as known.
-        finite_population: the target is the fit to these very n + N rows.
+        design: how rows were sampled, a `Design`; a simple random sample of labels by default.
         names: names of the parameters.
         estimand: how summaries call it.
+        sampling: the fields of `Design` one by one: ``weights=``, ``propensity=``, ``groups=``
+            (its clusters), ``strata=``, ``finite_population=``.
 
     Raises:
         ArrayError: NaN, shapes or columns that do not fit.
@@ -199,73 +199,43 @@ def estimate(
         ConvergenceError: no root, or parameters that the data do not identify.
 
     Source: PPI++ (arXiv 2311.01453), equations 4 to 6; "element" and "matrix" are the
-    one-parameter and the full least-squares control variate; known propensities after
-    active inference (arXiv 2403.03208).
+    one-parameter and the full least-squares control variate.
     """
+    declared = declare(design, sampling)
     check_choice("form", form, ("loss", "onestep"))
-    mine = check_rows("labeled", labeled)
-    guesses = _as_tuple(proxies)
-    others = _as_tuple(unlabeled)
-    for guess in guesses:
-        check_aligned(labeled, guess)
+    guesses, others = _as_tuple(proxies), _as_tuple(unlabeled)
     if len(guesses) != len(others):
         raise ArrayError(f"{len(guesses)} set(s) of proxies but {len(others)} of unlabelled rows.")
-    proxied = tuple(with_proxies(mine, check_rows("proxies", p)) for p in guesses)
-    checked = [check_rows("unlabeled", u) for u in others]
-    rest = tuple({k: u[k] for k in mine if k in u} for u in checked)
-    for u in rest:
-        missing = set(mine) - set(u)
-        if missing:
-            raise ArrayError(f"unlabeled lacks {', '.join(sorted(missing))}.")
-        for k in mine:
-            if u[k].shape[1:] != mine[k].shape[1:] and k not in guesses[0]:
-                raise ArrayError(
-                    f"unlabeled[{k!r}] has rows of shape {u[k].shape[1:]}, labeled "
-                    f"{mine[k].shape[1:]}."
-                )
+    samples = [three_samples(labeled, *both) for both in zip(guesses, others, strict=True)]
+    (mine, *_), proxied, rest = (tuple(rows) for rows in zip(*samples, strict=True))
     start, unravel, labels = flatten_parameters(start_of(init, mine))
     n, N, d = len(next(iter(mine.values()))), len(next(iter(rest[0].values()))), len(start)
     check_counts(n, N, d + 1, f"{d} parameter(s)")
-    options = make_options(method, tune, clip, alpha, alternative, small_sample, d)
-    if len(guesses) > 1 and options.tune is not None:
-        options = make_options("ppi++", "matrix", clip, alpha, alternative, small_sample, d)
-    design = make_design(
-        n,
-        N,
-        weights=weights,
-        propensity=propensity,
-        groups=groups,
-        strata=strata,
-        finite_population=finite_population,
+    several = len(guesses)
+    options = make_options(
+        method, tune, clip, alpha, alternative, small_sample, d, predictors=several
     )
-    pandas = any(is_pandas(a) for a in labeled.values())
-    x = labeled.get("x")
-    if names is not None:
-        if len(names) != d:
-            raise ArrayError(f"{len(names)} names for {d} parameters.")
-        labels = tuple(names)
-    elif x is not None and is_pandas(x) and x.ndim == 2 and x.shape[1] == d:
-        labels = tuple(str(c) for c in x.columns)
+    scheme = resolve(declared, n, N)
     notes: list[str] = []
     if options.method != "classical":
         for name in check_rows("proxies", guesses[0]):
             a, b, truth = proxied[0][name], rest[0][name], mine[name]
             if a.ndim == 1 and b.ndim == 1:
                 same = truth.astype(float) if truth.ndim == 1 else None
-                notes += proxy_notes(a.astype(float), same, b.astype(float), random=design.random)
+                notes += proxy_notes(a.astype(float), same, b.astype(float), random=scheme.random)
     model = Autodiff(loss, unravel, is_score)
     for rows in (mine, *proxied, *rest):
         model.check(d, rows)
-    data = make_data(mine, proxied, rest, design)
-    root = find_root(model, data, start, design, options, form=form, what=estimand)
+    data = make_data(mine, proxied, rest, scheme)
+    root = find_root(model, data, start, scheme, options, form=form, what=estimand)
     return conclude(
         root,
-        design,
+        scheme,
         options,
         estimand=estimand,
-        names=labels,
+        names=parameter_names(labels, labeled.get("x"), names),
         notes=notes,
-        pandas=pandas,
-        spent=d + (d * len(guesses) if options.tune == "matrix" else options.tuned),
-        method=f"{options.method}, {len(guesses)} predictors" if len(guesses) > 1 else None,
+        pandas=any(map(is_pandas, labeled.values())),
+        spent=d + options.cost(d * several),
+        method=f"{options.method}, {several} predictors" if several > 1 else None,
     )

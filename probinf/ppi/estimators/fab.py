@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
-from probinf.core.inputs.columns import Number, check_choice, check_level, numeric
+from probinf.core.inputs.arrays import Number
+from probinf.core.inputs.levels import as_level, fraction
+from probinf.core.inputs.limits import check_choice
 from probinf.errors import LevelError
 from probinf.ppi.estimators.mean import mean
 from probinf.ppi.estimators.pratt import horseshoe_slope, region
+from probinf.ppi.inference.checks import numeric
 from probinf.ppi.inference.result import Result
 
 
@@ -92,9 +95,7 @@ def fab(
     """
     check_choice("m_error", m_error, ("minkowski", "quadrature", "ignore"))
     check_choice("method", method, ("ppi", "ppi++"))
-    check_level(alpha)
-    if not 0 < split < 1:
-        raise LevelError(f"split is a share in (0, 1); got {split}.")
+    alpha, split = as_level(alpha), fraction("split", split)
     for name, a in (("y", y), ("f", f), ("f_unlabeled", f_unlabeled)):
         numeric(name, a)  # one outcome, one predictor
     plain = mean(y, f, f_unlabeled, method=method, alpha=alpha, small_sample=False)

@@ -3,51 +3,44 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
-from probinf.core.inputs.columns import (
-    Number,
-    check_choice,
-    check_counts,
-    column,
-    numeric,
-    proxy_notes,
-    same_index,
-    same_rows,
-)
+from probinf.core.inputs.arrays import Number
+from probinf.core.inputs.frames import same_index, same_rows
+from probinf.core.inputs.limits import check_choice
 from probinf.errors import ArrayError, MethodError
-from probinf.ppi.designs.design import Design, make_design
+from probinf.ppi.designs.design import Design, Sampling, declare
+from probinf.ppi.designs.resolve import resolve
+from probinf.ppi.inference.checks import check_counts, class_numbers, column, numeric, table
 from probinf.ppi.inference.conclude import Options, Root, conclude, make_options
 from probinf.ppi.inference.moments import Tune, tuned
 from probinf.ppi.inference.result import Result
-
-
-def _matrix(a: np.ndarray) -> np.ndarray:
-    return a[:, None] if a.ndim == 1 else a
+from probinf.ppi.inference.scheme import Scheme
+from probinf.ppi.inference.suspicions import proxy_notes
 
 
 def mean_root(
-    y: np.ndarray, f: np.ndarray, fu: np.ndarray, design: Design, options: Options
+    y: np.ndarray, f: np.ndarray, fu: np.ndarray, scheme: Scheme, options: Options
 ) -> Root:
     """Root of the mean's equation: y (n, d), f (n, q), fu (N, q); q is a multiple of d."""
     d, q = y.shape[1], f.shape[1]
     eye = np.eye(d)
-    slope = np.tile(eye, (q // d, 1)) * (design.beta.sum() - design.gamma.sum())
+    slope = np.tile(eye, (q // d, 1)) * (scheme.beta.sum() - scheme.gamma.sum())
 
     def rows(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         repeated = np.tile(theta, q // d)
         return theta - y, repeated - f, repeated - fu
 
-    start = design.alpha @ y / design.alpha.sum()
-    total = eye * design.alpha.sum()
-    p = design.parts(*rows(start), total, slope)
+    start = scheme.alpha @ y / scheme.alpha.sum()
+    total = eye * scheme.alpha.sum()
+    p = scheme.parts(*rows(start), total, slope)
     rule = options.tune if q == d else "matrix"
     M = tuned(p, rule, clip=options.clip and q == d, pooled=options.pooled)
     theta = start - np.linalg.solve(total + M @ slope, p.score + M @ p.control)
-    if design.joint:  # centred on the joint mean, the parts depend on theta
-        p = design.parts(*rows(theta), total, slope)
+    if scheme.joint:  # centred on the joint mean, the parts depend on theta
+        p = scheme.parts(*rows(theta), total, slope)
     else:
         p = p._replace(score=p.score + total @ (theta - start))
     return Root(theta, p, M, lambda: rows(theta))
@@ -64,12 +57,9 @@ def mean(
     alpha: Number = 0.1,
     alternative: str = "two-sided",
     small_sample: bool = True,
-    weights: Any = None,
-    propensity: Any = None,
-    groups: Any = None,
-    strata: Any = None,
-    finite_population: bool = False,
+    design: Design | None = None,
     compat: str | None = None,
+    **sampling: Unpack[Sampling],
 ) -> Result:
     """Mean of an outcome that few rows show and a model predicts for all.
 
@@ -90,14 +80,10 @@ def mean(
         alternative: ``"two-sided"``, ``"larger"``, ``"smaller"``.
         small_sample: t distribution with Welch's degrees of freedom and unbiased variances;
             False is the normal approximation.
-        weights: pair of row weights (labelled, unlabelled), either may be None; the density
-            ratio under covariate shift.
-        propensity: (n,) known probabilities with which the labelled rows were labelled.
-        groups: pair of cluster labels.
-        strata: pair of stratum labels; labels were drawn within strata. The shares
-            of strata among all n + N rows count as known.
-        finite_population: the target is the mean of these very n + N rows.
+        design: how rows were sampled, a `Design`; a simple random sample of labels by default.
         compat: ``"ppi_py"`` gives the numbers of that package (normal quantile, divisor n).
+        sampling: the fields of `Design` one by one: ``weights=``, ``propensity=``, ``groups=``
+            (its clusters), ``strata=``, ``finite_population=``.
 
     Raises:
         ArrayError: NaN, or shapes that do not fit.
@@ -106,11 +92,12 @@ def mean(
 
     Source: PPI (arXiv 2301.09633), PPI++ (arXiv 2311.01453).
     """
+    declared = declare(design, sampling)
     same_index(y=y, f=f)
     truth = column("y", y, ndim=(1, 2))
-    guess, unseen = numeric("f", f, ndim=(1, 2)), numeric("f_unlabeled", f_unlabeled, ndim=(1, 2))
-    same_rows(y=truth.values, f=guess)
-    Y, F, Fu = _matrix(truth.values), _matrix(guess), _matrix(unseen)
+    Y = truth.values[:, None] if truth.values.ndim == 1 else truth.values
+    F, Fu = table("f", f), table("f_unlabeled", f_unlabeled)
+    same_rows(y=Y, f=F)
     if F.shape[1] != Fu.shape[1]:
         raise ArrayError(f"f has {F.shape[1]} column(s), f_unlabeled {Fu.shape[1]}.")
     if F.shape[1] % Y.shape[1]:
@@ -121,41 +108,32 @@ def mean(
     n, N, d = len(Y), len(Fu), Y.shape[1]
     check_counts(n, N, 2, "a mean with a standard error")
     names = truth.names if Y.shape[1] > 1 or truth.pandas else ("mean",)
-    options = make_options(method, tune, clip, alpha, alternative, small_sample, d)
-    design = make_design(
-        n,
-        N,
-        weights=weights,
-        propensity=propensity,
-        groups=groups,
-        strata=strata,
-        finite_population=finite_population,
+    several = F.shape[1] // d
+    options = make_options(
+        method, tune, clip, alpha, alternative, small_sample, d, predictors=several
     )
+    scheme = resolve(declared, n, N)
     notes: list[str] = []
     if options.method != "classical":
-        notes = proxy_notes(F[:, 0], Y[:, 0], Fu[:, 0], random=design.random)
+        notes = proxy_notes(F[:, 0], Y[:, 0], Fu[:, 0], random=scheme.random)
     if compat is not None:
         check_choice("compat", compat, ("ppi_py",))
-        if F.shape != Y.shape or not design.simple or design.joint or weights is not None:
+        if F.shape != Y.shape or declared.declared:
             raise MethodError("compat='ppi_py' has no weights, designs or several predictors here.")
         options = dataclasses.replace(options, small_sample=False, pooled=True)
-    several = F.shape[1] // d
-    if several > 1 and options.tune is not None:
-        options = make_options("ppi++", "matrix", clip, alpha, alternative, small_sample, d)
     if options.tune is None:
         F, Fu = F[:, :d], Fu[:, :d]
-    root = mean_root(Y, F, Fu, design, options)
+    root = mean_root(Y, F, Fu, scheme, options)
     label = f"{options.method}, {several} predictors" if several > 1 else None
-    spent = 1 + (F.shape[1] if options.tune == "matrix" else options.tuned)
     return conclude(
         root,
-        design,
+        scheme,
         options,
         estimand="mean",
         names=names,
         notes=notes,
         pandas=truth.pandas,
-        spent=spent,
+        spent=1 + options.cost(F.shape[1]),
         method=label,
     )
 
@@ -197,12 +175,7 @@ def distribution(
                     f"{name} must hold {classes} probabilities per row that sum to one."
                 )
             return a
-        if (a != np.round(a)).any() or a.min() < 0 or a.max() >= classes:
-            raise ArrayError(
-                f"{name} must hold class numbers 0 ... {classes - 1}; it ranges from {a.min():g} "
-                f"to {a.max():g}."
-            )
-        return np.eye(classes)[a.astype(int)]
+        return np.eye(classes)[class_numbers(name, a, classes)]
 
     found = mean(
         coded("y", truth), coded("f", guess), coded("f_unlabeled", unseen), tune=tune, **options

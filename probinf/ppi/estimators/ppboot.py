@@ -7,9 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from probinf.core.inputs.columns import Number, check_choice, check_counts, check_level
+from probinf.core.inputs.arrays import Number
+from probinf.core.inputs.levels import as_level
+from probinf.core.inputs.limits import at_least, check_choice
 from probinf.core.keys import as_generator
-from probinf.errors import ArrayError, MethodError
+from probinf.errors import ArrayError
+from probinf.ppi.inference.checks import check_counts
 from probinf.ppi.inference.result import ALTERNATIVES
 from probinf.ppi.inference.rows import check_rows, with_proxies
 
@@ -66,9 +69,8 @@ def ppboot(
     """
     check_choice("kind", kind, ("percentile", "basic"))
     check_choice("alternative", alternative, ALTERNATIVES)
-    check_level(alpha)
-    if draws < 20:
-        raise MethodError(f"draws={draws}; at least 20 are needed for a quantile.")
+    alpha = as_level(alpha)
+    at_least(20, draws=draws)
     mine = check_rows("labeled", labeled)
     proxied = with_proxies(mine, check_rows("proxies", proxies))
     other = check_rows("unlabeled", unlabeled)

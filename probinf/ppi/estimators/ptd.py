@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
-from probinf.core.inputs.columns import Number, check_counts, is_pandas
-from probinf.errors import MethodError
-from probinf.ppi.designs.design import make_design
+from probinf.core.inputs.arrays import Number
+from probinf.core.inputs.frames import is_pandas
+from probinf.ppi.designs.design import Design, Sampling, declare
+from probinf.ppi.designs.resolve import resolve
 from probinf.ppi.estimators.estimate import single_fit, start_of
 from probinf.ppi.estimators.mean import mean_root
+from probinf.ppi.inference.checks import check_counts
 from probinf.ppi.inference.conclude import conclude, make_options
 from probinf.ppi.inference.losses import Autodiff, Linear, Model, family_of
 from probinf.ppi.inference.moments import Tune
 from probinf.ppi.inference.result import Result
-from probinf.ppi.inference.rows import check_aligned, check_rows, flatten_parameters, with_proxies
+from probinf.ppi.inference.rows import flatten_parameters, parameter_names, three_samples
 
 
 def model_of(
@@ -43,10 +45,9 @@ def ptd(
     alpha: Number = 0.1,
     alternative: str = "two-sided",
     small_sample: bool = True,
-    weights: Any = None,
-    groups: Any = None,
-    strata: Any = None,
+    design: Design | None = None,
     names: tuple[str, ...] | list[str] | None = None,
+    **sampling: Unpack[Sampling],
 ) -> Result:
     """Predict, then debias: ``b + M (gamma_u - gamma_l)`` from three separate fits.
 
@@ -66,39 +67,28 @@ def ptd(
     Source: predict-then-debias (arXiv 2501.18577), algorithm 3; with the optimal M it equals the
     estimator of Chen & Chen (2000) asymptotically.
     """
-    mine = check_rows("labeled", labeled)
-    proxied = with_proxies(mine, check_rows("proxies", proxies))
-    check_aligned(labeled, proxies)
-    other = check_rows("unlabeled", unlabeled)
-    if set(mine) - set(other):
-        raise MethodError(f"unlabeled lacks {', '.join(sorted(set(mine) - set(other)))}.")
+    declared = declare(design, sampling, among=("weights", "clusters", "strata"))
+    mine, proxied, other = three_samples(labeled, proxies, unlabeled)
     model, start, labels = model_of(loss, init, mine, is_score)
     n, N, d = len(next(iter(mine.values()))), len(next(iter(other.values()))), len(start)
     check_counts(n, N, d + 1, f"{d} parameter(s)")
     options = make_options("ppi++", tune, False, alpha, alternative, small_sample, d)
-    design = make_design(n, N, weights=weights, groups=groups, strata=strata)
+    scheme = resolve(declared, n, N)
     fits = [
-        single_fit(model, mine, design.alpha, start, "ptd (labelled rows)"),
-        single_fit(model, proxied, design.alpha, start, "ptd (predictions, labelled rows)"),
-        single_fit(
-            model, {k: other[k] for k in mine}, design.beta, start, "ptd (predictions, unlabelled)"
-        ),
+        single_fit(model, mine, scheme.alpha, start, "ptd (labelled rows)"),
+        single_fit(model, proxied, scheme.alpha, start, "ptd (predictions, labelled rows)"),
+        single_fit(model, other, scheme.beta, start, "ptd (predictions, unlabelled)"),
     ]
     # Pseudo-values, whose means are the fits: what remains is the mean of several columns.
     y, f, fu = (theta - scores @ np.linalg.inv(J).T for theta, scores, J in fits)
-    x = labeled.get("x")
-    if names is not None:
-        labels = tuple(names)
-    elif x is not None and is_pandas(x) and x.ndim == 2 and x.shape[1] == d:
-        labels = tuple(str(c) for c in x.columns)
     return conclude(
-        mean_root(y, f, fu, design, options),
-        design,
+        mean_root(y, f, fu, scheme, options),
+        scheme,
         options,
         estimand=f"{loss} regression" if isinstance(loss, str) else "M-estimate",
-        names=labels,
+        names=parameter_names(labels, labeled.get("x"), names),
         notes=[],
-        pandas=x is not None and is_pandas(x),
-        spent=d + (d if tune == "matrix" else options.tuned),
+        pandas=is_pandas(labeled.get("x")),
+        spent=d + options.cost(d),
         method="predict-then-debias",
     )

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
-from probinf.core.inputs.columns import (
-    Number,
-    check_choice,
-    check_counts,
-    column,
-    numeric,
-    proxy_notes,
-    same_index,
-    same_rows,
-)
+from probinf.core.inputs.arrays import Number
+from probinf.core.inputs.frames import same_index, same_rows
+from probinf.core.inputs.limits import check_choice
 from probinf.errors import LevelError, MethodError
-from probinf.ppi.designs.design import Design, make_design
+from probinf.ppi.designs.design import Design, Sampling, declare
+from probinf.ppi.designs.resolve import resolve
 from probinf.ppi.estimators.rectified import Rectified, Sorted, rectified
+from probinf.ppi.inference.checks import check_counts, column, numeric
 from probinf.ppi.inference.conclude import Root, conclude, make_options
 from probinf.ppi.inference.moments import Tune, covariance, tuned
 from probinf.ppi.inference.result import Result
+from probinf.ppi.inference.scheme import Scheme
 from probinf.ppi.inference.student import critical, p_value
+from probinf.ppi.inference.suspicions import proxy_notes
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -82,17 +79,17 @@ def _indicator_rows(
 
 
 def _tuning(
-    y: np.ndarray, f: np.ndarray, fu: np.ndarray, q: float, design: Design, tune: Tune, clip: bool
+    y: np.ndarray, f: np.ndarray, fu: np.ndarray, q: float, scheme: Scheme, tune: Tune, clip: bool
 ) -> tuple[float, Sorted]:
     """The weight, estimated at the plain PPI quantile, and the sorted unlabelled predictions."""
-    other = Sorted(fu, design.beta)
+    other = Sorted(fu, scheme.beta)
     if tune is None or isinstance(tune, float):
         return (0.0 if tune is None else tune), other
-    first = rectified(y, f, other, design, q, 1.0)
+    first = rectified(y, f, other, scheme, q, 1.0)
     at = np.array([first.point()])
     g, h, u = _indicator_rows(y, f, fu, at, np.array([q]))()
     one = np.eye(1)
-    M = tuned(design.parts(g, h, u, one, np.zeros((1, 1))), "trace", clip=clip)
+    M = tuned(scheme.parts(g, h, u, one, np.zeros((1, 1))), "trace", clip=clip)
     return float(M[0, 0]), other
 
 
@@ -108,12 +105,9 @@ def quantile(
     alpha: Number = 0.1,
     alternative: str = "two-sided",
     small_sample: bool = True,
-    weights: Any = None,
-    propensity: Any = None,
-    groups: Any = None,
-    strata: Any = None,
-    finite_population: bool = False,
+    design: Design | None = None,
     compat: str | None = None,
+    **sampling: Unpack[Sampling],
 ) -> QuantileResult:
     """Quantiles of an outcome that few rows show and a model predicts for all.
 
@@ -139,6 +133,7 @@ def quantile(
 
     Source: PPI (arXiv 2301.09633), algorithm 2, with the weight of PPI++ (arXiv 2311.01453).
     """
+    declared = declare(design, sampling)
     same_index(y=y, f=f)
     truth = column("y", y)
     guess, unseen = numeric("f", f), numeric("f_unlabeled", f_unlabeled)
@@ -150,34 +145,26 @@ def quantile(
     if tune in ("element", "diagonal", "matrix") or type(tune) is int:
         tune = "trace"
     options = make_options(method, tune, clip, alpha, alternative, small_sample, 1)
-    design = make_design(
-        n,
-        N,
-        weights=weights,
-        propensity=propensity,
-        groups=groups,
-        strata=strata,
-        finite_population=finite_population,
-    )
+    scheme = resolve(declared, n, N)
     if compat is not None:
         check_choice("compat", compat, ("ppi_py",))
-        if not design.simple or design.joint or weights is not None:
+        if declared.declared:
             raise MethodError("compat='ppi_py' has no weights or designs here.")
         options = make_options("ppi", 1.0, clip, alpha, alternative, False, 1)
     notes = []
     if options.method != "classical":
-        notes = proxy_notes(guess, truth.values, unseen, random=design.random)
+        notes = proxy_notes(guess, truth.values, unseen, random=scheme.random)
     lams, points, seen, processes, densities = [], [], [], [], []
     spent = 1 + options.tuned
-    one, two = design.factors(spent) if options.small_sample else (1.0, 1.0)
+    one, two = scheme.factors(spent) if options.small_sample else (1.0, 1.0)
     for level in levels:
-        lam, other = _tuning(truth.values, guess, unseen, level, design, options.tune, clip)
-        process = rectified(truth.values, guess, other, design, float(level), lam)
+        lam, other = _tuning(truth.values, guess, unseen, level, scheme, options.tune, clip)
+        process = rectified(truth.values, guess, other, scheme, float(level), lam)
         at = process.point()
         lams.append(lam)
         points.append(at)
         seen.append(at)
-        process = _scaled(process, truth.values, guess, unseen, design, at, one, two)
+        process = _scaled(process, truth.values, guess, unseen, scheme, at, one, two)
         if compat is None:
             around = np.array([np.nextafter(at, -np.inf), at])  # where the level is crossed
             variance = process.evaluate(around)[1]
@@ -187,11 +174,11 @@ def quantile(
         densities.append(process.density(at))
     theta, M = np.array(points), np.diag(lams)
     rows = _indicator_rows(truth.values, guess, unseen, np.array(seen), levels)
-    p = design.parts(*rows(), np.diag(densities), np.zeros((len(levels),) * 2))
+    p = scheme.parts(*rows(), np.diag(densities), np.zeros((len(levels),) * 2))
     names = tuple(f"q{level:g}" for level in levels)
     base = conclude(
         Root(theta, p, M, rows),
-        design,
+        scheme,
         options,
         estimand="quantile",
         names=names,
@@ -211,17 +198,17 @@ def _scaled(
     y: np.ndarray,
     f: np.ndarray,
     fu: np.ndarray,
-    design: Design,
+    scheme: Scheme,
     at: float,
     one: float,
     two: float,
 ) -> Rectified:
     """The process with its small-sample factors, and its variance in scale with the design."""
     process = dataclasses.replace(process, factors=(one, two))
-    if design.simple and not design.joint:
+    if scheme.simple and not scheme.joint:
         return process
     rows = _indicator_rows(y, f, fu, np.array([at]), np.array([process.q]))()
-    p = design.parts(*rows, np.eye(1), np.zeros((1, 1)))
+    p = scheme.parts(*rows, np.eye(1), np.zeros((1, 1)))
     M = np.array([[process.lam]])
     wanted = float(sum(part[0, 0] for part in covariance(p, M, one, two)))
     have = float(process.evaluate(np.array([at]))[1][0])

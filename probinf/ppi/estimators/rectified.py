@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from probinf.errors import ConvergenceError
-from probinf.ppi.designs.design import Design
+from probinf.ppi.inference.scheme import Scheme
 
 
 class Sorted:
@@ -200,15 +200,15 @@ class Rectified:
 
 
 def rectified(
-    y: np.ndarray, f: np.ndarray, other: Sorted, design: Design, q: float, lam: float
+    y: np.ndarray, f: np.ndarray, other: Sorted, scheme: Scheme, q: float, lam: float
 ) -> Rectified:
     """The process of labels (n,), predictions (n,) and sorted unlabelled predictions."""
     return Rectified(
         q,
         lam,
-        Sorted(y, design.alpha),
-        Sorted(f, design.alpha),
-        Sorted(np.maximum(y, f), design.alpha),
-        Sorted(f, design.gamma) if design.joint else None,
+        Sorted(y, scheme.alpha),
+        Sorted(f, scheme.alpha),
+        Sorted(np.maximum(y, f), scheme.alpha),
+        Sorted(f, scheme.gamma) if scheme.joint else None,
         other,
     )

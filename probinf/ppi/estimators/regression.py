@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
-from probinf.core.inputs.columns import (
-    Number,
-    check_choice,
-    check_counts,
-    column,
-    numeric,
-    proxy_notes,
-    same_index,
-    same_rows,
-)
+from probinf.core.inputs.arrays import Number
+from probinf.core.inputs.frames import same_index, same_rows
+from probinf.core.inputs.limits import check_choice
 from probinf.errors import ArrayError, MethodError
-from probinf.ppi.designs.design import make_design
+from probinf.ppi.designs.design import Design, Sampling, declare
+from probinf.ppi.designs.resolve import resolve
+from probinf.ppi.estimators.compat import compat_glm
 from probinf.ppi.estimators.estimate import find_root
+from probinf.ppi.inference.checks import check_counts, column, numeric
 from probinf.ppi.inference.conclude import conclude, make_options
 from probinf.ppi.inference.losses import (
     Binomial,
@@ -35,6 +31,7 @@ from probinf.ppi.inference.losses import (
 from probinf.ppi.inference.moments import Tune
 from probinf.ppi.inference.result import Result
 from probinf.ppi.inference.rows import make_data
+from probinf.ppi.inference.suspicions import proxy_notes
 
 Family = str | Callable[[Any, Any], Any]
 
@@ -77,12 +74,9 @@ def glm(
     alpha: Number = 0.1,
     alternative: str = "two-sided",
     small_sample: bool = True,
-    weights: Any = None,
-    propensity: Any = None,
-    groups: Any = None,
-    strata: Any = None,
-    finite_population: bool = False,
+    design: Design | None = None,
     compat: str | None = None,
+    **sampling: Unpack[Sampling],
 ) -> Result:
     """Coefficients of a regression whose outcome is labelled on few rows and predicted on all.
 
@@ -103,6 +97,7 @@ def glm(
 
     Source: PPI++ (arXiv 2311.01453), section 4.
     """
+    declared = declare(design, sampling)
     loss = family_of(family)
     same_index(x=x, y=y, f=f)
     same_index(x_unlabeled=x_unlabeled, f_unlabeled=f_unlabeled)
@@ -127,34 +122,25 @@ def glm(
     guesses = F.reshape(n, -1).T
     unseen = Fu.reshape(N, -1).T
     several = len(guesses)
-    options = make_options(method, tune, clip, alpha, alternative, small_sample, d)
-    if several > 1 and options.tune is not None:
-        options = make_options("ppi++", "matrix", clip, alpha, alternative, small_sample, d)
-    design = make_design(
-        n,
-        N,
-        weights=weights,
-        propensity=propensity,
-        groups=groups,
-        strata=strata,
-        finite_population=finite_population,
+    options = make_options(
+        method, tune, clip, alpha, alternative, small_sample, d, predictors=several
     )
+    scheme = resolve(declared, n, N)
     notes = []
     if options.method != "classical":
-        notes = proxy_notes(guesses[0], Y, unseen[0], random=design.random)
+        notes = proxy_notes(guesses[0], Y, unseen[0], random=scheme.random)
     known: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = ({}, {})
     if offset is not None:
         if not (isinstance(offset, tuple | list) and len(offset) == 2):
             raise ArrayError("offset must be a pair (labelled, unlabelled) of arrays.")
         for side, rows, values in zip(known, (n, N), offset, strict=True):
-            side["offset"] = numeric("offset", values)
-            same_rows(offset=side["offset"], x=np.empty(rows))
+            side["offset"] = numeric("offset", values, size=rows)
     mine = {"x": X.values, "y": Y, **known[0]}
     data = make_data(
         mine,
         tuple({**mine, "y": g} for g in guesses),
         tuple({"x": Xu, "y": g, **known[1]} for g in unseen),
-        design,
+        scheme,
     )
     what = family if isinstance(family, str) else type(loss).__name__.lower()
     what = f"{what} regression"
@@ -162,21 +148,19 @@ def glm(
     start = _start(loss, X.values, Y)
     if compat is not None:
         check_choice("compat", compat, ("ppi_py",))
-        if not design.simple or design.joint or weights is not None or several > 1:
+        if declared.declared or several > 1:
             raise MethodError("compat='ppi_py' has no weights, designs or several predictors here.")
-        from probinf.ppi.estimators.compat import compat_glm
-
-        return compat_glm(model, data, start, design, options, what, X.names, notes, X.pandas)
-    root = find_root(model, data, start, design, options, form=form, what=what)
+        return compat_glm(model, data, start, scheme, options, what, X.names, notes, X.pandas)
+    root = find_root(model, data, start, scheme, options, form=form, what=what)
     return conclude(
         root,
-        design,
+        scheme,
         options,
         estimand=what,
         names=X.names,
         notes=notes,
         pandas=X.pandas,
-        spent=d + (d * several if options.tune == "matrix" else options.tuned),
+        spent=d + options.cost(d * several),
         method=f"{options.method}, {several} predictors" if several > 1 else None,
     )
 

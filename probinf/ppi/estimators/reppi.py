@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
-from probinf.core.inputs.columns import Number, check_counts, is_pandas, numeric, same_rows
-from probinf.ppi.designs.design import make_design
+from probinf.core.inputs.arrays import Number
+from probinf.core.inputs.frames import is_pandas, same_rows
+from probinf.ppi.designs.design import Design, Sampling, declare
+from probinf.ppi.designs.resolve import resolve
 from probinf.ppi.estimators.crossfit import cross_fit
 from probinf.ppi.estimators.estimate import single_fit
 from probinf.ppi.estimators.ptd import model_of
+from probinf.ppi.inference.checks import check_counts, table
 from probinf.ppi.inference.conclude import Root, conclude, make_options
 from probinf.ppi.inference.moments import jacobian, tuned
 from probinf.ppi.inference.result import Result
-from probinf.ppi.inference.rows import check_rows
+from probinf.ppi.inference.rows import check_rows, parameter_names
 
 
 def reppi(
@@ -32,9 +35,8 @@ def reppi(
     alpha: Number = 0.1,
     alternative: str = "two-sided",
     small_sample: bool = True,
-    weights: Any = None,
-    groups: Any = None,
-    strata: Any = None,
+    design: Design | None = None,
+    **sampling: Unpack[Sampling],
 ) -> Result:
     """Recalibrated PPI: a cross-fitted model of the score given all that is seen on every row.
 
@@ -56,36 +58,32 @@ def reppi(
 
     Source: RePPI (arXiv 2501.09731), algorithm 1.
     """
+    declared = declare(design, sampling, among=("weights", "clusters", "strata"))
     mine = check_rows("labeled", labeled)
     model, start, labels = model_of(loss, init, mine, is_score)
-    W = numeric("features", features, ndim=(1, 2))
-    Wu = numeric("features_unlabeled", features_unlabeled, ndim=(1, 2))
-    W, Wu = W.reshape(len(W), -1), Wu.reshape(len(Wu), -1)
+    W, Wu = table("features", features), table("features_unlabeled", features_unlabeled)
     n, d = same_rows(features=W, labeled=next(iter(mine.values()))), len(start)
     check_counts(n, len(Wu), max(d + 2, folds), f"{d} parameter(s)")
     options = make_options("ppi++", "matrix", False, alpha, alternative, small_sample, d)
-    design = make_design(n, len(Wu), weights=weights, groups=groups, strata=strata)
-    theta, g, J = single_fit(model, mine, design.alpha, start, "reppi (labelled rows)")
-    cluster = None if design.clusters is None else design.clusters[0]
+    scheme = resolve(declared, n, len(Wu))
+    theta, g, J = single_fit(model, mine, scheme.alpha, start, "reppi (labelled rows)")
+    cluster = None if scheme.clusters is None else scheme.clusters[0]
     columns = [
         cross_fit(learner, W, g[:, j], Wu, folds=folds, key=key, groups=cluster) for j in range(d)
     ]
     h = np.stack([c.f for c in columns], axis=1)
     u = np.stack([c.f_unlabeled for c in columns], axis=1)
-    p = design.parts(g, h, u, J, np.zeros((d, d)))
+    p = scheme.parts(g, h, u, J, np.zeros((d, d)))
     M = np.asarray(tuned(p, "matrix", clip=False))
     moved = theta - np.linalg.solve(jacobian(p, M), p.score + M @ p.control)
-    x = labeled.get("x")
-    if x is not None and is_pandas(x) and x.ndim == 2 and x.shape[1] == d:
-        labels = tuple(str(c) for c in x.columns)
     return conclude(
         Root(moved, p, M, lambda: (g, h, u)),
-        design,
+        scheme,
         options,
         estimand=f"{loss} regression" if isinstance(loss, str) else "M-estimate",
-        names=labels,
+        names=parameter_names(labels, labeled.get("x")),
         notes=[],
-        pandas=x is not None and is_pandas(x),
+        pandas=is_pandas(labeled.get("x")),
         spent=2 * d,
         method="RePPI",
     )

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from probinf.core.inputs.columns import check_choice, numeric, same_rows
+from probinf.core.inputs.frames import same_rows
+from probinf.core.inputs.limits import check_choice
 from probinf.core.keys import as_generator
 from probinf.errors import ArrayError, LevelError, MethodError
 from probinf.ppi.estimators.crossfit import folds_of
 from probinf.ppi.estimators.mean import mean
+from probinf.ppi.inference.checks import numeric, shares
 from probinf.ppi.inference.result import Result
 
 METRICS = ("precision", "success", "mrr", "dcg", "ap", "ndcg")
@@ -70,7 +72,7 @@ def expected_metric(p: Any, metric: str) -> np.ndarray:
     Source: PRECISE (arXiv 2601.18777), section 3.
     """
     check_choice("metric", metric, METRICS)
-    q = _probabilities(p)
+    q = shares("p", p, ndim=(2,))
     none_before = np.cumprod(np.hstack([np.ones((len(q), 1)), 1 - q]), axis=1)
     if metric == "precision":
         return q.mean(axis=1)
@@ -87,7 +89,7 @@ def expected_metric(p: Any, metric: str) -> np.ndarray:
 def enumerated_metric(p: Any, metric: str) -> np.ndarray:
     """`expected_metric` of any metric by summing over all 2**K relevance patterns."""
     check_choice("metric", metric, METRICS)
-    q = _probabilities(p)
+    q = shares("p", p, ndim=(2,))
     K = q.shape[1]
     if K > _LARGEST:
         raise MethodError(
@@ -104,13 +106,6 @@ def enumerated_metric(p: Any, metric: str) -> np.ndarray:
             chance *= np.where(patterns[:, k] == 1, block[:, [k]], 1 - block[:, [k]])
         total[start : start + 512] = chance @ values
     return total
-
-
-def _probabilities(p: Any) -> np.ndarray:
-    q = numeric("p", p, ndim=(2,))
-    if (q < 0).any() or (q > 1).any():
-        raise LevelError(f"p must lie in [0, 1]; it ranges from {q.min():g} to {q.max():g}.")
-    return q
 
 
 def calibrate(
@@ -131,9 +126,9 @@ def calibrate(
     from sklearn.isotonic import IsotonicRegression
 
     q, r, u = (
-        _probabilities(p),
+        shares("p", p, ndim=(2,)),
         numeric("relevance", relevance, ndim=(2,)),
-        _probabilities(p_unlabeled),
+        shares("p_unlabeled", p_unlabeled, ndim=(2,)),
     )
     n = same_rows(p=q, relevance=r)
     fold = folds_of(n, folds, as_generator(key))
@@ -172,7 +167,7 @@ def ranking(
 
     Source: PRECISE (arXiv 2601.18777); with the tuned weight of PPI++.
     """
-    p, u = _probabilities(p_labeled), _probabilities(p_unlabeled)
+    p, u = shares("p_labeled", p_labeled, ndim=(2,)), shares("p_unlabeled", p_unlabeled, ndim=(2,))
     r = numeric("relevance", relevance, ndim=(2,))
     if p.shape != r.shape or u.shape[1] != p.shape[1]:
         raise ArrayError(

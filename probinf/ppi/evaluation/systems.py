@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from probinf.core.inputs.columns import column, numeric, same_rows
+from probinf.core.inputs.frames import same_rows
 from probinf.errors import ArrayError, MethodError
 from probinf.ppi.estimators.mean import mean
+from probinf.ppi.inference.checks import column, numeric
 from probinf.ppi.inference.result import Result
 
 

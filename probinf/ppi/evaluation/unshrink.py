@@ -8,16 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from probinf.core.inputs.columns import (
-    Number,
-    check_choice,
-    check_counts,
-    numeric,
-    positive,
-    same_rows,
-)
+from probinf.core.inputs.arrays import Number
+from probinf.core.inputs.frames import same_rows
+from probinf.core.inputs.limits import at_least, check_choice
 from probinf.core.keys import as_generator
-from probinf.errors import ConvergenceError, MethodError, PredictionWarning
+from probinf.errors import ConvergenceError, PredictionWarning
+from probinf.ppi.inference.checks import check_counts, numeric, positive
 from probinf.ppi.inference.result import Result
 
 
@@ -120,8 +116,7 @@ class Unshrink:
         """
         check_choice("method", method, ("tweedie", "linear", "naive"))
         arms = [numeric("pred_treated", pred_treated), numeric("pred_control", pred_control)]
-        if draws < 20:
-            raise MethodError(f"draws={draws}; at least 20 are needed for a standard error.")
+        at_least(20, draws=draws)
         check_counts(min(map(len, arms)), len(self.cal_pred), 2, "an effect")
         w = [np.ones(len(a)) for a in arms]
         if weights is not None:

@@ -8,12 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from probinf.core.inputs.columns import Number, check_choice, check_level, warn
+from probinf.core.inputs.arrays import Number
+from probinf.core.inputs.levels import as_level
+from probinf.core.inputs.limits import check_choice
 from probinf.errors import ConvergenceError, MethodError
-from probinf.ppi.designs.design import Design
 from probinf.ppi.inference.influence import Influence, result_influence
 from probinf.ppi.inference.moments import Parts, Tune, correlation, covariance, jacobian, welch
 from probinf.ppi.inference.result import ALTERNATIVES, Result
+from probinf.ppi.inference.scheme import Scheme
+from probinf.ppi.inference.suspicions import warn
 
 METHODS = ("classical", "ppi", "ppi++")
 
@@ -29,6 +32,10 @@ class Options:
     alternative: str = "two-sided"
     small_sample: bool = True
     pooled: bool = False
+
+    def cost(self, controls: int) -> int:
+        """Parameters that the tuning of so many controls spends."""
+        return controls if self.tune == "matrix" else int(self.tuned)
 
     @property
     def tuned(self) -> bool:
@@ -46,8 +53,13 @@ def make_options(
     alternative: str,
     small_sample: bool,
     d: int,
+    *,
+    predictors: int = 1,
 ) -> Options:
-    """Checked options; ``method`` settles the tuning of classical and plain PPI."""
+    """Checked options; ``method`` settles the tuning of classical and plain PPI.
+
+    Several predictors are combined by the best matrix, unless they are not used at all.
+    """
     check_choice("method", method, METHODS)
     if isinstance(tune, np.number):
         tune = tune.item()
@@ -69,7 +81,9 @@ def make_options(
         tune = 1.0
     elif tune is None:
         method = "classical"
-    return Options(method, tune, clip, check_level(alpha), alternative, small_sample)
+    if predictors > 1 and tune is not None:
+        method, tune = "ppi++", "matrix"
+    return Options(method, tune, clip, as_level(alpha), alternative, small_sample)
 
 
 class Root(NamedTuple):
@@ -109,7 +123,7 @@ def scalar_tuning(M: np.ndarray, J: np.ndarray, tune: Tune) -> float | np.ndarra
 
 def conclude(
     root: Root,
-    design: Design,
+    scheme: Scheme,
     options: Options,
     *,
     estimand: str,
@@ -129,8 +143,8 @@ def conclude(
     spent = d + options.tuned if spent is None else spent
     J = jacobian(p, M)
     check_identified(J, estimand)
-    df_mine, df_theirs = design.degrees(spent if options.small_sample else d)
-    one, two = design.factors(spent)
+    df_mine, df_theirs = scheme.degrees(spent if options.small_sample else d)
+    one, two = scheme.factors(spent)
     if not options.small_sample:
         one = two = 1.0
     mine, theirs = covariance(p, M, one, two)
@@ -145,8 +159,8 @@ def conclude(
             "lambda is 0: the predictions carry no usable information beyond the regressors, and "
             "the result is that of the labelled rows alone"
         )
-    if not options.small_sample and design.n < 30:
-        notes.append(f"n = {design.n} labels without small-sample correction: intervals undercover")
+    if not options.small_sample and scheme.n < 30:
+        notes.append(f"n = {scheme.n} labels without small-sample correction: intervals undercover")
     if np.any(np.diag(mine + theirs) > 1.02 * np.diag(alone)) and not options.tuned:
         notes.append("the interval is wider than that of the labelled rows alone; tune the weight")
 
@@ -160,12 +174,12 @@ def conclude(
 
     def influence() -> Influence:
         g, h, u = root.rows()
-        return result_influence(design, g, h, u, J, M)
+        return result_influence(scheme, g, h, u, J, M)
 
     if options.small_sample:
         free: Any = df_mine
-        if design.strata is not None and design.clusters is None:
-            free = design.satterthwaite(influence().labeled, spent)
+        if scheme.strata is not None and scheme.clusters is None:
+            free = scheme.satterthwaite(influence().labeled, spent)
         df = np.asarray(welch(np.diag(mine), np.diag(theirs), free, df_theirs))
     return Result(
         estimand=estimand,
@@ -175,17 +189,17 @@ def conclude(
         cov=mine + theirs,
         df=df,
         lam=lam,
-        n=design.n,
-        N=design.N,
+        n=scheme.n,
+        N=scheme.N,
         cov_labeled=alone,
         rho=np.asarray(correlation(p, M)),
-        cov_type=design.cov_type if options.small_sample or not design.simple else "HC0",
+        cov_type=scheme.cov_type if options.small_sample or not scheme.simple else "HC0",
         alpha=options.alpha,
         alternative=options.alternative,
         notes=tuple(notes),
         pandas=pandas,
         contributions=influence,
-        clusters=design.clusters,
+        clusters=scheme.clusters,
     )
 
 

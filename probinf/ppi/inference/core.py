@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from probinf.ppi.inference.losses import Model, Rows
+from probinf.ppi.inference.losses.model import Model, Rows
 from probinf.ppi.inference.moments import (
     Array,
     Parts,

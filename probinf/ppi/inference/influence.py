@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from probinf.ppi.designs.design import Design
+from probinf.ppi.inference.scheme import Scheme
 
 
 class Influence(NamedTuple):
@@ -22,10 +22,10 @@ class Influence(NamedTuple):
 
 
 def result_influence(
-    design: Design, g: np.ndarray, h: np.ndarray, u: np.ndarray, J: np.ndarray, M: np.ndarray
+    scheme: Scheme, g: np.ndarray, h: np.ndarray, u: np.ndarray, J: np.ndarray, M: np.ndarray
 ) -> Influence:
     """Influence values of the root with derivative ``J`` and tuning ``M``."""
-    mine, theirs = design.contributions(g, h, u)
+    mine, theirs = scheme.contributions(g, h, u)
     d = g.shape[1]
     back = -np.linalg.inv(J).T
     return Influence(

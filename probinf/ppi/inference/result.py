@@ -7,15 +7,20 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from probinf.core.inputs.columns import Number, check_choice, check_level
+from probinf.core.inputs.arrays import Number
+from probinf.core.inputs.levels import as_level
+from probinf.core.inputs.limits import check_choice
 from probinf.core.keys import as_generator
 from probinf.errors import ArrayError, MethodError
 from probinf.ppi.inference.influence import Influence
+from probinf.ppi.inference.labelled import frame, series
+from probinf.ppi.inference.plots import interval_plot
+from probinf.ppi.inference.simulation import KINDS, largest_quantile, reweighted
 from probinf.ppi.inference.student import critical, p_value
+from probinf.ppi.inference.summary import Table
+from probinf.ppi.inference.transforms import linearised, transformed
 
 ALTERNATIVES = ("two-sided", "larger", "smaller")
 
@@ -64,11 +69,7 @@ class Result:
     clusters: tuple[np.ndarray, np.ndarray] | None = None
 
     def _series(self, values: np.ndarray) -> Any:
-        if not self.pandas:
-            return values
-        import pandas as pd
-
-        return pd.Series(values, index=list(self.names))
+        return series(values, self.names) if self.pandas else values
 
     @property
     def params(self) -> Any:
@@ -103,11 +104,7 @@ class Result:
 
     def cov_params(self) -> Any:
         """Covariance (d, d) of the estimates."""
-        if not self.pandas:
-            return self.cov
-        import pandas as pd
-
-        return pd.DataFrame(self.cov, index=list(self.names), columns=list(self.names))
+        return frame(self.cov, self.names, self.names) if self.pandas else self.cov
 
     def _statistic(self, null: Any) -> np.ndarray:
         difference, se = self.theta - np.asarray(null, float), self._se
@@ -117,7 +114,7 @@ class Result:
     def _settings(self, alpha: Number | None, alternative: str | None) -> tuple[float, str]:
         side = self.alternative if alternative is None else alternative
         check_choice("alternative", side, ALTERNATIVES)
-        return check_level(self.alpha if alpha is None else alpha), side
+        return as_level(self.alpha if alpha is None else alpha), side
 
     def test(self, null: Any = 0.0, alternative: str | None = None) -> Any:
         """P-values (d,) of ``parameter = null``; below alpha exactly if `conf_int` excludes it.
@@ -147,11 +144,7 @@ class Result:
         return self._intervals(np.stack([low, high], axis=1))
 
     def _intervals(self, limits: np.ndarray) -> Any:
-        if not self.pandas:
-            return limits
-        import pandas as pd
-
-        return pd.DataFrame(limits, index=list(self.names), columns=["lower", "upper"])
+        return frame(limits, self.names, ("lower", "upper")) if self.pandas else limits
 
     @cached_property
     def influence(self) -> Influence:
@@ -184,36 +177,11 @@ class Result:
             function: (d,) parameters to a scalar or vector, in `jax.numpy`.
             names: names of what it returns.
         """
-        with jax.enable_x64(True):
-            at = jnp.asarray(self.theta)
-            value = np.atleast_1d(np.asarray(function(at), float))
-            slope = np.asarray(jax.jacrev(lambda t: jnp.atleast_1d(function(t)))(at), float)
+        value, slope = linearised(function, self.theta)
         return self._transformed(value, slope, names, "delta")
 
     def _transformed(self, value: np.ndarray, slope: np.ndarray, names: Any, what: str) -> Result:
-        count = len(value)
-        labels = tuple(f"{what}{j}" for j in range(count)) if names is None else tuple(names)
-        if len(labels) != count:
-            raise ArrayError(f"{len(labels)} names for {count} values.")
-        several = len(self.theta) > 1
-        rows = self.contributions
-
-        def moved() -> Influence:
-            assert rows is not None
-            mine, theirs = rows()
-            return Influence(mine @ slope.T, theirs @ slope.T)
-
-        return dataclasses.replace(
-            self,
-            estimand=f"{what} of {self.estimand}",
-            names=labels,
-            theta=value,
-            cov=slope @ self.cov @ slope.T,
-            cov_labeled=slope @ self.cov_labeled @ slope.T,
-            df=np.full(count, self.df.min()),
-            rho=np.full(count, np.nan) if several else self.rho,
-            contributions=None if rows is None else moved,
-        )
+        return transformed(self, value, slope, names, what)
 
     def simultaneous(
         self, alpha: Number | None = None, *, key: Any = 0, draws: int = 20_000
@@ -228,16 +196,8 @@ class Result:
         Source: Montiel Olea & Plagborg-Moller (2019), the plug-in sup-t band.
         """
         level, _ = self._settings(alpha, None)
-        rng = as_generator(key)
-        se = self._se
-        safe = np.where(se > 0, se, 1.0)
-        values, vectors = np.linalg.eigh(self.cov / np.outer(safe, safe))
-        root = vectors * np.sqrt(np.clip(values, 0, None))
-        noise = rng.normal(size=(draws, len(se))) @ root.T
-        df = self.df.min()
-        if np.isfinite(df):
-            noise /= np.sqrt(rng.chisquare(df, size=draws) / df)[:, None]
-        return self._limits(np.quantile(np.abs(noise).max(axis=1), 1 - level) * se)
+        reach = largest_quantile(self.cov, self.df.min(), 1 - level, as_generator(key), draws)
+        return self._limits(reach * self._se)
 
     def bootstrap(self, *, key: Any = 0, draws: int = 2000, kind: str = "multiplier") -> np.ndarray:
         """Draws (draws, d) around the estimate from re-weighted influence values.
@@ -251,57 +211,30 @@ class Result:
 
         Source: Chernozhukov, Chetverikov & Kato (2013) for multipliers.
         """
-        check_choice("kind", kind, ("multiplier", "rademacher"))
-        rng = as_generator(key)
-        mine, theirs = self.influence
-        blocks: list[np.ndarray] = [mine, theirs]
-        if self.clusters is not None:
-            ids = np.unique(np.concatenate(self.clusters), return_inverse=True)[1]
-            stacked = np.vstack(blocks)
-            blocks = [np.stack([np.bincount(ids, c) for c in stacked.T], axis=1)]
-        total: np.ndarray = np.zeros((draws, len(self.theta)))
-        for block in blocks:
-            if len(block) > 100_000:
-                total += rng.multivariate_normal(np.zeros(block.shape[1]), block.T @ block, draws)
-                continue
-            for start in range(0, draws, 256):
-                size = (min(256, draws - start), len(block))
-                weight: np.ndarray
-                if kind == "multiplier":
-                    weight = rng.standard_exponential(size) - 1
-                else:
-                    weight = rng.integers(0, 2, size) * 2.0 - 1
-                total[start : start + size[0]] += weight @ block
-        return self.theta + total
+        check_choice("kind", kind, KINDS)
+        noise = reweighted(self.influence, self.clusters, kind, as_generator(key), draws)
+        return self.theta + noise
 
     def summary(self) -> Any:
         """A table to read: header, one row per parameter, notes."""
-        from probinf.ppi.inference.summary import Table
-
         return Table(self)
 
     def summary_frame(self, alpha: Number | None = None) -> Any:
         """A DataFrame with one row per parameter, for reports."""
-        import pandas as pd
-
         limits = np.asarray(self.conf_int(alpha))
-        return pd.DataFrame(
-            {
-                "coef": self.theta,
-                "std err": self._se,
-                "pvalue": np.asarray(self.pvalues),
-                "lower": limits[:, 0],
-                "upper": limits[:, 1],
-                "df": self.df,
-                "n_eff": self.n_eff,
-            },
-            index=list(self.names),
-        )
+        columns = {
+            "coef": self.theta,
+            "std err": self._se,
+            "pvalue": np.asarray(self.pvalues),
+            "lower": limits[:, 0],
+            "upper": limits[:, 1],
+            "df": self.df,
+            "n_eff": self.n_eff,
+        }
+        return frame(np.stack(list(columns.values()), axis=1), self.names, tuple(columns))
 
     def plot(self, axis: Any = None) -> Any:
         """Estimates and intervals, beside those of the labelled rows alone; returns the axis."""
-        from probinf.ppi.inference.plots import interval_plot
-
         return interval_plot(self, axis)
 
     def __repr__(self) -> str:

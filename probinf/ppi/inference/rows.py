@@ -8,10 +8,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from probinf.core.inputs.columns import plain, same_index, same_rows
+from probinf.core.inputs.arrays import check_entries, converted, plain
+from probinf.core.inputs.frames import column_names, is_pandas, same_index, same_rows
 from probinf.errors import ArrayError
-from probinf.ppi.designs.design import Design
+from probinf.ppi.inference.checks import REMEDY, untraced
 from probinf.ppi.inference.core import Data
+from probinf.ppi.inference.scheme import Scheme
 
 _PADDED = 65_536  # beyond this many rows compiling is cheap against running
 
@@ -50,21 +52,22 @@ def flatten_parameters(init: Any) -> tuple[np.ndarray, Unravel, tuple[str, ...]]
     return flat, Unravel(treedef, tuple(leaf.shape for leaf in leaves)), tuple(names)
 
 
+def parameter_names(flat: tuple[str, ...], x: Any, names: Any = None) -> tuple[str, ...]:
+    """Names that were given, else those of the regressors, else those of the flat parameters."""
+    if names is not None:
+        if len(names) != len(flat):
+            raise ArrayError(f"{len(names)} names for {len(flat)} parameters.")
+        return tuple(names)
+    if is_pandas(x) and x.ndim == 2 and x.shape[1] == len(flat):
+        return column_names(x, 2)
+    return flat
+
+
 def leaf(name: str, a: Any) -> np.ndarray:
     """One array of rows: integers stay integers, all else becomes float64."""
-    if isinstance(a, jax.core.Tracer):
-        raise ArrayError(f"{name} is traced by JAX; inside jit or vmap use probinf.ppi.core.")
-    values = np.asarray(plain(name, a))
-    if values.dtype.kind in "biu":
-        values = values.astype(np.int64)
-    else:
-        try:
-            values = values.astype(np.float64)
-        except (TypeError, ValueError) as cause:
-            raise ArrayError(f"{name} does not hold numbers: {cause}.") from None
-        if not np.isfinite(values).all():
-            count = int((~np.isfinite(values)).sum())
-            raise ArrayError(f"{name} holds {count} NaN or infinite value(s); drop those rows.")
+    values = np.asarray(plain(name, untraced(name, a)))
+    values = np.asarray(converted(name, values, np.int64 if values.dtype.kind in "biu" else float))
+    check_entries(name, values, finite=True, remedy=REMEDY)
     if values.ndim == 0:
         raise ArrayError(f"{name} is a scalar; give one value per row.")
     return values
@@ -78,13 +81,6 @@ def check_rows(what: str, rows: Any) -> dict[str, np.ndarray]:
     found = {str(k): leaf(f"{what}[{k!r}]", a) for k, a in rows.items()}
     same_rows(**{f"{what}[{k!r}]": a for k, a in found.items()})
     return found
-
-
-def check_aligned(labeled: dict[str, Any], proxies: dict[str, Any]) -> None:
-    """Raise unless labelled columns and predictions in pandas objects share their index."""
-    if isinstance(proxies, dict):
-        named = {f"labeled[{k!r}]": a for k, a in labeled.items()}
-        same_index(**named, **{f"proxies[{k!r}]": a for k, a in proxies.items()})
 
 
 def with_proxies(labeled: dict[str, np.ndarray], proxies: dict[str, np.ndarray]) -> Any:
@@ -101,6 +97,24 @@ def with_proxies(labeled: dict[str, np.ndarray], proxies: dict[str, np.ndarray])
                 f"proxies[{name!r}] has {a.shape[0]} rows, labeled {labeled[name].shape[0]}."
             )
     return {**labeled, **proxies}
+
+
+def three_samples(labeled: Any, proxies: Any, unlabeled: Any) -> tuple[Any, Any, Any]:
+    """Rows with true values, the same with predictions put in, and unlabelled rows, checked."""
+    mine, guess = check_rows("labeled", labeled), check_rows("proxies", proxies)
+    named = {f"labeled[{k!r}]": a for k, a in labeled.items()}
+    same_index(**named, **{f"proxies[{k!r}]": a for k, a in proxies.items()})
+    proxied, other = with_proxies(mine, guess), check_rows("unlabeled", unlabeled)
+    missing = set(mine) - set(other)
+    if missing:
+        raise ArrayError(f"unlabeled lacks {', '.join(sorted(missing))}.")
+    for k in mine:
+        if other[k].shape[1:] != mine[k].shape[1:] and k not in proxies:
+            raise ArrayError(
+                f"unlabeled[{k!r}] has rows of shape {other[k].shape[1:]}, labeled "
+                f"{mine[k].shape[1:]}."
+            )
+    return mine, proxied, {k: other[k] for k in mine}
 
 
 def _size(rows: int) -> int:
@@ -123,10 +137,10 @@ def make_data(
     labeled: dict[str, np.ndarray],
     proxied: tuple[dict[str, np.ndarray], ...],
     unlabeled: tuple[dict[str, np.ndarray], ...],
-    design: Design,
+    scheme: Scheme,
 ) -> Data:
     """`Data` for the compiled core: rows beyond the real ones have weight zero."""
-    n, N = _size(design.n), _size(design.N) if unlabeled else 0
+    n, N = _size(scheme.n), _size(scheme.N) if unlabeled else 0
 
     def rows(source: dict[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
         return {k: _padded(a, size, True) for k, a in source.items()}
@@ -135,7 +149,7 @@ def make_data(
         rows(labeled, n),
         tuple(rows(p, n) for p in proxied),
         tuple(rows(u, N) for u in unlabeled),
-        _padded(design.alpha, n, False),
-        _padded(design.gamma, n, False),
-        _padded(design.beta, N, False),
+        _padded(scheme.alpha, n, False),
+        _padded(scheme.gamma, n, False),
+        _padded(scheme.beta, N, False),
     )

@@ -11,8 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.core.inputs.columns import Number, check_choice, check_level, numeric, same_rows
-from probinf.errors import LevelError, MethodError, TooFewLabelsError
+from probinf.core.inputs.arrays import Number
+from probinf.core.inputs.frames import same_rows
+from probinf.core.inputs.levels import as_level, fraction
+from probinf.core.inputs.limits import check_choice
+from probinf.errors import MethodError, TooFewLabelsError
+from probinf.ppi.inference.checks import numeric
 from probinf.ppi.sequential.marginals import Prior, check_prior, log_marginal
 
 
@@ -69,12 +73,11 @@ class AnytimeMean:
     split: Number = 0.1
 
     def __post_init__(self) -> None:
-        check_level(self.alpha)
+        as_level(self.alpha)
         check_prior(self.prior)
         if isinstance(self.lam, str):
             check_choice("lam", self.lam, ("optimal", "paper"))
-        if not 0 < self.split < 1:
-            raise LevelError(f"split is a share in (0, 1); got {self.split}.")
+        fraction("split", self.split)
         if self.n_min < 2 or self.t_opt <= 0:
             raise MethodError(
                 f"n_min={self.n_min} and t_opt={self.t_opt}: at least 2 labels, a positive time."

@@ -10,8 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.core.inputs.columns import Number, check_level, numeric, positive, same_rows
+from probinf.core.inputs.arrays import Number
+from probinf.core.inputs.frames import same_rows
+from probinf.core.inputs.levels import as_level
 from probinf.errors import LevelError, MethodError
+from probinf.ppi.inference.checks import numeric, positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +40,7 @@ class BettingMean:
     grid: int = 1001
 
     def __post_init__(self) -> None:
-        check_level(self.alpha)
+        as_level(self.alpha)
         if not self.low < self.high:
             raise LevelError(f"low={self.low} is not below high={self.high}.")
 
