@@ -11,8 +11,8 @@ import pytest
 
 import probinf as pi
 from probinf.amortized import refinement
-from probinf.amortized.refinement import defensive as defensive_module
-from probinf.amortized.refinement.ladder import refine
+from probinf.amortized.correction import defensive as defensive_module
+from probinf.amortized.correction.refine import refine
 from probinf.core.paths import nest
 from probinf.core.program import Score
 from probinf.errors import MethodError, StructureError
