@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -215,3 +217,17 @@ def test_what_validation_keeps_is_an_average(monkeypatch: pytest.MonkeyPatch) ->
         assert np.sqrt(np.mean(last_errors() ** 2)) > 0.2
     finally:
         jax.clear_caches()
+
+
+def test_a_checkpoint_of_another_version_is_refused_with_the_remedy(tmp_path) -> None:
+    folder = tmp_path / "run"
+    options = dict(key=0, steps=10, data=jnp.ones(()), checkpoint=folder)
+    pi.amortized.train(start(), regression, **options)
+    manifest = json.loads((folder / "training.json").read_text())
+    (folder / "training.json").write_text(json.dumps({**manifest, "schema": 1}))
+    with pytest.raises(SavedFileError, match=r"schema 1.* Train again in another folder"):
+        pi.amortized.train(start(), regression, **options)
+    manifest["taken"] = 3
+    (folder / "training.json").write_text(json.dumps(manifest))
+    with pytest.raises(SavedFileError, match="edited"):
+        pi.amortized.train(start(), regression, **options)

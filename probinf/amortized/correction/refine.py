@@ -25,7 +25,6 @@ from probinf.runtime.method import Method
 from probinf.samplers import NUTS, SMC, Importance
 
 _SMC_SHARE = 0.5
-_RUNGS: dict[str, Rung] = {"chains": "mcmc", "population": "smc", "weighted": "nested"}
 
 
 def refine(
@@ -117,7 +116,7 @@ def refine(
         if isinstance(q, Program):
             target = _envelope(program, q, weighted)
         found = sample(target, method, key=second, progress=progress, check=False)
-        rung = _RUNGS[found.kind]
+        rung = _rung(found)
     report = Refinement(
         rung, reason, k, float(limit), share, familiar, distance, tails[0], tails[1]
     )
@@ -170,6 +169,15 @@ def _check_normalised(q: Program, key: Key) -> None:
             "refine: q carries a weight, so its draws are not those of its base. Sample it first: "
             "pi.refine(program, pi.sample(q, key=0), key=1)."
         )
+
+
+def _rung(found: Posterior) -> Rung:
+    """What kind of engine the draws come from, whatever its name."""
+    if found.kind == "chains":
+        return "mcmc"
+    if found.kind == "population":
+        return "smc"
+    return "nested" if "birth_log_likelihood" in found.stats else "importance"
 
 
 def _fallback(q: Program | Posterior, program: Program) -> Method[Posterior]:

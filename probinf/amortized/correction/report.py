@@ -16,8 +16,8 @@ class Refinement:
     """What ``refine`` saw on the way.
 
     Attributes:
-        rung: whose draws were returned: "importance", "smc", "mcmc" (Markov chains of any
-            engine) or "nested".
+        rung: whose draws were returned: "importance" (weighted ones), "smc" (a population), "mcmc"
+            (Markov chains of any engine) or "nested" (dead points).
         reason: why this rung, in one sentence.
         pareto_k: shape of the weights' upper tail.
         threshold: above which the weights are not trusted.
