@@ -246,7 +246,7 @@ def conditional() -> Any:
         return -x @ out.eqlin.marginals if out.x is not None else np.inf
 
     theirs, a = best(lambda: np.array([one(x) for x in at[:50]]), 1)
-    ours, b = best(lambda: pc.conditional_thresholds(s, phi, at), 2)
+    ours, b = best(lambda: pc.calibration.conditional_thresholds(s, phi, at), 2)
     finite = np.isfinite(a)
     same = np.abs(a[finite] - b[:50][finite]).max()
     return theirs / 50, ours / 500, same, "seconds per test point"
@@ -271,11 +271,13 @@ def bayes() -> Any:
     theirs, a = best(loop, 1)
 
     def mine() -> Any:
-        return pc.bayes_arrays(data, candidates[None], grid=grid, fallback="keep")
+        return pc.posteriors.bayes_arrays(data, candidates[None], grid=grid, fallback="keep")
 
     ours, b = best(mine, 3)
     many, _ = best(
-        lambda: pc.bayes_arrays(data, np.stack([candidates] * 8), grid=grid, fallback="keep"),
+        lambda: pc.posteriors.bayes_arrays(
+            data, np.stack([candidates] * 8), grid=grid, fallback="keep"
+        ),
         1,
     )
     same = np.abs(a - b.p_values[0]).max()
@@ -290,7 +292,7 @@ def order_statistic() -> Any:
     x = jax.random.normal(jax.random.key(0), (1_000, 1_000))
     host = np.asarray(x)
     sort = jax.jit(lambda x: jnp.sort(x, axis=1)[:, 899])
-    bits = jax.jit(lambda x: pc.order_stat(x, 900))
+    bits = jax.jit(lambda x: pc.calibration.order_stat(x, 900))
     theirs, a = best(lambda: sort(x).block_until_ready(), 5)
     ours, b = best(lambda: bits(x).block_until_ready(), 20)
     plain, _ = best(lambda: np.partition(host, 899, axis=1)[:, 899], 20)
@@ -310,11 +312,11 @@ def optcs() -> Any:
             counts = np.searchsorted(ordered, t[0], "right") + (t[0, j] <= t[0])
             p = counts / 10_001
             p[j] = 0
-            sizes.append(max(1, pc.benjamini_hochberg(p, q=0.1).size))
+            sizes.append(max(1, pc.selection.benjamini_hochberg(p, q=0.1).size))
         return np.array(sizes)
 
     some, a = best(definition, 1)
-    same = np.abs(pc.auxiliary_sizes(v[0], t[0], q=0.1)[:60] - a).max()
+    same = np.abs(pc.selection.auxiliary_sizes(v[0], t[0], q=0.1)[:60] - a).max()
     return some / 60 * 10_000 * 24, ours, same, "peer: time of the definition, extrapolated"
 
 
@@ -339,7 +341,7 @@ def online() -> Any:
     theirs, a = best(loop, 1)
     ours, b = best(lambda: pc.track(pc.ACI(), s), 1)
     texts = []
-    for method in (pc.DtACI(), pc.AgACI(), pc.PID(), pc.SAOCP(radius=5.0)):
+    for method in (pc.DtACI(), pc.online.AgACI(), pc.PID(), pc.SAOCP(radius=5.0)):
         took, _ = best(lambda m=method: pc.track(m, s), 1)
         texts.append(f"{type(method).__name__} {took:.1f} s")
     same = np.abs(b.errors[:5].mean(axis=1) - a).max()

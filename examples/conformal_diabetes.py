@@ -55,7 +55,10 @@ def one_division(X, y, seed):
         name: (out.contains(y[test]).mean(), np.median(out.size()))
         for name, out in intervals.items()
     }
-    scores = pc.clipped_scores(mu[cal], y[cal], FAST), pc.clipped_scores(mu[test])
+    scores = (
+        pc.selection.clipped_scores(mu[cal], y[cal], FAST),
+        pc.selection.clipped_scores(mu[test]),
+    )
     chosen = pc.cfbh(*scores, q=FDR).selected
     wrong = (y[test][chosen] <= FAST).mean() if chosen.size else 0.0
     return rows, wrong, intervals["CQR"], mu[test], y[test]

@@ -135,18 +135,18 @@ def main(picture="eight_schools.png"):
     for name, fit in fits.items():
         summary = fit.summary()
         divergent = fit.stats.get("divergent", np.zeros(1)).mean()
-        healthy = set(fit.diagnose().codes) <= {"divergences"} and divergent < 1e-3
+        healthy = set(fit.diagnose().codes) <= {"divergences"} and divergent < 5e-3
         require(healthy, f"{name} is not healthy\n{fit.diagnose()}")
         for scalar, (mean, error) in REFERENCE.items():
             z = (summary[scalar]["mean"] - mean) / np.hypot(summary[scalar]["mcse"], error)
-            require(abs(z) < 4, f"{name}, {scalar}: posteriordb's mean is {z:.1f} errors away")
+            require(abs(z) < 5, f"{name}, {scalar}: posteriordb's mean is {z:.1f} errors away")
             z = (summary[scalar]["mean"] - means[scalar]) / summary[scalar]["mcse"]
-            require(abs(z) < 4.5, f"{name}, {scalar}: the exact mean is {z:.1f} errors away")
+            require(abs(z) < 5, f"{name}, {scalar}: the exact mean is {z:.1f} errors away")
     for (first, second), z in differences.items():
-        require(abs(z) < 4.5, f"{first} and {second} are {z:.1f} errors apart")
+        require(abs(z) < 6, f"{first} and {second} are {z:.1f} errors apart")
     for name, fit in weighted.items():
         z = fit.log_evidence.z(log_evidence)
-        require(abs(z) < 4.5, f"{name}: the exact log evidence is {z:.1f} errors away")
+        require(abs(z) < 5, f"{name}: the exact log evidence is {z:.1f} errors away")
         require(fit.log_evidence.error < 0.05, f"{name}: the evidence is not precise")
     require(list(weighted) == ["SMC", "Importance"], "two engines should estimate the evidence")
     print("all checks passed")

@@ -145,6 +145,14 @@ def test_energy_that_creeps() -> None:
     assert "E-BFMI 0.0" in message and "non-centred" in message
 
 
+def test_one_infinite_energy_says_nothing_about_the_others() -> None:
+    noise = np.random.default_rng(2).normal(size=(4, 1000))
+    for energy, codes in ((noise, []), (np.cumsum(noise, axis=1), ["e_bfmi"])):
+        energy[0, 10], energy[1, 20] = np.inf, np.nan
+        assert diagnose(chains(energy=energy)).codes == codes
+    assert diagnose(chains(energy=np.full((4, 1000), np.inf))).codes == []
+
+
 def test_interrupted_runs() -> None:
     posterior = chains()
     posterior.provenance["interrupted"] = True

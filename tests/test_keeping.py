@@ -16,6 +16,8 @@ import probinf as pi
 from probinf.core.coordinates import Layout, flatten
 from probinf.errors import MethodError, StructureError
 from probinf.results import sites
+from probinf.results.blocks import batch_length
+from probinf.results.streaming import Running
 from probinf.runtime import pace, session
 from probinf.runtime.checkpoint import Checkpoint
 
@@ -95,15 +97,18 @@ def test_a_summary_without_draws(whole: pi.Posterior, tmp_path: pathlib.Path) ->
     assert "summaries only" in repr(bare)
     full, row = whole.summary(), bare.summary()
     assert row.names == full.names
-    for name in ("mean", "sd"):
-        np.testing.assert_allclose(row.columns[name], full.columns[name], rtol=1e-5)
-    moving = full.columns["sd"] > 0
-    ratio = (row.columns["mcse"] / full.columns["mcse"])[moving]
-    assert (np.abs(np.log(ratio)) < 0.7).all()
-    np.testing.assert_allclose(row.columns["r_hat"], full.columns["r_hat"], atol=0.05)
-    for q in ("q5", "q50", "q95"):
-        assert (np.abs(row.columns[q] - full.columns[q]) < 1e-3 + 0.3 * full.columns["sd"]).all()
-    assert set(bare.diagnose().codes) == set(whole.diagnose().codes)
+    for name in ("mean", "sd", "q5", "q50", "q95"):  # so few draws are all in the sketch
+        np.testing.assert_allclose(row.columns[name], full.columns[name], rtol=1e-5, atol=1e-6)
+    # the other columns are other estimators in the two tables, which differ on chains this short:
+    # they are compared with the same estimators, fed with the draws that were kept
+    fed, rows = Running(3, 101, batch_length(101)), batch_length(101)
+    for first in range(0, 101, rows):
+        fed.add({name: value[:, first : first + rows] for name, value in whole.draws.items()})
+    for name, column in fed.summary().columns.items():
+        np.testing.assert_allclose(row.columns[name], column, rtol=1e-5, atol=1e-6)
+    codes = set(bare.diagnose().codes)
+    assert ("r_hat" in codes) == (row.columns["r_hat"] > 1.01).any()
+    assert ("low_ess" in codes) == (row.columns["ess"] < 100 * 3).any()
     some = fit(summaries_only=True, keep="noise")
     assert some.summary()["noise"] == pytest.approx(row["noise"]) and len(some.summary()) == 1
     bare.save(tmp_path / "fit")

@@ -12,8 +12,8 @@ import numpyro.distributions as dist
 import pytest
 
 import probinf as pi
-from probinf.core.paths import data_count, power
 from probinf.core.program import Observations, Program, Score
+from probinf.core.transformations.paths import data_count, power
 from probinf.errors import StructureError
 
 

@@ -95,7 +95,9 @@ def test_weights_matter_and_resampling_removes_them(posteriors):
 
 
 def test_diagnosis_finds_what_is_wrong(program, posteriors):
-    for posterior in posteriors.values():
+    # 1000 draws have an R-hat above 1.01 for one key in some hundreds; its excess falls with draws
+    long = pi.sample(program, pi.NUTS(chains=2, warmup=300, draws=6000), key=1, progress=False)
+    for posterior in (long, posteriors["smc"], posteriors["importance"]):
         assert posterior.diagnose(), posterior.diagnose()
     short = pi.sample(program, pi.NUTS(chains=2, warmup=20, draws=20), key=1, progress=False)
     assert "low_ess" in short.diagnose().codes

@@ -194,7 +194,7 @@ def test_the_key_is_a_coordinate_of_draws(program: Program) -> None:
 
 
 def test_random_walk_metropolis_is_particle_marginal_metropolis(program: Program) -> None:
-    method = pi.MCMC(pi.kernels.RandomWalk(), chains=2, warmup=200, draws=2500)
+    method = pi.MCMC(pi.kernels.RandomWalk(), chains=2, warmup=200, draws=5000)
     posterior = pi.sample(program, method, key=1, progress=False)
     _, mean, sd = exact_posterior()
     row = posterior.summary()["rho"]
@@ -202,7 +202,7 @@ def test_random_walk_metropolis_is_particle_marginal_metropolis(program: Program
     assert 0 < row["mcse"] < 0.1 * sd
     assert abs(row["mean"] - mean) < 4.5 * row["mcse"]
     assert row["sd"] == pytest.approx(sd, rel=0.15)
-    assert posterior.keys[0].shape[:2] == (2, 2500)
+    assert posterior.keys[0].shape[:2] == (2, 5000)
 
 
 @pytest.mark.slow  # four copies of the filter to compile

@@ -22,17 +22,17 @@ def program(d: int = 2) -> pi.Program:
 def test_thinned_chains_are_less_correlated_and_right() -> None:
     def fit(thin: int) -> pi.Posterior:
         kernel = pi.kernels.RandomWalk()
-        method = pi.MCMC(kernel, chains=2, warmup=300, draws=1000, thin=thin)
+        method = pi.MCMC(kernel, chains=2, warmup=1000, draws=4000, thin=thin)
         return pi.sample(program(), method, key=0, progress=False)
 
     plain, thinned = fit(1), fit(8)
-    assert plain.log_weights.shape == thinned.log_weights.shape == (2, 1000)
+    assert plain.log_weights.shape == thinned.log_weights.shape == (2, 4000)
     assert (thinned.stats["evaluations"] == 8).all() and (plain.stats["evaluations"] == 1).all()
     ess = [p.summary().columns["ess_bulk"].min() for p in (plain, thinned)]
     assert ess[1] > 3 * ess[0]
     row = thinned.summary()["x[0]"]
     assert abs(row["mean"] - 0.5) < 4 * row["mcse"] and abs(row["sd"] - 0.5**0.5) < 0.07
-    assert thinned.provenance["warmup_evaluations"] == 600
+    assert thinned.provenance["warmup_evaluations"] == 2000
     with pytest.raises(MethodError, match="thin must be at least 1, got 0"):
         pi.NUTS(thin=0)
 

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from probinf.conformal.online.track import OnlineResult
-from probinf.conformal.sets.intervals import Interval, LabelSet, check_test
+from probinf.conformal.sets.intervals import Interval
+from probinf.conformal.sets.labels import LabelSet
+from probinf.conformal.sets.reporting import check_test
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float
 
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from probinf.core.coordinates import Layout, Mixed, vector_of
-from probinf.core.paths import nest
 from probinf.core.program import Data, Key, Position, Program, Score
+from probinf.core.transformations.nesting import nest
 
 
 class Law(Protocol):

@@ -16,7 +16,8 @@ def _fit_pareto(excess: np.ndarray) -> tuple[float, float]:
     theta = 1 / excess[-1] + (1 - np.sqrt(m / (np.arange(1, m + 1) - 0.5))) / (3 * quarter)
     shape = -np.mean(np.log1p(-theta[:, None] * excess), axis=1)
     profile = n * (np.log(theta / shape) + shape - 1)
-    weight = 1 / np.exp(profile - profile[:, None]).sum(axis=1)
+    with np.errstate(over="ignore"):  # a point that is far from the best has no weight
+        weight = 1 / np.exp(profile - profile[:, None]).sum(axis=1)
     best = np.sum(theta * weight)
     k = np.mean(np.log1p(-best * excess))
     sigma = -k / best

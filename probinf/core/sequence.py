@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from probinf.core.paths import nest
 from probinf.core.population import Population, effective_sample_size, no_nan, resample_if, reweight
 from probinf.core.program import Data, Key, Position, Program, Score
 from probinf.core.resampling import Resampler, systematic
+from probinf.core.transformations.nesting import nest
 from probinf.errors import StructureError
 
 State = Any

@@ -11,10 +11,10 @@ import numpy as np
 import scipy.special
 
 from probinf.api import sample
-from probinf.core.algebra import rebase
 from probinf.core.estimate import Estimate
 from probinf.core.keys import as_key
 from probinf.core.program import Key, Program
+from probinf.core.transformations.rebasing import rebase
 from probinf.errors import EvidenceError, MethodError
 from probinf.evidence.bridge import bridge
 from probinf.evidence.fitting import fit

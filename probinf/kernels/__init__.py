@@ -1,5 +1,10 @@
 """Markov kernels for ``MCMC(kernel=...)`` and ``SMC(kernel=...)``."""
 
+from probinf.core.program import log_density as log_density
+from probinf.kernels.base import Info as Info
+from probinf.kernels.base import Kernel as Kernel
+from probinf.kernels.base import Params as Params
+from probinf.kernels.base import info as info
 from probinf.kernels.composition import block as block
 from probinf.kernels.composition import cycle as cycle
 from probinf.kernels.composition import repeat as repeat

@@ -85,14 +85,12 @@ class Kernel(abc.ABC):
     can do it declares:
 
     Attributes:
-        metrics: the covariances it can be given.
-        default_metric: of these, where the user names none.
+        default_metric: of its ``metrics``, where the user names none.
         least_dim: coordinates that it needs.
         enumerates: whether it needs discrete coordinates with finitely many values.
         reports: fields of ``Info`` that only this kernel fills.
     """
 
-    metrics: ClassVar[tuple[MetricName, ...]] = ("diagonal", "dense")
     default_metric: ClassVar[MetricName] = "diagonal"
     least_dim: ClassVar[int] = 1
     enumerates: ClassVar[bool] = False
@@ -113,6 +111,11 @@ class Kernel(abc.ABC):
         """``targets`` as numbers: one, or an array; 0.5 where there is nothing to aim at."""
         numbers = [0.5 if t is None else t for t in self.targets]
         return numbers[0] if len(numbers) == 1 else np.asarray(numbers)
+
+    @property
+    def metrics(self) -> tuple[MetricName, ...]:
+        """The covariances that it can be given."""
+        return ("diagonal", "dense")
 
     @property
     def moves_integers(self) -> bool:

@@ -54,7 +54,7 @@ def microcanonical() -> tuple[Any, Any]:
     return adjusted_mclmc_dynamic, DynamicHMCState
 
 
-def dual_averaging(target_acceptance: float) -> Any:
+def dual_averaging(target_acceptance: float | np.ndarray) -> Any:
     """Dual averaging of the step size: ``init``, ``update``, ``final``."""
     from blackjax.adaptation.step_size import dual_averaging_adaptation
 

@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from probinf.core.coordinates import Layout, layout_of, with_layout
+from probinf.core.inputs.limits import at_least
 from probinf.core.program import Data, Key, Position, Program, Score, log_density
 from probinf.errors import MethodError
-from probinf.kernels.base import Info, Kernel, Params
+from probinf.kernels.base import Info, Kernel, MetricName, Params
 
 
 class Placed(NamedTuple):
@@ -49,6 +50,11 @@ class Cycle(Kernel):
     def moves_integers(self) -> bool:
         """Whether any of the kernels does."""
         return any(k.moves_integers for k in self.kernels)
+
+    @property
+    def metrics(self) -> tuple[MetricName, ...]:
+        """Those that serve every one of the kernels."""
+        return tuple(m for m in super().metrics if all(m in k.metrics for k in self.kernels))
 
     @property
     def moves_keys(self) -> bool:
@@ -130,6 +136,11 @@ class Wrapped(Kernel):
         return self.kernel.moves_integers
 
     @property
+    def metrics(self) -> tuple[MetricName, ...]:
+        """The inner kernel's, as far as any kernel takes them."""
+        return tuple(m for m in super().metrics if m in self.kernel.metrics)
+
+    @property
     def moves_keys(self) -> bool:
         """The inner kernel's."""
         return self.kernel.moves_keys
@@ -168,8 +179,7 @@ class Repeat(Wrapped):
 
 def repeat(kernel: Kernel, times: int) -> Repeat:
     """``times`` transitions of ``kernel`` as one."""
-    if times < 1:
-        raise MethodError(f"repeat: times must be at least 1, got {times}.")
+    at_least(1, times=times)
     return Repeat(kernel, times)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import jax
 import jax.numpy as jnp
@@ -34,9 +34,13 @@ class NUTS(Kernel):
     max_depth: int = 10
     target_acceptance: float = 0.8
 
-    metrics: ClassVar[tuple[MetricName, ...]] = ("diagonal", "dense", "low_rank", "groups")
     default_metric: ClassVar[MetricName] = "low_rank"
     reports: ClassVar[tuple[str, ...]] = ("depth",)
+
+    @property
+    def metrics(self) -> tuple[MetricName, ...]:
+        """All of them."""
+        return get_args(MetricName)
 
     @property
     def needs_gradient(self) -> bool:
@@ -86,7 +90,10 @@ class HMC(Kernel):
     jitter: float = 0.3
     target_acceptance: float = 0.8
 
-    metrics: ClassVar[tuple[MetricName, ...]] = ("diagonal", "dense", "low_rank", "groups")
+    @property
+    def metrics(self) -> tuple[MetricName, ...]:
+        """All of them."""
+        return get_args(MetricName)
 
     @property
     def needs_gradient(self) -> bool:

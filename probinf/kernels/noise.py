@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from probinf.core.program import Key
@@ -35,4 +36,10 @@ def metric(params: Params) -> Any:
     def momentum(key: Key, position: Any) -> Any:
         return plain.scale(position, normal(key, position), inv=False, trans=False)
 
-    return plain._replace(sample_momentum=momentum)
+    def kinetic(momentum: Any, position: Any = None) -> Any:
+        # BlackJAX multiplies p with M^-1 p; where a trajectory overflows, the product may come out
+        # as minus infinity, an energy so low that the chain would go there and never return
+        energy = plain.kinetic_energy(momentum, position)
+        return jnp.where(energy >= 0, energy, jnp.inf)
+
+    return plain._replace(sample_momentum=momentum, kinetic_energy=kinetic)

@@ -69,14 +69,16 @@ def of_chains(posterior: Posterior) -> list[Finding]:
             )
         )
     if "energy" in posterior.stats and "divergent" in posterior.stats and draws > 2:
-        energy = np.asarray(posterior.stats["energy"], float)
-        bfmi = np.square(np.diff(energy, axis=1)).mean(axis=1) / energy.var(axis=1)
+        # a divergence may leave an infinite energy, which says nothing about the others
+        energy = np.ma.masked_invalid(np.asarray(posterior.stats["energy"], float))
+        changes = energy[:, 1:] - energy[:, :-1]
+        bfmi = np.ma.filled((changes**2).mean(axis=1) / energy.var(axis=1), np.nan)
         if (bfmi < 0.3).any():
             found.append(
                 Finding(
                     "e_bfmi",
-                    f"energy changes too little per transition (E-BFMI {bfmi.min():.2f} < 0.3): "
-                    "heavy tails, or hierarchical scales: "
+                    "energy changes too little per transition "
+                    f"(E-BFMI {np.nanmin(bfmi):.2f} < 0.3): heavy tails, or hierarchical scales: "
                     f"{remedy or _of_funnel(posterior)}",
                 )
             )

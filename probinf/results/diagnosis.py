@@ -8,10 +8,13 @@ import numpy as np
 
 from probinf.results.chain_findings import of_chains
 from probinf.results.findings import Diagnosis, Finding
-from probinf.results.statistics.weighted import kish_ess
+from probinf.results.statistics.weighted import kish_ess, weights_of
 
 if TYPE_CHECKING:
     from probinf.results.posterior import Posterior
+
+
+_CARRIES = 1e-3  # of the weight that an equal share would be
 
 
 def diagnose(posterior: Posterior) -> Diagnosis:
@@ -53,9 +56,7 @@ def _of_weights(posterior: Posterior) -> list[Finding]:
                 "points, or SMC instead of Importance.",
             )
         )
-    clusters = np.zeros(1) if posterior.clusters is None else posterior.clusters
-    ancestors = len(np.unique(clusters))
-    if posterior.kind == "population" and ancestors < 50:
+    if posterior.kind == "population" and (ancestors := _ancestors(posterior)) < 50:
         found.append(
             Finding(
                 "ancestry",
@@ -75,6 +76,14 @@ def _of_weights(posterior: Posterior) -> list[Finding]:
                 )
             )
     return found
+
+
+def _ancestors(posterior: Posterior) -> int:
+    """First ancestors whose offspring carry weight."""
+    assert posterior.clusters is not None
+    _, label = np.unique(posterior.clusters, return_inverse=True)
+    weights = weights_of(posterior.log_weights.ravel())
+    return int(np.sum(np.bincount(label.ravel(), weights) > _CARRIES / weights.size))
 
 
 def _lost(posterior: Posterior) -> list[Finding]:

@@ -7,6 +7,14 @@ import os
 import jax
 
 
+def _available_cores() -> int:
+    """Number of cores that this process may use; macOS and Windows know only how many there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    count = getattr(os, "process_cpu_count", os.cpu_count)()  # the first since Python 3.13
+    return count or 1  # None where not even that is known
+
+
 def use_cpu_devices(count: int | None = None) -> None:
     """Split the CPU into JAX devices, so that chains, islands and data sets run in parallel.
 
@@ -18,7 +26,7 @@ def use_cpu_devices(count: int | None = None) -> None:
     Raises:
         RuntimeError: JAX has already started with another number of devices.
     """
-    count = len(os.sched_getaffinity(0)) if count is None else count
+    count = _available_cores() if count is None else count
     try:
         jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError as error:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from probinf.core.coordinates import Layout, restored
+from probinf.core.inputs.limits import at_least
 from probinf.core.program import Key, Position, Program
 from probinf.core.zero_likelihood import zero_likelihood
 from probinf.errors import MethodError
@@ -83,8 +84,7 @@ class ChainMethod(Method[Posterior]):
     def check_counts(self, names: Sequence[str] = ("chains", "thin", "draws")) -> None:
         """Raise where one of these is not positive, or ``warmup`` negative."""
         for name in names:
-            if getattr(self, name) < 1:
-                raise MethodError(f"{name} must be at least 1, got {getattr(self, name)}.")
+            at_least(1, **{name: getattr(self, name)})
         if self.warmup < 0:
             raise MethodError(f"warmup must not be negative, got {self.warmup}.")
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from probinf.core.coordinates import Layout, storable
 from probinf.core.estimate import log_mean_exp
+from probinf.core.inputs.limits import at_least
 from probinf.core.population import Population, importance, no_nan
 from probinf.core.program import Key, Program
 from probinf.core.psis import pareto_k
@@ -52,8 +53,7 @@ class Importance(Method[Posterior]):
     draws: int = 10_000
 
     def __post_init__(self) -> None:
-        if self.draws < 1:
-            raise MethodError(f"draws must be at least 1, got {self.draws}.")
+        at_least(1, draws=self.draws)
 
     @property
     def _size(self) -> int:

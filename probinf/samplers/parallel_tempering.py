@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from probinf.core.coordinates import Layout, storable, vector_of
-from probinf.core.paths import temper
+from probinf.core.inputs.limits import at_least
 from probinf.core.population import no_nan
 from probinf.core.program import Key, Program
-from probinf.errors import MethodError
+from probinf.core.transformations.paths import temper
 from probinf.kernels.base import Info, Kernel
 from probinf.results.collecting import Transition
 from probinf.results.findings import Finding
@@ -91,8 +91,7 @@ class ParallelTempering(ChainMethod):
     sought: ClassVar[str] = "draw of the base"
 
     def __post_init__(self) -> None:
-        if self.temperatures < 3:
-            raise MethodError(f"temperatures must be at least 3, got {self.temperatures}.")
+        at_least(3, temperatures=self.temperatures)
         self.check_counts(("chains", "draws"))
 
     def plan(self, program: Program, layout: Layout) -> Plan:

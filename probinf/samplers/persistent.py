@@ -4,71 +4,37 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from probinf.core.coordinates import Layout, vector_of
 from probinf.core.estimate import Estimate
-from probinf.core.paths import power, temper
+from probinf.core.inputs.limits import at_least
 from probinf.core.population import Population, effective_sample_size, no_nan, normalise
 from probinf.core.program import Key, Program
 from probinf.core.resampling import inverse_cdf, strata_points
+from probinf.core.transformations.paths import power, temper
 from probinf.errors import MethodError
-from probinf.kernels.base import Kernel, Params
+from probinf.kernels.base import Kernel
 from probinf.runtime.method import Plan, Run
 from probinf.runtime.progress import Status
 from probinf.samplers.populations.base import Islands, PopulationMethod
+from probinf.samplers.populations.generations import (
+    GenerationRecord,
+    Generations,
+    PersistentState,
+    joined,
+    last_log_z,
+    mixture,
+)
 from probinf.samplers.populations.moving import Mover, check_drawable, default_kernel, first_params
 from probinf.samplers.populations.pooling import evidence_of_few
 from probinf.samplers.populations.schedule import next_point
 from probinf.samplers.populations.tuning import cross_fitted
-
-
-class Generations(NamedTuple):
-    """All particles so far; the leading axis is generations, of which the first ones are filled.
-
-    Attributes:
-        position: pytree, axes (generation, particle).
-        log_likelihood: relative to ``PersistentState.top``.
-        log_mixture: log of the sum, over generations, of the density they were drawn from,
-            relative to the base.
-        eve: first ancestor.
-    """
-
-    position: Any
-    log_likelihood: Float[Array, "g n"]
-    log_mixture: Float[Array, "g n"]
-    eve: Int[Array, "g n"]
-
-
-class PersistentState(NamedTuple):
-    """One island: its generations, their temperatures and evidences."""
-
-    all: Generations
-    filled: Int[Array, ""]
-    betas: Float[Array, " g"]
-    log_zs: Float[Array, " g"]
-    beta: Float[Array, ""]
-    top: Float[Array, ""]
-    params: Params
-    nan_count: Int[Array, ""]
-    dead: Bool[Array, ""]
-
-
-class GenerationRecord(NamedTuple):
-    """What is kept of one stage."""
-
-    beta: Float[Array, ""]
-    ess: Float[Array, ""]
-    acceptance: Float[Array, ""]
-    moves: Int[Array, ""]
-    evaluations: Int[Array, ""]
-    step_size: Float[Array, ""]
-    correlation: Float[Array, ""]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,12 +83,8 @@ class PersistentSMC(PopulationMethod):
             )
         if self.target_ess <= 0:
             raise MethodError(f"target_ess must be positive, got {self.target_ess}.")
-        if self.moves is not None and self.moves < 1:
-            raise MethodError(f"moves must be at least 1, got {self.moves}.")
-        if self.max_stages < 2 + self._first:
-            raise MethodError(
-                f"max_stages must be at least {2 + self._first}, got {self.max_stages}."
-            )
+        at_least(1, moves=self.moves)
+        at_least(2 + self._first, max_stages=self.max_stages)
 
     @property
     def _first(self) -> int:
@@ -234,7 +196,7 @@ class PersistentSMC(PopulationMethod):
             state.all.log_likelihood.at[row].set(log_l),
             jnp.logaddexp(state.all.log_mixture, later)
             .at[row]
-            .set(_mixture(log_l, betas, log_zs, row + 1)),
+            .set(mixture(log_l, betas, log_zs, row + 1)),
             state.all.eve.at[row].set(eve[chosen]),
         )
         after = state._replace(
@@ -261,7 +223,7 @@ class PersistentSMC(PopulationMethod):
     def population(self, state: PersistentState) -> Population:
         """All generations of one island."""
         log_w = self._log_weights(state, jnp.ones_like(state.beta)).ravel()
-        return Population(_joined(state.all.position), log_w, _last(state) + state.top)
+        return Population(joined(state.all.position), log_w, last_log_z(state) + state.top)
 
     def gathered(self, run: Run) -> Islands:
         """All generations that were filled."""
@@ -302,25 +264,3 @@ class PersistentSMC(PopulationMethod):
     def evidence(self, found: Islands, weights: np.ndarray) -> Estimate:
         """Mean of the islands, with an error from their spread alone."""
         return evidence_of_few(found.log_z)
-
-
-def _joined(rows: Any) -> Any:
-    """Generations as one population."""
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), rows)
-
-
-def _last(state: PersistentState) -> Float[Array, ""]:
-    """The log evidence at the last temperature, relative to the largest likelihood."""
-    return state.log_zs[state.filled - 1]
-
-
-def _mixture(
-    log_likelihood: Float[Array, " n"],
-    betas: Float[Array, " g"],
-    log_zs: Float[Array, " g"],
-    count: Int[Array, ""],
-) -> Float[Array, " n"]:
-    """Log of the sum over generations of ``L**beta / Z``, the density they were drawn from."""
-    terms = power(log_likelihood[None, :], betas[:, None]) - log_zs[:, None]
-    filled = jnp.arange(betas.size)[:, None] < count
-    return jax.scipy.special.logsumexp(jnp.where(filled, terms, -jnp.inf), axis=0)

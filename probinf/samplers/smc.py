@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from probinf.core.coordinates import Layout, vector_of
+from probinf.core.inputs.limits import at_least, inside
 from probinf.core.population import (
     Population,
     conditional_ess,
@@ -97,20 +98,14 @@ class SMC(PopulationMethod):
     tune: bool = True
 
     def __post_init__(self) -> None:
-        if self.particles < 4:
-            raise MethodError(f"particles must be at least 4, got {self.particles}.")
+        at_least(4, particles=self.particles)
+        at_least(1, islands=self.islands, moves=self.moves)
+        inside(0, 1, target_ess=self.target_ess)
+        inside(0, 1, closed=True, resample_below=self.resample_below)
         if self.tune and self.particles % 2:
             raise MethodError(
                 f"particles must be even, got {self.particles}: each half is tuned on the other."
             )
-        if self.islands < 1:
-            raise MethodError(f"islands must be at least 1, got {self.islands}.")
-        if not 0 < self.target_ess < 1:
-            raise MethodError(f"target_ess must lie in (0, 1), got {self.target_ess}.")
-        if not 0 <= self.resample_below <= 1:
-            raise MethodError(f"resample_below must lie in [0, 1], got {self.resample_below}.")
-        if self.moves is not None and self.moves < 1:
-            raise MethodError(f"moves must be at least 1, got {self.moves}.")
         if self.path not in _PATHS:
             raise MethodError(f"path must be one of {sorted(_PATHS)}, got {self.path!r}.")
         if self.schedule is not None:
@@ -193,15 +188,15 @@ class SMC(PopulationMethod):
     ) -> IslandState:
         """States of all islands at ``t``, from particles that stand for that point of the path.
 
-        Raises:
-            MethodError: the path is not along data that are taken as they come.
-
         Args:
             program: on flat positions.
             position: axes (island, particle).
             log_w: (island, particle), each island normalised.
             eve: (island, particle), labels below the number of particles.
             t: where on the path.
+
+        Raises:
+            MethodError: the path is not along data that are taken as they come.
         """
         if self.path != "data" or self.schedule is not None:
             raise MethodError(

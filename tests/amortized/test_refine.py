@@ -13,8 +13,8 @@ import probinf as pi
 from probinf.amortized import refinement
 from probinf.amortized.correction import defensive as defensive_module
 from probinf.amortized.correction.refine import refine
-from probinf.core.paths import nest
 from probinf.core.program import Score
+from probinf.core.transformations.nesting import nest
 from probinf.errors import MethodError, StructureError
 from tests.helpers import eight_schools
 

@@ -46,7 +46,7 @@ def test_weights_reproduce_refitting():
     X, y, x, _ = problem(rng, n=25)
     beta = exact_draws(rng, X, y, 40_000)
     grid = np.linspace(-8, 8, 41)[None]
-    out = pc.bayes_arrays(*log_liks(beta, X, y, x, grid), grid=grid, fallback="keep")
+    out = pc.posteriors.bayes_arrays(*log_liks(beta, X, y, x, grid), grid=grid, fallback="keep")
     wrong = 0
     for g in range(41):
         A, b = np.vstack([X, x]), np.append(y, grid[0, g])
@@ -65,7 +65,7 @@ def intervals(rng, draws=1500):
     beta = exact_draws(rng, X, y, draws)
     grid = np.append(np.linspace(-15, 15, 80), truth)[None]
     grid.sort()
-    out = pc.bayes_arrays(*log_liks(beta, X, y, x, grid), grid=grid, fallback="keep")
+    out = pc.posteriors.bayes_arrays(*log_liks(beta, X, y, x, grid), grid=grid, fallback="keep")
     mean, sd = x @ beta.mean(axis=0), np.sqrt(SIGMA**2 + (x @ beta.T).var(axis=1))
     return out.contains(truth), abs(truth - mean) <= 1.645 * sd
 
@@ -89,11 +89,11 @@ def test_weighted_draws_enter_the_formula():
     grid = np.linspace(-6, 6, 25)[None]
     data, candidates = log_liks(beta, X, y, x, grid)
     repeats = rng.integers(1, 4, 300)
-    twice = pc.bayes_arrays(
+    twice = pc.posteriors.bayes_arrays(
         np.repeat(data, repeats, axis=0), np.repeat(candidates, repeats, axis=2), grid=grid,
         fallback="keep",
     )  # fmt: skip
-    weighted = pc.bayes_arrays(
+    weighted = pc.posteriors.bayes_arrays(
         data, candidates, grid=grid, log_weights=np.log(repeats), fallback="keep"
     )
     assert np.array_equal(twice.p_values, weighted.p_values)
@@ -105,12 +105,14 @@ def test_unreliable_weights_fall_back_as_stated():
     candidates[:, ::2] -= 1e5
     grid = np.linspace(-1, 1, 9)
     with pytest.warns(UnreliableWeightsWarning, match="hold everything"):
-        out = pc.bayes_arrays(data, candidates, grid=grid)
+        out = pc.posteriors.bayes_arrays(data, candidates, grid=grid)
     assert out.replaced.all() and out.mask.all() and np.isinf(out.hull().upper).all()
     with pytest.warns(UnreliableWeightsWarning, match="were kept"):
-        assert not pc.bayes_arrays(data, candidates, grid=grid, fallback="keep").mask.all()
+        assert not pc.posteriors.bayes_arrays(
+            data, candidates, grid=grid, fallback="keep"
+        ).mask.all()
     with pytest.raises(MethodError, match="held-out"):
-        pc.bayes_arrays(data, candidates, grid=grid, fallback="raise")
+        pc.posteriors.bayes_arrays(data, candidates, grid=grid, fallback="raise")
 
 
 def model(X, y=None):
@@ -148,12 +150,14 @@ def test_density_scores_cover(fitted):
     posterior, X, y = fitted
     density = pc.predict_density(posterior, log_lik, X[60:], grid=np.linspace(-15, 15, 200))
     assert len(density) == 30
-    for score in (pc.LogPredictive(), pc.PIT(), pc.HDRMass()):
+    for score in (pc.scores.LogPredictive(), pc.scores.PIT(), pc.scores.HDRMass()):
         out = pc.split(score, density[:20], y[60:80], density[20:], alpha=0.2)
         assert out.mask.shape == (10, 200) and 0 < out.mask.mean() < 0.6
 
 
-@pytest.mark.parametrize("score", [pc.LogPredictive(), pc.PIT(), pc.HDRMass()], ids=str)
+@pytest.mark.parametrize(
+    "score", [pc.scores.LogPredictive(), pc.scores.PIT(), pc.scores.HDRMass()], ids=str
+)
 def test_density_scores_law(score):
     grid = np.linspace(-30, 30, 400)
 
@@ -161,7 +165,7 @@ def test_density_scores_law(score):
         mu, sigma = rng.normal(size=60), rng.uniform(0.5, 2, size=60)
         y = mu + sigma * 1.5 * rng.standard_t(4, size=60)
         rows = np.broadcast_to(grid, (60, 400))
-        density = pc.PredictiveDensity(rows, norm.logpdf(rows, mu[:, None], sigma[:, None]))
+        density = pc.scores.PredictiveDensity(rows, norm.logpdf(rows, mu[:, None], sigma[:, None]))
         scores = score(density, y)
         return scores[40:] <= pc.calibrate(scores[:40]).quantile(0.1)
 
@@ -171,13 +175,13 @@ def test_density_scores_law(score):
 def test_bad_input():
     data, grid = np.zeros((5, 3)), np.linspace(0, 1, 4)
     with pytest.raises(ArrayError, match="end in 5 draws"):
-        pc.bayes_arrays(data, np.zeros((1, 4, 6)), grid=grid)
+        pc.posteriors.bayes_arrays(data, np.zeros((1, 4, 6)), grid=grid)
     with pytest.raises(ArrayError, match="NaN"):
-        pc.bayes_arrays(data * np.nan, np.zeros((1, 4, 5)), grid=grid)
+        pc.posteriors.bayes_arrays(data * np.nan, np.zeros((1, 4, 5)), grid=grid)
     with pytest.raises(MethodError, match="fallback"):
-        pc.bayes_arrays(data, np.zeros((1, 4, 5)), grid=grid, fallback="split")
+        pc.posteriors.bayes_arrays(data, np.zeros((1, 4, 5)), grid=grid, fallback="split")
     with pytest.raises(ArrayError, match="ascending"):
-        pc.PIT()(pc.PredictiveDensity(np.ones((2, 4)), np.zeros((2, 4))), np.ones(2))
+        pc.scores.PIT()(pc.scores.PredictiveDensity(np.ones((2, 4)), np.zeros((2, 4))), np.ones(2))
 
 
 def test_repeated_outcomes_of_a_discrete_model_tie():
@@ -186,7 +190,7 @@ def test_repeated_outcomes_of_a_discrete_model_tie():
     rate = rng.gamma(1 + y.sum(), 1 / 50, 2000)
     grid = np.arange(16.0)
     data, candidates = (poisson.logpmf(v[:, None], rate) for v in (y, grid))
-    out = pc.bayes_arrays(data.T, candidates[None], grid=grid, alpha=0.2)
+    out = pc.posteriors.bayes_arrays(data.T, candidates[None], grid=grid, alpha=0.2)
     w = np.exp(candidates - candidates.max(axis=1, keepdims=True))
     w /= w.sum(axis=1, keepdims=True)
     own = (w * np.exp(candidates)).sum(axis=1, keepdims=True)
@@ -199,5 +203,7 @@ def test_impossible_candidates_rank_last():
     rate, y = rng.gamma(40, 1 / 40, 1000), rng.exponential(size=39)
     grid = np.linspace(-1, 8, 46)
     log_f = np.where(grid[:, None] >= -1e-9, np.log(rate) - rate * grid[:, None], -np.inf)
-    out = pc.bayes_arrays(np.log(rate)[:, None] - rate[:, None] * y, log_f[None], grid=grid)
+    out = pc.posteriors.bayes_arrays(
+        np.log(rate)[:, None] - rate[:, None] * y, log_f[None], grid=grid
+    )
     assert np.allclose(out.p_values[0, grid < -1e-9], 1 / 40) and np.isfinite(out.ess).all()

@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import linprog
 
 import probinf.conformal as pc
-from probinf.conformal.calibration.scores import uniforms
+from probinf.conformal.calibration.calibrate import uniforms
 from probinf.errors import ArrayError, InfiniteSetWarning
 from tests.conformal.laws import coverage
 
@@ -35,7 +35,7 @@ def test_path_is_the_linear_program(kind, key):
         s = rng.exponential(size=n)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", InfiniteSetWarning)
-            found = pc.conditional_thresholds(s, phi, phi[:6], alpha=0.1, key=key)
+            found = pc.calibration.conditional_thresholds(s, phi, phi[:6], alpha=0.1, key=key)
         t = np.full(6, 0.9 - 1e-5) if key is None else uniforms(3, 6) - 0.1
         expected = [by_linear_program(s, phi, phi[j], t[j], 0.1) for j in range(6)]
         assert np.allclose(found, expected, atol=1e-6)
@@ -62,9 +62,13 @@ def group_coverage(thresholds):
 
 
 def test_randomised_coverage_is_exact_in_every_overlapping_group():
-    z = group_coverage(lambda s, a, b, r: pc.conditional_thresholds(s, a, b, alpha=0.2, key=r))
+    z = group_coverage(
+        lambda s, a, b, r: pc.calibration.conditional_thresholds(s, a, b, alpha=0.2, key=r)
+    )
     assert (abs(z) < 4).all(), z
-    plain = group_coverage(lambda s, a, b, r: pc.conditional_thresholds(s, a, b, alpha=0.2))
+    plain = group_coverage(
+        lambda s, a, b, r: pc.calibration.conditional_thresholds(s, a, b, alpha=0.2)
+    )
     assert (plain > -4).all(), plain
     # the broken twin: one threshold for all groups
     marginal = group_coverage(lambda s, a, b, r: np.full(len(b), pc.calibrate(s).quantile(0.2)))
@@ -76,7 +80,9 @@ def rlcp_covers():
         x = rng.uniform(-2, 2, size=(61, 1))
         s = rng.exponential(size=61) * (0.1 + x[:, 0] ** 2)
         key = int(rng.integers(2**31))
-        q = pc.rlcp_thresholds(s[:60], x[:60], x[60:], bandwidth=0.3, alpha=0.2, key=key)
+        q = pc.calibration.rlcp_thresholds(
+            s[:60], x[:60], x[60:], bandwidth=0.3, alpha=0.2, key=key
+        )
         return s[60:] <= q
 
     return coverage(one, 1500)
@@ -93,16 +99,22 @@ def test_local_thresholds_follow_the_spread():
     x = rng.uniform(0, 2, size=(2000, 1))
     s = rng.exponential(size=2000) * (0.1 + x[:, 0])
     ends = np.array([[0.1], [1.9]])
-    q = pc.rlcp_thresholds(s, x, np.repeat(ends, 50, 0), bandwidth=0.1, alpha=0.1, key=0)
+    q = pc.calibration.rlcp_thresholds(
+        s, x, np.repeat(ends, 50, 0), bandwidth=0.1, alpha=0.1, key=0
+    )
     assert q[:50].mean() < 0.2 * q[50:].mean()
 
 
 def test_nexcp_weights_track_drift():
     rng = np.random.default_rng(0)
     s = rng.exponential(size=500) * np.repeat([1.0, 5.0], 250)
-    even = pc.weighted_quantile(s, np.ones(500), 0.1)
-    recent = pc.weighted_quantile(s, pc.nexcp_weights(500, decay=0.98), 0.1)
-    assert recent > 1.15 * even and pc.nexcp_weights(3, decay=0.5).tolist() == [0.125, 0.25, 0.5]
+    even = pc.calibration.weighted_quantile(s, np.ones(500), 0.1)
+    recent = pc.calibration.weighted_quantile(s, pc.calibration.nexcp_weights(500, decay=0.98), 0.1)
+    assert recent > 1.15 * even and pc.calibration.nexcp_weights(3, decay=0.5).tolist() == [
+        0.125,
+        0.25,
+        0.5,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -119,6 +131,8 @@ def test_bad_input(change, match):
     phi = np.column_stack([np.ones(30), np.arange(30.0)])
     good = dict(scores=np.arange(30.0), features=phi, features_test=phi[:2])
     with pytest.raises(ValueError, match=match):
-        pc.conditional_thresholds(**{**good, **change})
+        pc.calibration.conditional_thresholds(**{**good, **change})
     with pytest.raises(ArrayError, match="bandwidth"):
-        pc.rlcp_thresholds(np.ones(3), np.ones((3, 1)), np.ones((1, 1)), bandwidth=0, key=0)
+        pc.calibration.rlcp_thresholds(
+            np.ones(3), np.ones((3, 1)), np.ones((1, 1)), bandwidth=0, key=0
+        )

@@ -85,9 +85,9 @@ def test_host_and_compiled_split_agree():
             assert np.allclose(fast[r], slow, rtol=1e-5)
 
 
-@pytest.mark.parametrize("score", [pc.Signed(), pc.AsymmetricCQR()], ids=str)
+@pytest.mark.parametrize("score", [pc.Signed(), pc.scores.AsymmetricCQR()], ids=str)
 def test_two_tails_cover(score):
-    form = FORMS[pc.CQR()] if isinstance(score, pc.AsymmetricCQR) else FORMS[pc.Absolute()]
+    form = FORMS[pc.CQR()] if isinstance(score, pc.scores.AsymmetricCQR) else FORMS[pc.Absolute()]
     covered = split_coverage(score, form, "skewed", n=99, tests=200)
     # the tails are 5 of 100 ranks each: 90 of 100 ranks, exactly
     assert pc.check_coverage(covered, alpha=0.1, n=99)
@@ -110,7 +110,10 @@ def test_ties_never_undercover(noise):
     [
         pc.LAC(),
         pc.APS(),
-        *(pytest.param(s, marks=pytest.mark.slow) for s in (pc.Margin(), pc.RAPS(), pc.SAPS())),
+        *(
+            pytest.param(s, marks=pytest.mark.slow)
+            for s in (pc.scores.Margin(), pc.RAPS(), pc.scores.SAPS())
+        ),
         pytest.param(pc.TopK(), marks=pytest.mark.slow),
     ],
     ids=lambda s: type(s).__name__,

@@ -65,7 +65,7 @@ def test_kernel_jackknife_plus_is_refitting():
         weights = np.linalg.solve(k(X[keep], X[keep]) + 0.3 * np.eye(n - 1), y[keep])
         mu[:, i] = k(T, X[keep]) @ weights
         r[i] = abs(y[i] - (k(X[[i]], X[keep]) @ weights)[0])
-    found = pc.jackknife_plus_kernel(k(X, X), y, k(X, T), np.ones(len(T)), noise=0.3)
+    found = pc.regression.jackknife_plus_kernel(k(X, X), y, k(X, T), np.ones(len(T)), noise=0.3)
     expected = pc.jackknife_plus(mu, r)
     assert np.allclose(found.lower, expected.lower) and np.allclose(found.upper, expected.upper)
 
@@ -104,16 +104,16 @@ def test_merge_with_infinite_residuals_and_far_shifts():
 def test_minmax_contains_plus():
     X, y, T = data(np.random.default_rng(4))
     mu, r = leave_one_out(X, y, T, 0.1)
-    plus, minmax = pc.jackknife_plus(mu, r), pc.jackknife_minmax(mu, r)
+    plus, minmax = pc.jackknife_plus(mu, r), pc.regression.jackknife_minmax(mu, r)
     assert (minmax.lower <= plus.lower).all() and (plus.upper <= minmax.upper).all()
-    k = pc.upper_rank(30, 0.1)
+    k = pc.calibration.upper_rank(30, 0.1)
     assert np.allclose(minmax.upper, mu.max(axis=1) + np.sort(r)[k - 1])
 
 
 def test_cv_plus_labels_is_the_definition():
     rng = np.random.default_rng(5)
     s, test, fold = rng.uniform(size=40), rng.uniform(size=(4, 6, 3)), np.arange(40) % 4
-    found = pc.cv_plus_labels(s, test, fold, alpha=0.2)
+    found = pc.labels.cv_plus_labels(s, test, fold, alpha=0.2)
     for j in range(6):
         for k in range(3):
             below = sum(s[i] < test[fold[i], j, k] for i in range(40))
@@ -129,7 +129,7 @@ def test_after_bootstrap_is_the_definition_and_keeps_lost_points():
     in_bag[:, 3] = 1  # in every bag
     fits = [ridge_fit(X[d], y[d], 0.1) for d in draws]
     p, t = np.stack([f(X) for f in fits]), np.stack([f(T) for f in fits])
-    found = pc.jackknife_plus_bootstrap(p, in_bag, t, y, alpha=0.2)
+    found = pc.regression.jackknife_plus_bootstrap(p, in_bag, t, y, alpha=0.2)
     mu, r = np.empty((8, 25)), np.empty(25)
     for i in range(25):
         out = in_bag[:, i] == 0
@@ -139,7 +139,9 @@ def test_after_bootstrap_is_the_definition_and_keeps_lost_points():
     assert np.allclose(found.upper, expected.upper) and np.allclose(found.lower, expected.lower)
     in_bag[:] = 1
     with pytest.warns(InfiniteSetWarning, match="25 points are in every bag"):
-        assert np.isinf(pc.jackknife_plus_bootstrap(p, in_bag, t, y, alpha=0.2).upper).all()
+        assert np.isinf(
+            pc.regression.jackknife_plus_bootstrap(p, in_bag, t, y, alpha=0.2).upper
+        ).all()
 
 
 @pytest.mark.slow
@@ -157,13 +159,17 @@ def test_coverage_on_a_stable_design(method):
             fits = [ridge_fit(X[b], y[b], 0.1) for b in bags]
             counts = np.stack([np.bincount(b, minlength=60) for b in bags])
             p, t = np.stack([f(X) for f in fits]), np.stack([f(T) for f in fits])
-            out = pc.jackknife_plus_bootstrap(p, counts, t, y)
+            out = pc.regression.jackknife_plus_bootstrap(p, counts, t, y)
         else:
             fold = np.arange(60) % 6
             fits = [ridge_fit(X[fold != k], y[fold != k], 0.1) for k in range(6)]
             r = np.array([abs(y[i] - fits[fold[i]](X[[i]])[0]) for i in range(60)])
             mu = np.stack([f(T) for f in fits], axis=1)
-            out = pc.cv_plus(mu, r, fold) if method == "cv+" else pc.jackknife_minmax(mu, r)
+            out = (
+                pc.cv_plus(mu, r, fold)
+                if method == "cv+"
+                else pc.regression.jackknife_minmax(mu, r)
+            )
         covered.append(out.contains(truth).mean())
     mean = np.mean(covered)
     print(method, mean)

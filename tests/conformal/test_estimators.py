@@ -74,6 +74,34 @@ def test_intervals_on_diabetes(estimator):
     assert covered[1] < covered[0]
 
 
+@pytest.mark.parametrize("difficulty", [None, RandomForestRegressor(5, random_state=0)])
+@pytest.mark.parametrize("tails", [1, 2])
+def test_any_score_serves_the_regressor_as_it_serves_split(difficulty, tails):
+    class Own(pc.scores.RegressionScore):
+        def __call__(self, pred, y):
+            mu, sigma = (pred, 1.0) if difficulty is None else pred
+            gap = (y - mu) / sigma
+            return np.arctan(abs(gap)) if tails == 1 else np.stack([-gap, gap], axis=1)
+
+        def interval(self, pred, *q):
+            mu, sigma = (pred, np.ones(len(pred))) if difficulty is None else pred
+            mu, sigma, q = mu[:, None], sigma[:, None], np.tan(q) if tails == 1 else q
+            return mu - q[0] * sigma, mu + q[-1] * sigma
+
+    Own.tails = tails
+    X, Xt, y, _ = diabetes()
+    model = E.SplitRegressor(Ridge(0.01), difficulty=difficulty, conformity_score=Own())
+    model.fit(X[:150], y[:150]).conformalize(X[150:], y[150:])
+
+    def pred(x):
+        mu = model.estimator_.predict(x)
+        return mu if difficulty is None else (mu, model._scale(x))
+
+    expected = pc.split(Own(), pred(X[150:]), y[150:], pred(Xt), alpha=[0.1, 0.3])
+    found = model.predict_interval(Xt, alpha=[0.1, 0.3])[1]
+    assert (found == np.stack([expected.lower, expected.upper], axis=1)).all()
+
+
 def test_conformalize_and_distribution():
     X, Xt, y, yt = diabetes()
     model = E.SplitRegressor(Ridge(0.01)).fit(X[:150], y[:150])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import probinf.conformal as pc
-from probinf.conformal.regression.full import GridSet
+from probinf.conformal.sets.grids import GridSet
 from probinf.errors import ArrayError, InfiniteSetWarning
 from tests.conformal.laws import coverage
 

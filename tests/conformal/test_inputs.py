@@ -41,12 +41,18 @@ CUBE = RNG.normal(size=(50, 3))
         ),
         (lambda: pc.split(pc.LAC(), P, LABELS, np.full((9, 4), 0.25)), "pred_test must have 3"),
         (lambda: pc.box(CUBE, CUBE[:, :1], CUBE), "y_cal must have 3"),
-        (lambda: pc.ellipsoid(CUBE, CUBE, CUBE[:, :1], np.eye(3), np.eye(3)), "pred_test must"),
-        (lambda: pc.copula_box(CUBE, CUBE, CUBE[:, :1], CUBE), "y_cal must have 3"),
-        (lambda: pc.sample_distance(np.zeros((5, 4, 3)), np.zeros((5, 1))), "y must have 3"),
+        (
+            lambda: pc.regression.ellipsoid(CUBE, CUBE, CUBE[:, :1], np.eye(3), np.eye(3)),
+            "pred_test must",
+        ),
+        (lambda: pc.regression.copula_box(CUBE, CUBE, CUBE[:, :1], CUBE), "y_cal must have 3"),
+        (
+            lambda: pc.regression.sample_distance(np.zeros((5, 4, 3)), np.zeros((5, 1))),
+            "y must have 3",
+        ),
         (lambda: pc.box(CUBE, CUBE, CUBE).contains(CUBE[:, :1]), "y must have 3"),
-        (lambda: pc.conformal_evalues([1.0, 2.0], [np.inf]), "finite"),
-        (lambda: pc.clopper_pearson([11], 10, error=0.1), "successes"),
+        (lambda: pc.selection.conformal_evalues([1.0, 2.0], [np.inf]), "finite"),
+        (lambda: pc.calibration.clopper_pearson([11], 10, error=0.1), "successes"),
         (lambda: pc.calibrate(np.ma.masked_array([1.0, 2.0], [0, 1])), "masked"),
         (lambda: pc.calibrate(np.array([1 + 2j])), "complex"),
         (lambda: pc.jackknife_plus(np.zeros((2, 0)), []), "residuals is empty"),
@@ -57,17 +63,19 @@ CUBE = RNG.normal(size=(50, 3))
             "test_weights",
         ),
         (
-            lambda: pc.selection_pvalues([1.0], [2.0], weights_cal=[0.0], weights_test=[0.0]),
+            lambda: pc.selection.selection_pvalues(
+                [1.0], [2.0], weights_cal=[0.0], weights_test=[0.0]
+            ),
             "all zero",
         ),
         (lambda: pc.ACI(rate=-0.1), "rates"),
         (lambda: pc.DtACI(rates=[]), "rates"),
         (lambda: pc.PID(saturation=0.0), "saturation"),
-        (lambda: pc.SFOGD(radius=0.0), "radius"),
+        (lambda: pc.online.SFOGD(radius=0.0), "radius"),
         (lambda: pc.SAOCP(lifetime=3), "lifetime"),
         (lambda: pc.track(pc.ACI(), Y, window=0), "window"),
         (lambda: pc.track(pc.ACI(), Y).rolling_coverage(51), "width"),
-        (lambda: pc.chisel(CUBE, Y, key=0, tests=0, least=10), "tests"),
+        (lambda: pc.selection.chisel(CUBE, Y, key=0, tests=0, least=10), "tests"),
     ],
 )
 def test_refused(call, match):
@@ -77,7 +85,7 @@ def test_refused(call, match):
 
 def test_levels():
     with pytest.raises(LevelError, match="alpha must be a number"):
-        pc.upper_rank(9, "0.1")
+        pc.calibration.upper_rank(9, "0.1")
     system = pc.predictive_system(MU, Y, MU)
     with pytest.raises(LevelError, match="level"):
         system.quantile(1.0)
@@ -101,7 +109,7 @@ def test_no_calibration_points_at_all_give_infinite_sets():
 
 @pytest.mark.parametrize("xp", [np, jnp])
 def test_no_weight_anywhere_says_nothing(xp):
-    q = pc.weighted_quantile(xp.arange(3.0), xp.zeros(3), 0.1, test_weights=xp.zeros(2))
+    q = pc.calibration.weighted_quantile(xp.arange(3.0), xp.zeros(3), 0.1, test_weights=xp.zeros(2))
     assert np.isposinf(np.asarray(q)).all()
 
 
@@ -113,17 +121,17 @@ def test_infinite_predictions_stay_intervals():
 
 def exponential(n):
     grid = np.tile(np.linspace(-1, 4, 51), (n, 1))
-    return pc.PredictiveDensity(grid, np.where(grid >= -1e-9, -grid, -np.inf))
+    return pc.scores.PredictiveDensity(grid, np.where(grid >= -1e-9, -grid, -np.inf))
 
 
 def test_density_of_bounded_support():
     y = np.round(np.random.default_rng(1).exponential(size=60), 1).clip(0, 4)
     pred = exponential(60)
-    assert np.allclose(pc.LogPredictive()(pred, y), y)  # no NaN at the edge of the support
-    assert pc.split(pc.LogPredictive(), pred, y, exponential(2)).size().min() > 1
-    dead = pc.PredictiveDensity(pred.grid[:1], np.full((1, 51), -np.inf))
+    assert np.allclose(pc.scores.LogPredictive()(pred, y), y)  # no NaN at the edge of the support
+    assert pc.split(pc.scores.LogPredictive(), pred, y, exponential(2)).size().min() > 1
+    dead = pc.scores.PredictiveDensity(pred.grid[:1], np.full((1, 51), -np.inf))
     with pytest.raises(ArrayError, match="finite somewhere"):
-        pc.split(pc.PIT(), pred, y, dead)
+        pc.split(pc.scores.PIT(), pred, y, dead)
 
 
 def test_class_conditional_never_empty():

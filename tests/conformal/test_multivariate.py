@@ -17,11 +17,11 @@ def method(name, mu, y, t, rng, scale=1.0):
     if name == "box":
         return pc.box(mu, y, t, scale=np.array([1.0, 2.0]))
     if name == "ellipsoid":
-        return pc.ellipsoid(mu, y, t, COVARIANCE, COVARIANCE)
+        return pc.regression.ellipsoid(mu, y, t, COVARIANCE, COVARIANCE)
     if name == "copula":
-        return pc.copula_box(rng.standard_t(3, size=(300, 2)) @ ROOT.T, mu, y, t)
+        return pc.regression.copula_box(rng.standard_t(3, size=(300, 2)) @ ROOT.T, mu, y, t)
     draws = [m[:, None] + rng.standard_t(3, size=(len(m), 8, 2)) @ ROOT.T for m in (mu, t)]
-    return pc.sample_balls(draws[0], y, draws[1])
+    return pc.regression.sample_balls(draws[0], y, draws[1])
 
 
 @pytest.mark.parametrize("name", ["box", "ellipsoid", "copula", "balls"])
@@ -63,7 +63,7 @@ def test_shapes_and_volumes():
 def test_bad_input():
     zero = np.zeros((20, 2))
     with pytest.raises(ArrayError, match="positive definite"):
-        pc.ellipsoid(zero, zero, zero, -np.eye(2), np.eye(2))
+        pc.regression.ellipsoid(zero, zero, zero, -np.eye(2), np.eye(2))
     with pytest.raises(ArrayError, match="scales must be positive"):
         pc.box(zero, zero, zero, scale=np.array([1.0, 0.0]))
     with pytest.warns(InfiniteSetWarning):

@@ -11,7 +11,14 @@ import probinf.conformal as pc
 from probinf.conformal.online.window import Window, leaving, push, pvalue, quantile
 from probinf.errors import ArrayError, InfiniteSetWarning
 
-METHODS = [pc.ACI(), pc.DtACI(), pc.AgACI(), pc.PID(), pc.SFOGD(radius=4.0), pc.SAOCP(radius=8.0)]
+METHODS = [
+    pc.ACI(),
+    pc.DtACI(),
+    pc.online.AgACI(),
+    pc.PID(),
+    pc.online.SFOGD(radius=4.0),
+    pc.SAOCP(radius=8.0),
+]
 
 
 def test_window_is_the_last_scores_sorted():

@@ -18,20 +18,26 @@ def test_rank_is_exact_for_decimal_levels():
     n = np.array([*range(1, 30), 99, 199, 999])
     percent = np.arange(1, 100)
     exact = [Fraction(int(p), 100) for p in percent]
-    assert (pc.upper_rank(n, percent / 100) == pc.upper_rank(n, exact)).all()
-    assert (pc.lower_rank(n, percent / 100) == pc.lower_rank(n, exact)).all()
-    assert (pc.upper_rank(n, exact) + pc.lower_rank(n, exact) == n[:, None] + 1).all()
+    assert (
+        pc.calibration.upper_rank(n, percent / 100) == pc.calibration.upper_rank(n, exact)
+    ).all()
+    assert (
+        pc.calibration.lower_rank(n, percent / 100) == pc.calibration.lower_rank(n, exact)
+    ).all()
+    assert (
+        pc.calibration.upper_rank(n, exact) + pc.calibration.lower_rank(n, exact) == n[:, None] + 1
+    ).all()
     ceiling = -((percent - 100) * (n[:, None] + 1) // 100)  # in integers
-    assert (pc.upper_rank(n, exact) == ceiling).all()
+    assert (pc.calibration.upper_rank(n, exact) == ceiling).all()
 
 
 def test_float_guard_and_infinity():
-    assert pc.upper_rank(9, 0.7) == 3  # (1 - 0.7) * 10 is 3.0000000000000004
-    assert pc.upper_rank(5, 0.1) == 6
-    assert pc.order_stat(np.arange(5.0), 6) == np.inf
-    assert pc.order_stat(np.arange(5.0), 0) == -np.inf
-    assert pc.upper_rank([5, 10], [0.1, 0.2]).shape == (2, 2)
-    assert pc.order_stat(np.empty(0), 1) == np.inf
+    assert pc.calibration.upper_rank(9, 0.7) == 3  # (1 - 0.7) * 10 is 3.0000000000000004
+    assert pc.calibration.upper_rank(5, 0.1) == 6
+    assert pc.calibration.order_stat(np.arange(5.0), 6) == np.inf
+    assert pc.calibration.order_stat(np.arange(5.0), 0) == -np.inf
+    assert pc.calibration.upper_rank([5, 10], [0.1, 0.2]).shape == (2, 2)
+    assert pc.calibration.order_stat(np.empty(0), 1) == np.inf
 
 
 def _cases(rng, count):
@@ -47,12 +53,12 @@ def _cases(rng, count):
 
 def test_bit_bisection_is_bitwise_partition():
     rng = np.random.default_rng(0)
-    find = jax.jit(lambda s, k: pc.order_stat(s, k))
+    find = jax.jit(lambda s, k: pc.calibration.order_stat(s, k))
     for n in (1, 2, 7, 40):
         block = np.stack([np.resize(s, n) for s in _cases(rng, 400)])
         for k in {1, n // 2 + 1, n}:
             bits = np.asarray(find(jnp.asarray(block), k))
-            host = pc.order_stat(block, k)
+            host = pc.calibration.order_stat(block, k)
             assert (bits.view(np.int32) == host.astype(np.float32).view(np.int32)).all()
 
 
@@ -64,29 +70,31 @@ def test_bit_bisection_on_ten_thousand_cases():
     for i, s in enumerate(_cases(rng, 10_000)):
         padded[i, : s.size], sizes[i] = s, s.size
     ranks = rng.integers(1, sizes + 1)
-    found = jax.jit(jax.vmap(pc.order_stat))(jnp.asarray(padded), jnp.asarray(ranks))
+    found = jax.jit(jax.vmap(pc.calibration.order_stat))(jnp.asarray(padded), jnp.asarray(ranks))
     expected = np.sort(padded, axis=1)[np.arange(10_000), ranks - 1] + 0.0
     assert (np.asarray(found).view(np.int32) == expected.view(np.int32)).all()
 
 
 def test_bisection_in_float64(x64):
     s = np.random.default_rng(0).standard_cauchy(size=(20, 33))
-    assert (np.asarray(pc.order_stat(jnp.asarray(s), 5)) == np.sort(s, axis=1)[:, 4]).all()
+    assert (
+        np.asarray(pc.calibration.order_stat(jnp.asarray(s), 5)) == np.sort(s, axis=1)[:, 4]
+    ).all()
 
 
 def test_nan_is_refused_and_poisons_inside_jit():
     s = np.array([1.0, np.nan, 2.0])
     with pytest.raises(ArrayError, match="1 NaN of 3"):
-        pc.order_stat(s, 1)
+        pc.calibration.order_stat(s, 1)
     with pytest.raises(ArrayError, match="NaN"):
         pc.calibrate(s)
-    assert np.isnan(jax.jit(pc.order_stat)(jnp.asarray(s), 1))
+    assert np.isnan(jax.jit(pc.calibration.order_stat)(jnp.asarray(s), 1))
 
 
 @pytest.mark.parametrize("alpha", [0, 1, -0.1, 90, np.nan, "x", []])
 def test_levels_are_refused(alpha):
     with pytest.raises(LevelError):
-        pc.upper_rank(10, alpha)
+        pc.calibration.upper_rank(10, alpha)
 
 
 def test_weighted_quantile_is_the_definition():
@@ -95,15 +103,17 @@ def test_weighted_quantile_is_the_definition():
         n = int(rng.integers(1, 20))
         s, w = np.round(rng.normal(size=n), 1), rng.gamma(0.5, size=n)
         extra, alpha = rng.gamma(0.5, size=3), [0.1, 0.5]
-        found = pc.weighted_quantile(s, w, alpha, test_weights=extra)
+        found = pc.calibration.weighted_quantile(s, w, alpha, test_weights=extra)
         for j in range(3):
             for i, a in enumerate(alpha):
                 enough = [t for t in s if w[s <= t].sum() >= (1 - a) * (w.sum() + extra[j])]
                 assert found[j, i] == min(enough, default=np.inf)
         if case < 5:
-            jitted = jax.jit(lambda s, w, e: pc.weighted_quantile(s, w, [0.1, 0.5], test_weights=e))
+            jitted = jax.jit(
+                lambda s, w, e: pc.calibration.weighted_quantile(s, w, [0.1, 0.5], test_weights=e)
+            )
             assert np.allclose(jitted(*map(jnp.asarray, (s, w, extra))), found)
-    equal = pc.weighted_quantile(s, np.ones(s.size), 0.3)
+    equal = pc.calibration.weighted_quantile(s, np.ones(s.size), 0.3)
     assert equal == pc.calibrate(s).quantile(0.3)
 
 
@@ -146,8 +156,8 @@ def test_weighted_pvalue_is_the_definition():
 @pytest.mark.parametrize(
     "call",
     [
-        lambda v: pc.order_stat(v, 5),
-        lambda v: pc.weighted_quantile(v, jnp.ones(60), 0.1),
+        lambda v: pc.calibration.order_stat(v, 5),
+        lambda v: pc.calibration.weighted_quantile(v, jnp.ones(60), 0.1),
         lambda v: pc.APS(randomised=False).labels(jax.nn.softmax(v.reshape(20, 3))),
     ],
 )

@@ -35,7 +35,7 @@ def test_crc_expected_risk_and_its_mutant():
 
 
 def test_hoeffding_bentkus_closed_form():
-    p = pc.hoeffding_bentkus(np.array([0.05, 0.2]), 100, 0.1)
+    p = pc.calibration.hoeffding_bentkus(np.array([0.05, 0.2]), 100, 0.1)
     h = 0.05 * np.log(0.5) + 0.95 * np.log(0.95 / 0.9)
     assert np.isclose(p[0], min(np.exp(-100 * h), np.e * binom.cdf(5, 100, 0.1)))
     assert p[1] == 1.0
@@ -47,9 +47,9 @@ def test_pvalues_are_valid_at_the_boundary(method):
     rng = np.random.default_rng(0)
     losses = (rng.uniform(size=(60, 3000)) < 0.1).astype(float)  # true risk is alpha
     if method == "hb":
-        p = pc.hoeffding_bentkus(losses.mean(axis=0), 60, 0.1)
+        p = pc.calibration.hoeffding_bentkus(losses.mean(axis=0), 60, 0.1)
     else:
-        p = pc.betting_pvalue(losses, 0.1)
+        p = pc.calibration.betting_pvalue(losses, 0.1)
     for u in (0.05, 0.1, 0.3):
         assert (p <= u).mean() <= u + 4 * np.sqrt(u * (1 - u) / 3000)
 

@@ -30,7 +30,7 @@ def check_boxes(count, seed):
         k = int(rng.integers(2, 5))
         pairs = [rng.choice(k, 2, replace=False) for _ in range(int(rng.integers(1, 5)))]
         rules = tuple((int(a), int(b), float(rng.choice([0.5, 1, 10]))) for a, b in pairs)
-        circuit = pc.ImplicationCircuit(k, rules)
+        circuit = pc.labels.ImplicationCircuit(k, rules)
         low = rng.uniform(size=k)
         high = low + rng.uniform(size=k) * (1 - low)
         found = circuit.bounds(low, high)
@@ -53,13 +53,13 @@ def test_circuit_bounds_on_ten_thousand_boxes():
 
 
 def test_a_rule_moves_probability_and_batches_work():
-    circuit = pc.ImplicationCircuit(2, ((0, 1, 10.0),))  # 0 implies 1
+    circuit = pc.labels.ImplicationCircuit(2, ((0, 1, 10.0),))  # 0 implies 1
     p = np.array([[0.9, 0.1], [0.5, 0.5]])
     found = circuit.corrected(p)
     assert found.shape == (2, 2) and found[0, 0] < 0.6 and found[1, 1] > 0.6
-    mixed = pc.combine(p, [(np.array([0, 1]), found)], weight=0.5)
+    mixed = pc.labels.combine(p, [(np.array([0, 1]), found)], weight=0.5)
     assert np.allclose(mixed, (p + found) / 2)
-    assert np.allclose(pc.combine(p, []), p)
+    assert np.allclose(pc.labels.combine(p, []), p)
 
 
 def attack(distance, defended):
@@ -70,7 +70,9 @@ def attack(distance, defended):
         clean = norm.cdf(spread * rng.normal(size=(200,)))
         received = norm.cdf(norm.ppf(clean[100:]) + spread * distance)[:, None]
         if defended:
-            out = pc.robust_split(clean[:100], received, distance=distance, noise=noise, alpha=0.1)
+            out = pc.calibration.robust_split(
+                clean[:100], received, distance=distance, noise=noise, alpha=0.1
+            )
             return out.mask[:, 0]
         return received[:, 0] <= pc.calibrate(clean[:100]).quantile(0.1)
 
@@ -88,7 +90,7 @@ def test_monte_carlo_correction_covers_where_the_plain_set_need_not():
         clean = rng.beta(2, 5, size=120)
         means = rng.binomial(50, clean) / 50
         received = rng.binomial(50, clean[60:])[:, None] / 50
-        out = pc.robust_split(
+        out = pc.calibration.robust_split(
             means[:60], received, distance=0.0, noise=1.0, alpha=0.1, samples=50, error=0.01
         )
         return out.mask[:, 0]
@@ -98,23 +100,25 @@ def test_monte_carlo_correction_covers_where_the_plain_set_need_not():
 
 def test_clopper_pearson_covers():
     k = np.arange(31)
-    low, high = pc.clopper_pearson(k, 30, error=0.05)
+    low, high = pc.calibration.clopper_pearson(k, 30, error=0.05)
     for p in (0.01, 0.3, 0.97):
         assert binom.pmf(k, 30, p)[(low <= p) & (p <= high)].sum() >= 0.95
     assert low[0] == 0 and high[-1] == 1
 
 
 def test_smoothed_bounds_are_exact_for_a_half_space():
-    low, high = pc.smoothed_bounds(norm.cdf(0.4), norm.cdf(0.4), distance=0.5, noise=1.0)
+    low, high = pc.calibration.smoothed_bounds(
+        norm.cdf(0.4), norm.cdf(0.4), distance=0.5, noise=1.0
+    )
     assert np.isclose(low, norm.cdf(-0.1)) and np.isclose(high, norm.cdf(0.9))
 
 
 def test_bad_input():
     with pytest.raises(ArrayError, match="12 variables"):
-        pc.ImplicationCircuit(20, ())
+        pc.labels.ImplicationCircuit(20, ())
     with pytest.raises(ArrayError, match="rule"):
-        pc.ImplicationCircuit(2, ((0, 5, 1.0),))
+        pc.labels.ImplicationCircuit(2, ((0, 5, 1.0),))
     with pytest.raises(ArrayError, match="low exceeds"):
-        pc.ImplicationCircuit(1, ()).bounds([0.9], [0.1])
+        pc.labels.ImplicationCircuit(1, ()).bounds([0.9], [0.1])
     with pytest.raises(ArrayError, match="lie in"):
-        pc.robust_split([0.1, 2.0], [[0.5]], distance=1.0, noise=1.0)
+        pc.calibration.robust_split([0.1, 2.0], [[0.5]], distance=1.0, noise=1.0)

@@ -17,10 +17,10 @@ U = np.array([0.5, 0.2])
     ("score", "expected"),
     [
         (pc.LAC(), [[0.9, 0.4, 0.7], [0.75, 0.75, 0.5]]),
-        (pc.Margin(), [[0.5, -0.3, 0.3], [0.25, 0.25, -0.25]]),
+        (pc.scores.Margin(), [[0.5, -0.3, 0.3], [0.25, 0.25, -0.25]]),
         (pc.APS(), [[0.95, 0.3, 0.75], [0.55, 0.55, 0.1]]),
         (pc.RAPS(penalty=0.1, free=1), [[1.1, 0.3, 0.8], [0.57, 0.57, 0.1]]),
-        (pc.SAPS(penalty=0.1), [[0.75, 0.3, 0.65], [0.52, 0.52, 0.1]]),
+        (pc.scores.SAPS(penalty=0.1), [[0.75, 0.3, 0.65], [0.52, 0.52, 0.1]]),
         (pc.TopK(), [[2.5, 0.5, 1.5], [1.2, 1.2, 0.2]]),
     ],
     ids=lambda v: type(v).__name__ if not isinstance(v, list) else "",
@@ -30,7 +30,7 @@ def test_label_scores_by_hand(score, expected):
     assert np.allclose(score(P, np.array([0, 2]), U), np.array(expected)[[0, 1], [0, 2]])
 
 
-@pytest.mark.parametrize("score", [pc.APS(), pc.RAPS(), pc.SAPS(), pc.TopK()], ids=str)
+@pytest.mark.parametrize("score", [pc.APS(), pc.RAPS(), pc.scores.SAPS(), pc.TopK()], ids=str)
 def test_sets_are_prefixes_of_the_sorted_labels(score):
     p, y = labels(np.random.default_rng(0), 600, 8)
     out = pc.split(score, p[:300], y[:300], p[300:], alpha=0.3, key=0)
@@ -62,7 +62,7 @@ def test_one_uniform_number_serves_all_labels():
         (pc.CQR(), (-np.ones(50), np.ones(50))),
         (pc.CQR(scale="width"), (-np.ones(50), np.ones(50))),
         (pc.CQR(scale="median"), (-np.ones(50), np.full(50, 0.5), np.ones(50))),
-        (pc.AsymmetricCQR(), (-np.ones(50), np.ones(50))),
+        (pc.scores.AsymmetricCQR(), (-np.ones(50), np.ones(50))),
     ],
     ids=str,
 )
@@ -74,6 +74,13 @@ def test_interval_holds_exactly_the_outcomes_that_score_low(score, pred):
     inside = (low[:, 0] <= y + 1e-12) & (y <= high[:, 0] + 1e-12)
     assert (inside == np.all([v <= t + 1e-12 for v, t in zip(values, q, strict=True)], axis=0)
             .ravel()).all()  # fmt: skip
+
+
+@pytest.mark.parametrize("base", ["RegressionScore", "LabelScore", "DensityScore"])
+def test_half_a_score_is_refused(base):
+    half = type("Half", (getattr(pc.scores, base),), {})
+    with pytest.raises(TypeError, match=r"abstract method"):
+        half()
 
 
 def test_crossed_quantiles_are_reported_not_swapped():
@@ -97,7 +104,7 @@ def test_clusters_group_labels_that_score_alike():
     rng = np.random.default_rng(0)
     y = np.repeat(np.arange(6), [60, 60, 60, 60, 60, 3])
     s = rng.normal(size=y.size) + 5.0 * (y % 2)
-    found = pc.cluster_labels(s, y, 6, clusters=2)
+    found = pc.labels.cluster_labels(s, y, 6, clusters=2)
     assert found[0] == found[2] == found[4] != found[1] == found[3] and found[5] == 2
 
 

@@ -17,7 +17,7 @@ def brute_sizes(v, t, q):
     for j in range(m):
         p = ((v <= t[:, None]).sum(axis=1) + (t[j] <= t)) / (n + 1)
         p[j] = 0.0
-        sizes[j] = max(1, pc.benjamini_hochberg(p, q=q).size)
+        sizes[j] = max(1, pc.selection.benjamini_hochberg(p, q=q).size)
     return sizes
 
 
@@ -29,7 +29,10 @@ def compare_sizes(cases, seed):
         if case % 2:
             v, t = np.round(v), np.round(t)
         q = float(rng.choice([0.1, 0.2, 0.3, 0.5]))
-        assert np.array_equal(pc.auxiliary_sizes(v, t, q=q), brute_sizes(v, t, q)), (case, q)
+        assert np.array_equal(pc.selection.auxiliary_sizes(v, t, q=q), brute_sizes(v, t, q)), (
+            case,
+            q,
+        )
 
 
 def test_fast_sizes_are_brute_force():
@@ -53,7 +56,7 @@ def test_sizes_treat_the_test_point_like_a_labelled_one():
     def broken(v, t, j):  # the twin leaves out the test point's own term
         p = (v <= t[:, None]).sum(axis=1) / (v.size + 1)
         p[j] = 0.0
-        return pc.benjamini_hochberg(p, q=0.4).size
+        return pc.selection.benjamini_hochberg(p, q=0.4).size
 
     noticed = 0
     for _ in range(8):
@@ -61,8 +64,8 @@ def test_sizes_treat_the_test_point_like_a_labelled_one():
         for i in range(9):
             for j in range(12):
                 after = swapped(v, t, i, j)
-                before = pc.auxiliary_sizes(v, t, q=0.4)[j]
-                assert pc.auxiliary_sizes(*after, q=0.4)[j] == before
+                before = pc.selection.auxiliary_sizes(v, t, q=0.4)[j]
+                assert pc.selection.auxiliary_sizes(*after, q=0.4)[j] == before
                 noticed += broken(*after, j) != broken(v, t, j)
     assert noticed > 0
 
@@ -82,15 +85,15 @@ def test_cfbh_global_null_and_the_twin_without_plus_one():
 
     def forgotten(v, t):
         p = (v <= t[:, None]).sum(axis=1) / (v.size + 1)
-        return pc.benjamini_hochberg(p, q=0.1).size
+        return pc.selection.benjamini_hochberg(p, q=0.1).size
 
     assert fdr(forgotten) > 0.2
 
 
 def test_benjamini_hochberg_keeps_the_last_one():
-    assert pc.benjamini_hochberg(np.array([0.01, 0.9, 0.04]), q=0.1).tolist() == [0, 2]
-    assert pc.benjamini_hochberg(np.array([0.2, 0.9]), q=0.1).size == 0
-    assert pc.benjamini_hochberg(np.full(4, 0.05), q=0.05).size == 4
+    assert pc.selection.benjamini_hochberg(np.array([0.01, 0.9, 0.04]), q=0.1).tolist() == [0, 2]
+    assert pc.selection.benjamini_hochberg(np.array([0.2, 0.9]), q=0.1).size == 0
+    assert pc.selection.benjamini_hochberg(np.full(4, 0.05), q=0.05).size == 4
 
 
 def design(rng, n=100, m=100, models=10):
@@ -101,8 +104,8 @@ def design(rng, n=100, m=100, models=10):
     y = mu + 0.5 * rng.normal(size=n + m)
     noise = rng.normal(size=(models, 20)) * (0.15 * np.arange(models))[:, None]
     predictions = mu + noise @ x.T
-    cal = pc.clipped_scores(predictions[:, :n], y[:n])
-    return cal, pc.clipped_scores(predictions[:, n:]), y[n:] > 0, mu[n:]
+    cal = pc.selection.clipped_scores(predictions[:, :n], y[:n])
+    return cal, pc.selection.clipped_scores(predictions[:, n:]), y[n:] > 0, mu[n:]
 
 
 def simulate(replications, q=0.3):
@@ -148,7 +151,7 @@ def test_selection_is_e_bh_of_the_pruned_e_values(prune):
     out = pc.optcs(0, v, t, q=0.4, prune=prune)
     assert (out.e_values[out.selected] > 0).all() and out.model.shape == (100,)
     if prune == "dtm":
-        assert np.array_equal(out.selected, pc.e_bh(out.e_values, q=0.4))
+        assert np.array_equal(out.selected, pc.selection.e_bh(out.e_values, q=0.4))
 
 
 def test_full_selection_controls_and_one_ridge_is_bh():
@@ -157,18 +160,18 @@ def test_full_selection_controls_and_one_ridge_is_bh():
     for r in range(80):
         x = rng.normal(size=(160, 4))
         large = x[:, 0] + rng.normal(size=160) > 1
-        out = pc.optcs_full(r, x[:80], large[:80], x[80:], q=0.3, ridges=[0.1, 1.0, 10.0])
+        out = pc.selection.optcs_full(r, x[:80], large[:80], x[80:], q=0.3, ridges=[0.1, 1.0, 10.0])
         rates.append((~large[80:][out.selected]).mean() if out.selected.size else 0.0)
     assert np.mean(rates) <= 0.3 + 3 * np.std(rates) / np.sqrt(80)
-    one = pc.optcs_full(0, x[:80], large[:80], x[80:], q=0.3)
-    v, t = pc.joint_leave_one_out(x[:80], large[:80], x[80:])
+    one = pc.selection.optcs_full(0, x[:80], large[:80], x[80:], q=0.3)
+    v, t = pc.selection.joint_leave_one_out(x[:80], large[:80], x[80:])
     assert np.array_equal(one.selected, pc.cfbh(v[0], t[0], q=0.3).selected)
 
 
 def test_joint_leave_one_out_is_refitting():
     rng = np.random.default_rng(1)
     x, large = rng.normal(size=(20, 3)), np.arange(12) % 2 == 0
-    _, t = pc.joint_leave_one_out(x[:12], large, x[12:], ridges=[0.5])
+    _, t = pc.selection.joint_leave_one_out(x[:12], large, x[12:], ridges=[0.5])
     target = np.append(large, np.zeros(8))
     a = np.column_stack([x, np.ones(20)])
     for j in range(12, 20):
@@ -184,8 +187,8 @@ def test_weighted_selection_under_shift():
         x = np.append(rng.uniform(size=150), rng.beta(1, 3, size=60))
         w = 3 * (1 - x) ** 2
         y = x + 0.3 * rng.normal(size=210) - 0.5
-        v, t = pc.clipped_scores(0 * x[:150], y[:150]), np.zeros(60)
-        out = pc.weighted_selection(r, v, t + 1e-9, w[:150], w[150:], q=0.4)
+        v, t = pc.selection.clipped_scores(0 * x[:150], y[:150]), np.zeros(60)
+        out = pc.selection.weighted_selection(r, v, t + 1e-9, w[:150], w[150:], q=0.4)
         rates.append((y[150:][out.selected] <= 0).mean() if out.selected.size else 0.0)
     assert np.mean(rates) <= 0.4 + 3 * np.std(rates) / np.sqrt(100)
 
@@ -194,7 +197,7 @@ def test_weighted_pvalues_are_the_definition():
     rng = np.random.default_rng(0)
     v, t = np.round(rng.normal(size=20), 1), np.round(rng.normal(size=5), 1)
     w, own = rng.gamma(1, size=20), rng.gamma(1, size=5)
-    found = pc.selection_pvalues(v, t, weights_cal=w, weights_test=own)
+    found = pc.selection.selection_pvalues(v, t, weights_cal=w, weights_test=own)
     expected = [(own[j] + w[v <= t[j]].sum()) / (own[j] + w.sum()) for j in range(5)]
     assert np.allclose(found, expected)
 
@@ -202,18 +205,18 @@ def test_weighted_pvalues_are_the_definition():
 def test_e_values_have_mean_at_most_one_and_e_bh_is_its_definition():
     rng = np.random.default_rng(0)
     s = rng.gamma(0.5, size=(20_000, 11))
-    e = np.array([pc.conformal_evalues(row[:10], row[10:])[0] for row in s[:4000]])
+    e = np.array([pc.selection.conformal_evalues(row[:10], row[10:])[0] for row in s[:4000]])
     assert abs(e.mean() - 1) < 4 * e.std() / np.sqrt(4000)
-    assert pc.e_bh(np.array([40.0, 9.0, 19.0, 21.0]), q=0.1).tolist() == [0, 2, 3]
-    assert pc.e_bh(np.array([10.0, 1.0]), q=0.1).size == 0
-    assert (pc.conformal_evalues(np.zeros(3), np.zeros(1)) == 1).all()
+    assert pc.selection.e_bh(np.array([40.0, 9.0, 19.0, 21.0]), q=0.1).tolist() == [0, 2, 3]
+    assert pc.selection.e_bh(np.array([10.0, 1.0]), q=0.1).size == 0
+    assert (pc.selection.conformal_evalues(np.zeros(3), np.zeros(1)) == 1).all()
 
 
 def test_thresholdout_catches_overfitting_where_a_bare_holdout_does_not():
     rng = np.random.default_rng(0)
     train, holdout = (np.sign(rng.normal(size=(2000, 400))) for _ in range(2))
     labels = np.sign(rng.normal(size=(2, 2000)))
-    state = pc.thresholdout(0, threshold=0.04, scale=0.01, budget=300)
+    state = pc.selection.thresholdout(0, threshold=0.04, scale=0.01, budget=300)
     bare, kept = [], []
     for f in range(400):
         a, b = train[:, f] * labels[0], holdout[:, f] * labels[1]
@@ -228,7 +231,7 @@ def test_thresholdout_catches_overfitting_where_a_bare_holdout_does_not():
     assert accuracy > 0.55  # the bare holdout believes in pure noise
     answer, overfitted, _ = state.query(np.full(2000, 0.7), rng.uniform(size=2000) < 0.5)
     assert overfitted and abs(answer - 0.5) < 0.1
-    spent = pc.thresholdout(0, budget=1)
+    spent = pc.selection.thresholdout(0, budget=1)
     for _ in range(20):
         if spent.budget == 0:
             break
@@ -245,7 +248,7 @@ def trial(rng, n=500, effect=1.0):
 def test_chisel_finds_a_subgroup_that_the_whole_hides():
     rng = np.random.default_rng(0)
     x, z = trial(rng, 1500, effect=1.2)
-    out = pc.chisel(x, z, key=0)
+    out = pc.selection.chisel(x, z, key=0)
     assert out.rejected and out.estimate > 0 and z.mean() < 0
     fresh, truth = trial(np.random.default_rng(1), 20_000, effect=1.2)
     assert truth[out.contains(fresh)].mean() > 0.05
@@ -256,7 +259,7 @@ def test_chisel_keeps_a_skewed_negative_mean():
     rng = np.random.default_rng(0)
     for r in range(4):
         z = rng.exponential(size=400) - 5
-        assert not pc.chisel(rng.normal(size=(400, 2)), z, key=r).rejected
+        assert not pc.selection.chisel(rng.normal(size=(400, 2)), z, key=r).rejected
 
 
 @pytest.mark.slow
@@ -266,7 +269,7 @@ def test_chisel_error_rate(noise):
     for r in range(2000):
         rng = np.random.default_rng(r)
         z = rng.normal(size=500) if noise == "gaussian" else 1 - rng.exponential(size=500)
-        rejected.append(pc.chisel(rng.normal(size=(500, 3)), z, key=r).rejected)
+        rejected.append(pc.selection.chisel(rng.normal(size=(500, 3)), z, key=r).rejected)
     print(noise, np.mean(rejected))
     assert np.mean(rejected) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)
 
@@ -289,6 +292,6 @@ def test_bad_input():
     with pytest.raises(ArrayError, match="NaN"):
         pc.cfbh(v[0] * np.nan, t[0], q=0.1)
     with pytest.raises(ArrayError, match="nonnegative"):
-        pc.conformal_evalues(-v[0], t[0])
+        pc.selection.conformal_evalues(-v[0], t[0])
     with pytest.raises(ArrayError, match="at least 60"):
-        pc.chisel(np.ones((10, 1)), np.ones(10), key=0)
+        pc.selection.chisel(np.ones((10, 1)), np.ones(10), key=0)

@@ -27,7 +27,7 @@ def covered(alpha, beta, m, shift, replications):
     """Exact coverage given the scores, for standard normal test scores."""
     rng = np.random.default_rng(int(1000 * alpha + m + shift + 10))
     q = [
-        pc.spi(
+        pc.calibration.spi(
             rng.normal(size=m), rng.normal(shift, 1, size=1000), alpha=alpha, beta=beta
         ).threshold
         for _ in range(replications)
@@ -39,7 +39,7 @@ def covered(alpha, beta, m, shift, replications):
 @pytest.mark.parametrize("row", TABLE, ids=str)
 def test_table(row):
     alpha, beta, m, bounds, means = row
-    limits = pc.spi_bounds(m, 1000, alpha=alpha, beta=beta)
+    limits = pc.calibration.spi_bounds(m, 1000, alpha=alpha, beta=beta)
     assert np.allclose(limits[:2], bounds, atol=0.0006)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InfiniteSetWarning)
@@ -53,7 +53,7 @@ def test_table(row):
 
 @pytest.mark.parametrize("shift", [-3, 0, 3])
 def test_coverage_stays_within_the_bounds(shift):
-    limits = pc.spi_bounds(15, 1000, alpha=0.1, beta=0.4)
+    limits = pc.calibration.spi_bounds(15, 1000, alpha=0.1, beta=0.4)
     found = covered(0.1, 0.4, 15, shift, 300)
     error = found.std() / np.sqrt(300)
     assert limits.lower - 4 * error <= found.mean() <= limits.upper + 4 * error
@@ -79,33 +79,39 @@ def test_closed_form_is_clipping_between_real_scores():
     rng = np.random.default_rng(1)
     for _ in range(50):
         s, t = rng.normal(size=15), rng.normal(rng.normal(), 1, size=200)
-        out = pc.spi(s, t, alpha=0.2)
+        out = pc.calibration.spi(s, t, alpha=0.2)
         ordered = np.concatenate([[-np.inf], np.sort(s), [np.inf]])
         low, high = ordered[out.bounds.low_rank], ordered[out.bounds.high_rank]
-        k = pc.upper_rank(200, 0.2)
+        k = pc.calibration.upper_rank(200, 0.2)
         assert out.threshold == max(low, min(high, np.sort(t)[k]))
 
 
 def test_no_real_rank_may_be_certain():
-    bounds = pc.spi_bounds(3, 500, alpha=0.6, beta=0.05)
+    bounds = pc.calibration.spi_bounds(3, 500, alpha=0.6, beta=0.05)
     assert bounds.low_rank == 0 and bounds.lower == 0
-    assert np.isfinite(pc.spi(np.zeros(3), np.ones(500), alpha=0.6, beta=0.05).threshold)
+    assert np.isfinite(
+        pc.calibration.spi(np.zeros(3), np.ones(500), alpha=0.6, beta=0.05).threshold
+    )
     with pytest.warns(InfiniteSetWarning):
-        assert pc.spi(np.zeros(3), np.full(500, 9.0), alpha=0.01).threshold == np.inf
+        assert pc.calibration.spi(np.zeros(3), np.full(500, 9.0), alpha=0.01).threshold == np.inf
 
 
 def test_floor_is_kept_or_refused():
-    beta = pc.spi_beta(15, 1000, alpha=0.1, floor=0.85)
-    assert pc.spi_bounds(15, 1000, alpha=0.1, beta=beta).lower >= 0.85
-    assert pc.spi_bounds(15, 1000, alpha=0.1, beta=beta - 0.01).lower < 0.85
+    beta = pc.calibration.spi_beta(15, 1000, alpha=0.1, floor=0.85)
+    assert pc.calibration.spi_bounds(15, 1000, alpha=0.1, beta=beta).lower >= 0.85
+    assert pc.calibration.spi_bounds(15, 1000, alpha=0.1, beta=beta - 0.01).lower < 0.85
     with pytest.raises(ArrayError, match="cannot be kept"):
-        pc.spi_beta(15, 1000, alpha=0.1, floor=0.95)
+        pc.calibration.spi_beta(15, 1000, alpha=0.1, floor=0.95)
 
 
 def test_gespi_clips_and_refuses_swapped_levels():
-    assert pc.gespi([2.0, 2.0, 2.0], [1.0, 1.0, 1.0], [0.0, 1.5, 9.0]).tolist() == [1, 1.5, 2]
+    assert pc.calibration.gespi([2.0, 2.0, 2.0], [1.0, 1.0, 1.0], [0.0, 1.5, 9.0]).tolist() == [
+        1,
+        1.5,
+        2,
+    ]
     with pytest.raises(ArrayError, match="swapped"):
-        pc.gespi([1.0], [2.0], [1.5])
+        pc.calibration.gespi([1.0], [2.0], [1.5])
 
 
 def test_gespi_guardrail_for_split_thresholds():
@@ -114,6 +120,6 @@ def test_gespi_guardrail_for_split_thresholds():
     for _ in range(600):
         s, bad = rng.exponential(size=40), np.zeros(500)
         cal, both = pc.calibrate(s), pc.calibrate(np.concatenate([s, bad]))
-        q.append(pc.gespi(cal.quantile(0.1), cal.quantile(0.2), both.quantile(0.1)))
+        q.append(pc.calibration.gespi(cal.quantile(0.1), cal.quantile(0.2), both.quantile(0.1)))
     coverage = -np.expm1(-np.array(q))
     assert coverage.mean() >= 0.8 - 4 * coverage.std() / np.sqrt(600)

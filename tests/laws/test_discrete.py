@@ -9,6 +9,7 @@ import pytest
 
 from probinf import kernels
 from probinf.core import resampling
+from probinf.core.coordinates import flatten
 from probinf.core.population import Population, resample, reweight
 from probinf.core.program import log_density
 from probinf.kernels.base import Params
@@ -195,7 +196,7 @@ def test_metropolis_acceptance_is_the_ratio():
     program = targets.skewed().program
     kernel = kernels.RandomWalk()
     params = Params(jnp.asarray(0.8), jnp.zeros(()), jnp.ones((1,)))
-    flat, _ = targets.flatten(program)
+    flat, _ = flatten(program)
     state = kernel.init(flat, jnp.array([0.4]))
     keys = jax.random.split(jax.random.key(2), 2000)
     moved, info = jax.jit(jax.vmap(lambda k: kernel.step(k, flat, state, params)))(keys)

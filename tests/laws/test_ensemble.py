@@ -36,14 +36,14 @@ def check_ensemble(target: targets.Target, monkeypatch: Any = None) -> CheckResu
     def move(key: Any, x: Any) -> Any:
         state = method.init(key, flat)
         chains = jax.vmap(lambda y: chees.with_gradient(flat, y))(x)
-        step_size = state.tuning.step_size._replace(log_step_size_avg=jnp.log(1.5))
-        tuning = state.tuning._replace(
+        step_size = state.own.tuning.step_size._replace(log_step_size_avg=jnp.log(1.5))
+        tuning = state.own.tuning._replace(
             step_size=step_size, log_length_mean=jnp.log(4.0), variance=x.var(axis=0)
         )
-        state = state._replace(chains=chains, tuning=tuning)
+        state = state._replace(own=state.own._replace(chains=chains, tuning=tuning))
         for k in range(3):
             state, _ = method.step(jax.random.fold_in(key, k), flat, state)
-        return state.chains.position
+        return state.own.chains.position
 
     moved = np.asarray(move(jax.random.key(3), rows[:n]))
     names = [f"x{j}" for j in range(layout.size)]
@@ -84,7 +84,10 @@ def test_eight_schools() -> None:
     assert posterior.log_weights.shape == (64, 250)
     assert summary.columns["nested_r_hat"].max() < 1.01
     assert summary.columns["ess_bulk"].min() > 3000
-    assert 0.6 < posterior.stats["acceptance"].mean() < 0.9
+    # what the step size aims at: over keys the mean is .67, its spread .02
+    acceptance = np.maximum(posterior.stats["acceptance"], chees._LOWEST)
+    harmonic = (1 / np.mean(1 / acceptance, axis=0)).mean()
+    assert abs(harmonic - pi.ChEES().target_acceptance) < 0.1
     assert "r_hat" not in posterior.diagnose().codes
     assert posterior.stats["evaluations"].shape == (64, 250)
 
@@ -137,8 +140,8 @@ def bowl(x: Any) -> Any:
 
 
 def test_microcanonical_refusals() -> None:
-    with pytest.raises(MethodError, match="diagonal metric only"):
+    with pytest.raises(MethodError, match="does not serve MAMS, whose metric is 'diagonal'"):
         pi.MCMC(pi.kernels.MAMS(), metric="dense")
-    with pytest.raises(MethodError, match="cannot move in one dimension"):
+    with pytest.raises(MethodError, match="MAMS needs at least 2 coordinates"):
         line = pi.from_log_density(bowl, initial=np.zeros(1))
         pi.sample(line, pi.MCMC(pi.kernels.MAMS()), key=0)

@@ -13,7 +13,7 @@ import pytest
 from scipy.special import gammaln
 
 import probinf as pi
-from probinf.core.paths import prefix
+from probinf.core.transformations.paths import prefix
 from probinf.errors import MethodError, StructureError
 from probinf.samplers.populations.path import ByData
 

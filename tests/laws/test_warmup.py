@@ -173,7 +173,7 @@ def test_groups_that_do_not_fit_are_refused() -> None:
         pi.NUTS(metric=[("a", "b"), ("a",)])
     with pytest.raises(MethodError, match=r"groups of sites such as \[\('a', 'b'\)\]"):
         pi.NUTS(metric=[()])
-    with pytest.raises(MethodError, match="metric by groups serves NUTS, HMC and MALA only"):
+    with pytest.raises(MethodError, match=r"metric by groups does not serve Slice.*HMC"):
         pi.MCMC(kernels.Slice(), metric=[("a", "b")])
     bowl = pi.from_log_density(lambda x: -jnp.sum(x**2), initial=np.zeros(2))
     with pytest.raises(MethodError, match="have no names"):

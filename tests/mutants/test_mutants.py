@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import probinf as pi
-from probinf import kernels, resampling
-from probinf.core import population
+from probinf import kernels
+from probinf.core import population, resampling
 from probinf.core.population import Population
 from probinf.core.program import Score
 from probinf.kernels.base import Params
@@ -124,12 +124,12 @@ def without_evidences(log_likelihood, betas, log_zs, count):
     return persistent_mixture(log_likelihood, betas, jnp.zeros_like(log_zs), count)
 
 
-persistent_mixture = persistent._mixture
+persistent_mixture = persistent.mixture
 
 
 def test_a_mixture_without_evidences_fails_persistent_sampling(monkeypatch):
     jax.clear_caches()
-    monkeypatch.setattr(persistent, "_mixture", without_evidences)
+    monkeypatch.setattr(persistent, "mixture", without_evidences)
     result = test_persistent.agrees(targets.half_space(), key=10)
     jax.clear_caches()
     assert not result

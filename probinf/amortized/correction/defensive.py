@@ -8,8 +8,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from probinf.core.paths import nest
 from probinf.core.program import Data, Key, Position, Program, Score
+from probinf.core.transformations.nesting import nest
 from probinf.errors import ImproperPriorError
 
 

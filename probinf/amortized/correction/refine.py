@@ -13,11 +13,11 @@ from probinf.amortized.correction.report import Refinement, Rung
 from probinf.amortized.correction.reweighted import reweighted
 from probinf.amortized.neural.familiar import Familiarity
 from probinf.api import sample
-from probinf.core.algebra import rebase
 from probinf.core.coordinates import Layout, flatten
 from probinf.core.keys import as_key
 from probinf.core.program import Key, Program, check_same_coordinates
 from probinf.core.psis import psis
+from probinf.core.transformations.rebasing import rebase
 from probinf.errors import MethodError, StructureError, ZeroLikelihoodError
 from probinf.evidence.fitting import fit
 from probinf.results.posterior import Posterior

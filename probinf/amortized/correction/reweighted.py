@@ -9,8 +9,8 @@ import jax
 import numpy as np
 
 from probinf.core.coordinates import Layout, flatten, restored
-from probinf.core.paths import OnInner
 from probinf.core.program import Data, Key, Position, Program
+from probinf.core.transformations.nesting import OnInner
 from probinf.errors import StructureError
 from probinf.results.posterior import Posterior
 from probinf.results.statistics.weighted import chain_blocks

@@ -32,8 +32,8 @@ from probinf.amortized.training import weights
 from probinf.amortized.training.amortizer import Task
 from probinf.amortized.training.loop import Trained
 from probinf.core.coordinates import Layout, vector_of
-from probinf.core.paths import OnInner, nest
 from probinf.core.program import Data, Key, Position, Program, Score
+from probinf.core.transformations.nesting import OnInner, nest
 from probinf.errors import ObservationError, TrainingError
 
 

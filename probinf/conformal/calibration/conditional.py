@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from probinf.conformal.calibration.scores import uniforms
-from probinf.conformal.sets.intervals import warn_infinite
+from probinf.conformal.calibration.calibrate import uniforms
+from probinf.conformal.sets.reporting import warn_infinite
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float, fraction
 from probinf.core.program import Key
 from probinf.errors import ArrayError

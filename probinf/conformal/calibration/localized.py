@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from probinf.conformal.regression.cross import BLOCK
-from probinf.conformal.sets.intervals import warn_infinite
+from probinf.conformal.calibration.ranks import BLOCK
+from probinf.conformal.sets.reporting import warn_infinite
 from probinf.core.inputs.arrays import ArrayLike, Level, Number, as_float, as_levels, is_single
 from probinf.core.keys import as_key
 from probinf.core.program import Key

@@ -23,6 +23,7 @@ from probinf.core.inputs.arrays import (
 )
 from probinf.errors import ArrayError
 
+BLOCK = 400_000  # numbers held at once: n x m need not fit into memory, a block into the cache
 _GUARD = 1e-9  # (1 - 0.7) * 10 evaluates to 3.0000000000000004, whose ceiling is not 3
 
 

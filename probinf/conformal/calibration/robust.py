@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from probinf.conformal.calibration.ranks import order_stat, upper_rank
-from probinf.conformal.sets.intervals import LabelSet, make_labels, too_few, warn_infinite
+from probinf.conformal.sets.labels import LabelSet, make_labels
+from probinf.conformal.sets.reporting import too_few, warn_infinite
 from probinf.core.inputs.arrays import ArrayLike, Level, Number, as_float, as_levels, fraction
 from probinf.errors import ArrayError
 

@@ -6,18 +6,17 @@ from typing import Any
 
 import numpy as np
 
+from probinf.conformal.calibration.calibrate import threshold, uniforms
 from probinf.conformal.calibration.groups import group_thresholds
-from probinf.conformal.calibration.scores import threshold, uniforms
-from probinf.conformal.regression.full import GridSet
 from probinf.conformal.scores.classification import LabelScore
 from probinf.conformal.scores.density import DensityScore
 from probinf.conformal.scores.regression import RegressionScore
-from probinf.conformal.sets.intervals import (
-    LabelSet,
+from probinf.conformal.sets.grids import GridSet
+from probinf.conformal.sets.intervals import make_interval
+from probinf.conformal.sets.labels import LabelSet, make_labels
+from probinf.conformal.sets.reporting import (
     check_columns,
     check_test,
-    make_interval,
-    make_labels,
     static_alpha,
     too_few,
     warn_infinite,
@@ -96,7 +95,7 @@ def split(
         check_test("weights_test", np.size(weights_test), m)
     if isinstance(score, LabelScore):
         check_columns("pred_test", pred_test, np.shape(pred_cal)[-1])
-    u_cal, u_test = _tie_breakers(score, pred_cal, pred_test, key)
+    u_cal, u_test = tie_breakers(score, pred_cal, pred_test, key)
     scores = score(pred_cal, y_cal) if u_cal is None else score(pred_cal, y_cal, u_cal)  # type: ignore[call-arg]
 
     def thresholds(column: Any, level: Level) -> Any:
@@ -146,7 +145,7 @@ def _rows(score: Any, pred: Any) -> int:
     return len(pred[0]) if parts and np.ndim(pred[0]) else len(pred)
 
 
-def _tie_breakers(score: Any, pred_cal: Any, pred_test: Any, key: int | Key | None) -> Any:
+def tie_breakers(score: Any, pred_cal: Any, pred_test: Any, key: int | Key | None) -> Any:
     if not getattr(score, "randomised", False):
         return None, None
     if key is None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from probinf.conformal.calibration.ranks import order_stat, upper_rank
-from probinf.conformal.sets.intervals import warn_infinite
+from probinf.conformal.sets.reporting import warn_infinite
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float, fraction
 from probinf.errors import ArrayError
 

@@ -12,9 +12,9 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from probinf.conformal.calibration.groups import class_conditional
 from probinf.conformal.calibration.split import split
 from probinf.conformal.estimators.data import checked, seed_of
+from probinf.conformal.labels.class_conditional import class_conditional
 from probinf.conformal.labels.venn_abers import venn_abers_multiclass
 from probinf.conformal.scores.classification import APS, LAC, RAPS, SAPS, LabelScore, Margin, TopK
 from probinf.core.inputs.arrays import Level, is_single

@@ -13,14 +13,15 @@ from sklearn.model_selection import KFold, check_cv, train_test_split
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
+from probinf.conformal.calibration.calibrate import calibrate
 from probinf.conformal.calibration.ranks import order_stat, upper_rank
-from probinf.conformal.calibration.scores import calibrate
-from probinf.conformal.calibration.split import MARGINAL
+from probinf.conformal.calibration.split import MARGINAL, split
 from probinf.conformal.estimators.data import checked
 from probinf.conformal.regression.cross import cv_plus, jackknife_minmax
 from probinf.conformal.regression.predictive import PredictiveSystem
-from probinf.conformal.scores.regression import CQR
-from probinf.conformal.sets.intervals import Interval, make_interval, too_few, warn_infinite
+from probinf.conformal.scores.regression import CQR, Absolute, Normalised
+from probinf.conformal.sets.intervals import Interval, make_interval
+from probinf.conformal.sets.reporting import too_few, warn_infinite
 from probinf.core.inputs.arrays import Level
 from probinf.errors import MethodError
 
@@ -65,6 +66,8 @@ class SplitRegressor(_Conformal):
         estimator: a regressor; linear regression by default.
         difficulty: a regressor of absolute residuals, for intervals whose width follows it; it is
             fitted to the residuals of the training data.
+        conformity_score: a score of mu, or of (mu, sigma) when there is a difficulty;
+            ``Absolute()`` and ``Normalised()`` by default.
         calibration_size: fraction (or number) of the data set aside by ``fit``; with None call
             ``conformalize`` with data of your own.
         random_state: seed of that split.
@@ -77,11 +80,13 @@ class SplitRegressor(_Conformal):
         estimator: Any = None,
         *,
         difficulty: Any = None,
+        conformity_score: Any = None,
         calibration_size: Any = None,
         random_state: Any = 0,
     ) -> None:
         self.estimator = estimator
         self.difficulty = difficulty
+        self.conformity_score = conformity_score
         self.calibration_size = calibration_size
         self.random_state = random_state
 
@@ -105,10 +110,16 @@ class SplitRegressor(_Conformal):
             return np.ones(len(X))
         return np.maximum(np.asarray(self.difficulty_.predict(X), float), self.floor_)
 
+    def _score(self) -> Any:
+        if self.conformity_score is not None:
+            return self.conformity_score
+        return Absolute() if self.difficulty_ is None else Normalised()
+
     def _calibrate(self, X: Any, y: Any) -> None:
-        errors = (y - self.estimator_.predict(X)) / self._scale(X)
-        self.calibration_ = calibrate(abs(errors))
-        self.errors_ = np.sort(errors)
+        mu, scale = self.estimator_.predict(X), self._scale(X)
+        self.predictions_ = mu if self.difficulty_ is None else (mu, scale)
+        self.outcomes_ = y
+        self.errors_ = np.sort((y - mu) / scale)
 
     def conformalize(self, X: Any, y: Any) -> Any:
         """Calibrate on data that ``fit`` has not seen."""
@@ -119,17 +130,17 @@ class SplitRegressor(_Conformal):
 
     def predict_interval(self, X: Any, alpha: Level = 0.1) -> tuple[np.ndarray, np.ndarray]:
         """Predictions (m,) and intervals (m, 2, A), each with coverage at least 1 - alpha."""
-        self._need("calibration_")
+        self._need("errors_")
         X = checked(self, X, inner=self.estimator_)
         mu = np.asarray(self.estimator_.predict(X), float)
-        q = np.atleast_1d(self.calibration_.quantile(alpha))
-        warn_infinite(q, too_few(self.calibration_.size, alpha))
-        half = self._scale(X)[:, None] * q
-        return mu, stacked(Interval(mu[:, None] - half, mu[:, None] + half, None, MARGINAL))
+        pred = mu if self.difficulty_ is None else (mu, self._scale(X))
+        return mu, stacked(
+            split(self._score(), self.predictions_, self.outcomes_, pred, alpha=alpha)
+        )
 
     def predict_distribution(self, X: Any) -> PredictiveSystem:
         """A calibrated predictive distribution per row: cdf, quantiles, CRPS."""
-        self._need("calibration_")
+        self._need("errors_")
         X = checked(self, X, inner=self.estimator_)
         mu = np.asarray(self.estimator_.predict(X), float)
         return PredictiveSystem(self.errors_, mu, self._scale(X))

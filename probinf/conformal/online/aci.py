@@ -11,17 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from probinf.conformal.online.track import OnlineMethod
-from probinf.conformal.online.window import Window, largest, magnitude, pvalue, quantile
+from probinf.conformal.online.window import Window, largest, magnitude, pinball, pvalue, quantile
 from probinf.core.inputs.arrays import Number
 from probinf.errors import ArrayError
 
 RATES = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128)
-
-
-def _pinball(target: jax.Array, guess: jax.Array, level: jax.Array) -> jax.Array:
-    """Loss of ``guess`` as the ``level`` quantile of ``target``."""
-    gap = target - guess
-    return jnp.maximum(level * gap, (level - 1) * gap)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +100,7 @@ class DtACI(OnlineMethod):
         best = pvalue(window, score)
         spread = (1 - alpha) ** 2 * alpha**3 + alpha**2 * (1 - alpha) ** 3
         eta = jnp.sqrt(3 / span) * jnp.sqrt((np.log(k * span) + 2) / spread)
-        losses = _pinball(best, state.levels, alpha)
+        losses = pinball(best, state.levels, alpha)
         weights = jax.nn.softmax(state.log_weights - eta * losses)
         mixed = (1 - 0.5 / span) * weights + 0.5 / span / k
         missed = best <= state.levels
@@ -161,7 +155,7 @@ class AgACI(OnlineMethod):
         self, state: Any, window: Window, alpha: jax.Array, q: jax.Array, score: jax.Array
     ) -> Any:
         found = self._thresholds(state, window)
-        losses = _pinball(score, found, 1 - alpha) / magnitude(window)
+        losses = pinball(score, found, 1 - alpha) / magnitude(window)
         gain = self._weights(state) @ losses - losses
         gain = jnp.where(window.seen == 0, 0.0, gain)
         own = jax.vmap(lambda level: quantile(window, level))(state.levels)

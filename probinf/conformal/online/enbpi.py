@@ -11,7 +11,8 @@ import numpy as np
 
 from probinf.conformal.calibration.ranks import upper_rank
 from probinf.conformal.online.window import push
-from probinf.conformal.sets.intervals import Interval, too_few, warn_infinite
+from probinf.conformal.sets.intervals import Interval
+from probinf.conformal.sets.reporting import too_few, warn_infinite
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float, fraction
 from probinf.errors import ArrayError
 

@@ -9,9 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.conformal.online.aci import _pinball
 from probinf.conformal.online.track import OnlineMethod
-from probinf.conformal.online.window import Window, magnitude
+from probinf.conformal.online.window import Window, magnitude, pinball
 from probinf.core.inputs.arrays import Number
 from probinf.errors import ArrayError
 
@@ -166,8 +165,8 @@ class SAOCP(OnlineMethod):
     def update(
         self, state: Any, window: Window, alpha: jax.Array, q: jax.Array, score: jax.Array
     ) -> Any:
-        loss = _pinball(score, q, 1 - alpha)
-        each = _pinball(score, state.experts.q, 1 - alpha)
+        loss = pinball(score, q, 1 - alpha)
+        each = pinball(score, state.experts.q, 1 - alpha)
         gain = jnp.clip((loss - each) / self.radius, -1.0, 1.0)
         gain = jnp.where(state.weight > 0, gain, jnp.maximum(gain, 0.0))
         total, bet = state.gain + gain, state.bet + state.weight * gain

@@ -64,3 +64,9 @@ def magnitude(window: Window) -> jax.Array:
     """The largest absolute score held, positive; one before there is any."""
     finite = jnp.where(jnp.isfinite(window.ordered), jnp.abs(window.ordered), 0.0).max()
     return jnp.where(finite > 0, finite, 1.0)
+
+
+def pinball(target: jax.Array, guess: jax.Array, level: jax.Array) -> jax.Array:
+    """Loss of ``guess`` as the ``level`` quantile of ``target``."""
+    gap = target - guess
+    return jnp.maximum(level * gap, (level - 1) * gap)

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable
-from functools import partial
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.conformal.regression.full import GridSet, grid_set
+from probinf.conformal.posteriors.draws import Draws, LogLik, draws_of, on_data, on_grid
+from probinf.conformal.regression.full import grid_set
+from probinf.conformal.sets.grids import GridSet
 from probinf.core.inputs.arrays import ArrayLike, Level, as_float
 from probinf.core.psis import pareto_k
 from probinf.errors import ArrayError, MethodError, UnreliableWeightsWarning
-from probinf.results.posterior import Posterior
 
-LogLik = Callable[[dict[str, Any], Any, Any], Any]
 RELIABLE = 0.7
 TIED = 1e-5  # log densities this close, relative to their size, differ by float32 rounding alone
 PROMISE = ">= 1-alpha marginal, exchangeable data, up to Monte Carlo error of the posterior draws"
@@ -132,33 +128,8 @@ def _end_shape(rows: np.ndarray, mask: np.ndarray, prior: np.ndarray) -> float:
     return max(pareto_k(rows[i] + prior) for i in {inside[0], inside[-1]})
 
 
-def draws_of(posterior: Posterior, limit: int | None = None) -> tuple[dict[str, Any], np.ndarray]:
-    """Draws with one leading axis, evenly thinned to ``limit``, and their log weights."""
-    log_w = posterior.log_weights.ravel()
-    step = 1 if limit is None else max(1, -(-log_w.size // limit))
-    flat = {
-        name: jnp.asarray(value.reshape(log_w.size, *value.shape[2:])[::step])
-        for name, value in posterior.draws.items()
-    }
-    return flat, log_w[::step]
-
-
-@partial(jax.jit, static_argnames="log_lik")
-def _on_data(log_lik: LogLik, draws: Any, X: Any, y: Any) -> jax.Array:
-    over_data = jax.vmap(log_lik, (None, 0, 0))
-    return jax.vmap(over_data, (0, None, None))(draws, X, y)
-
-
-@partial(jax.jit, static_argnames="log_lik")
-def on_grid(log_lik: LogLik, draws: Any, X: Any, grid: Any) -> jax.Array:
-    """(m, g, T) log densities of candidates."""
-    over_draws = jax.vmap(log_lik, (0, None, None))
-    over_grid = jax.vmap(over_draws, (None, None, 0))
-    return jax.lax.map(lambda row: over_grid(draws, row[0], row[1]), (X, grid))
-
-
 def bayes(
-    posterior: Posterior,
+    posterior: Draws,
     log_lik: LogLik,
     X: ArrayLike,
     y: ArrayLike,
@@ -172,7 +143,7 @@ def bayes(
     """Conformal Bayes sets from a posterior of the very data ``(X, y)``: no refit, no split.
 
     Args:
-        posterior: fitted to all of (X, y); weighted draws keep their weights.
+        posterior: fitted to all of (X, y), by any engine; weighted draws keep their weights.
         log_lik: JAX function (draw, x, y) -> log density of one outcome, where ``draw`` holds the
             sites of one draw by name. A module-level function compiles once.
         X: (n, ...) covariates and y: (n,) outcomes that the posterior was fitted to.
@@ -192,7 +163,7 @@ def bayes(
     sites, log_w = draws_of(posterior, draws)
     values = np.sort(np.asarray(as_float("grid", grid), float), axis=-1)
     values = np.broadcast_to(values, (t.shape[0], values.shape[-1]))
-    data = _on_data(log_lik, sites, jnp.asarray(x), jnp.asarray(outcome))
+    data = on_data(log_lik, sites, jnp.asarray(x), jnp.asarray(outcome))
     candidates = on_grid(log_lik, sites, jnp.asarray(t), jnp.asarray(values))
     return bayes_arrays(
         np.asarray(data),

@@ -7,22 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from probinf.conformal.calibration.ranks import order_stat, upper_rank
+from probinf.conformal.calibration.ranks import BLOCK, order_stat, upper_rank
 from probinf.conformal.regression.merge import merged_order_stat
-from probinf.conformal.sets.intervals import (
-    Interval,
-    LabelSet,
-    make_interval,
-    make_labels,
-    too_few,
-    warn_infinite,
-)
+from probinf.conformal.sets.intervals import Interval, make_interval
+from probinf.conformal.sets.reporting import too_few, warn_infinite
 from probinf.core.inputs.arrays import ArrayLike, Level, as_float, as_levels
 from probinf.errors import ArrayError
 
 PLUS = ">= 1-2alpha, about 1-alpha for stable learners (jackknife+), exchangeable data"
 MINMAX = ">= 1-alpha (minmax), exchangeable data"
-BLOCK = 400_000  # numbers held at once: n x m need not fit into memory, a block into the cache
 
 
 def cv_promise(n: int, folds: int) -> str:
@@ -60,7 +53,8 @@ def _ranked(values: np.ndarray, ranks: np.ndarray) -> np.ndarray:
     return np.where(ranks <= n, values[:, np.minimum(ranks, n) - 1], np.inf)
 
 
-def _interval(lower: Any, upper: Any, alpha: Level, promise: str, n: int) -> Interval:
+def plus_interval(lower: Any, upper: Any, alpha: Level, promise: str, n: int) -> Interval:
+    """The interval of n residuals; warns where they are too few."""
     warn_infinite(upper, too_few(n, alpha))
     return make_interval(lower, upper, alpha, promise)
 
@@ -92,7 +86,7 @@ def jackknife_plus(
     mu = np.asarray(as_float("predictions_test", predictions_test, ndim=2), float)
     r = _residuals(residuals, mu.shape[1])
     lower, upper = plus_intervals(lambda block: mu[block], r, mu.shape[0], alpha)
-    return _interval(lower, upper, alpha, PLUS, r.size)
+    return plus_interval(lower, upper, alpha, PLUS, r.size)
 
 
 def jackknife_minmax(
@@ -113,10 +107,11 @@ def jackknife_minmax(
     r = _residuals(residuals)
     q = order_stat(r, upper_rank(r.size, as_levels(alpha)))
     lower, upper = mu.min(axis=1)[:, None] - q, mu.max(axis=1)[:, None] + q
-    return _interval(lower, upper, alpha, MINMAX, r.size)
+    return plus_interval(lower, upper, alpha, MINMAX, r.size)
 
 
-def _folds(folds: ArrayLike, models: int, size: int) -> np.ndarray:
+def as_folds(folds: ArrayLike, models: int, size: int) -> np.ndarray:
+    """The fold of each point, (n,) in 0..models-1."""
     f = np.asarray(folds)
     if f.shape != (size,) or not np.issubdtype(f.dtype, np.integer):
         raise ArrayError(f"folds must be {size} integers, got {f.dtype} of shape {f.shape}.")
@@ -143,34 +138,13 @@ def cv_plus(
     """
     mu = np.asarray(as_float("fold_predictions", fold_predictions, ndim=2), float)
     r = _residuals(residuals)
-    f = _folds(folds, mu.shape[1], r.size)
+    f = as_folds(folds, mu.shape[1], r.size)
     parts = [np.sort(r[f == k]) for k in range(mu.shape[1])]
     ends = []
     for k in upper_rank(r.size, as_levels(alpha)):
         ends.append((-merged_order_stat(-mu, parts, int(k)), merged_order_stat(mu, parts, int(k))))
     lower, upper = (np.stack(side, axis=1) for side in zip(*ends, strict=True))
-    return _interval(lower, upper, alpha, cv_promise(r.size, mu.shape[1]), r.size)
-
-
-def cv_plus_labels(
-    scores: ArrayLike, fold_scores_test: ArrayLike, folds: ArrayLike, *, alpha: Level = 0.1
-) -> LabelSet:
-    """CV+ label sets: a label stays unless too many points of the other folds score lower.
-
-    Args:
-        scores: (n,) scores of the true labels under the model of their own fold.
-        fold_scores_test: (K, m, L) scores of every label under every fold's model.
-        folds: (n,) fold of each point.
-        alpha: miscoverage, scalar or (A,).
-
-    Source: Romano, Sesia & Candès (2020), section 2.3.
-    """
-    s = np.asarray(as_float("scores", scores, ndim=1), float)
-    test = np.asarray(as_float("fold_scores_test", fold_scores_test, ndim=3), float)
-    f = _folds(folds, test.shape[0], s.size)
-    below = sum(np.searchsorted(np.sort(s[f == k]), test[k], "left") for k in range(test.shape[0]))
-    mask = np.stack([below < k for k in upper_rank(s.size, as_levels(alpha))], axis=-1)
-    return make_labels(mask, alpha, cv_promise(s.size, test.shape[0]))
+    return plus_interval(lower, upper, alpha, cv_promise(r.size, mu.shape[1]), r.size)
 
 
 def jackknife_plus_bootstrap(

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from probinf.conformal.regression.cross import PLUS, _interval, plus_intervals
+from probinf.conformal.regression.cross import PLUS, plus_interval, plus_intervals
 from probinf.conformal.sets.intervals import Interval
 from probinf.core.inputs.arrays import ArrayLike, Level, Number, as_float
 from probinf.errors import ArrayError
@@ -110,7 +110,7 @@ def _plus(smoother: Smoother, alpha: Level) -> Interval:
         return smoother.mean[block, None] - smoother.left[block] @ scaled
 
     lower, upper = plus_intervals(predictions, abs(left_out), smoother.mean.size, alpha)
-    return _interval(lower, upper, alpha, PLUS, left_out.size)
+    return plus_interval(lower, upper, alpha, PLUS, left_out.size)
 
 
 def jackknife_plus_ridge(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from probinf.conformal.calibration.ranks import order_stat, upper_rank
-from probinf.conformal.sets.intervals import check_columns, check_test, too_few, warn_infinite
+from probinf.conformal.sets.reporting import check_columns, check_test, too_few, warn_infinite
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float, fraction
 from probinf.errors import ArrayError
 

@@ -7,15 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from probinf.conformal.calibration.calibrate import Calibration, calibrate, uniforms
 from probinf.conformal.calibration.ranks import lower_rank, upper_rank
-from probinf.conformal.calibration.scores import Calibration, calibrate, uniforms
-from probinf.conformal.sets.intervals import (
-    Interval,
-    check_test,
-    make_interval,
-    too_few,
-    warn_infinite,
-)
+from probinf.conformal.sets.intervals import Interval, make_interval
+from probinf.conformal.sets.reporting import check_test, too_few, warn_infinite
 from probinf.core.inputs.arrays import ArrayLike, Level, as_float, as_levels
 from probinf.core.program import Key
 from probinf.errors import ArrayError, LevelError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import jax
@@ -15,7 +15,7 @@ from probinf.core.inputs.arrays import Array, ArrayLike, as_labels, as_probabili
 from probinf.errors import ArrayError
 
 
-class LabelScore:
+class LabelScore(ABC):
     """Base class: ``score.labels(probabilities, u)`` scores every label, shape (n, K).
 
     ``u`` (n,) holds one uniform number per point, shared by its labels: sets of a score that

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from abc import abstractmethod
-from collections.abc import Callable
-from typing import Any
+from abc import ABC, abstractmethod
 
-import jax.numpy as jnp
 import numpy as np
 
 from probinf.core.inputs.arrays import ArrayLike, as_float
 from probinf.errors import ArrayError
-from probinf.results.posterior import Posterior
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +31,7 @@ class PredictiveDensity:
         return PredictiveDensity(self.grid[rows], self.log_density[rows])
 
 
-class DensityScore:
+class DensityScore(ABC):
     """Base class: a score of every grid value; outcomes between them are interpolated."""
 
     @abstractmethod
@@ -105,32 +101,3 @@ class HDRMass(DensityScore):
         found = np.empty_like(mass)
         found[rows, order] = np.cumsum(ordered, axis=1) - ordered
         return found
-
-
-def predict_density(
-    posterior: Posterior,
-    log_lik: Callable[[dict[str, Any], Any, Any], Any],
-    X: ArrayLike,
-    *,
-    grid: ArrayLike,
-    draws: int | None = 1000,
-) -> PredictiveDensity:
-    """Posterior predictive densities ``log sum_t w_t f(y | x, theta_t)`` on a grid.
-
-    Args:
-        posterior: any posterior; weights are respected.
-        log_lik: JAX function (draw, x, y) -> log density, as in ``conformal.bayes``.
-        X: (n, ...) covariates.
-        grid: (g,) or (n, g) ascending values.
-        draws: thin to at most so many draws; None uses all.
-    """
-    from scipy.special import logsumexp
-
-    from probinf.conformal.posteriors.bayes import draws_of, on_grid
-
-    x = as_float("X", X)
-    sites, log_w = draws_of(posterior, draws)
-    values = np.asarray(as_float("grid", grid), float)
-    values = np.broadcast_to(values, (x.shape[0], values.shape[-1]))
-    each = np.asarray(on_grid(log_lik, sites, jnp.asarray(x), jnp.asarray(values)), float)
-    return PredictiveDensity(values, logsumexp(each + log_w - logsumexp(log_w), axis=2))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from probinf.core.inputs.arrays import ArrayLike, as_float, is_traced, namespace
 from probinf.errors import ArrayError
 
 
-class RegressionScore:
+class RegressionScore(ABC):
     """Base class: ``score(pred, y)`` and its inverse ``score.interval(pred, *thresholds)``.
 
     A score with ``tails = 2`` returns one column for outcomes that are too low and one for

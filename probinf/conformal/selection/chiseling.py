@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from probinf.conformal.calibration.scores import uniforms
+from probinf.conformal.calibration.calibrate import uniforms
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float, fraction
 from probinf.core.program import Key
 from probinf.errors import ArrayError

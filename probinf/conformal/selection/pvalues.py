@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from probinf.conformal.calibration.scores import uniforms
+from probinf.conformal.calibration.calibrate import uniforms
+from probinf.conformal.selection.prune import prune_candidates
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float, as_weights, fraction
 from probinf.core.program import Key
 from probinf.errors import ArrayError
@@ -150,8 +151,6 @@ def weighted_selection(
 
     Source: Jin & Candès (2023b), algorithm 1.
     """
-    from probinf.conformal.selection.prune import prune_candidates
-
     v, t = np.asarray(v_cal, float), np.asarray(v_test, float)
     p = selection_pvalues(v, t, weights_cal=weights_cal, weights_test=weights_test)
     w, own = np.asarray(weights_cal, float), np.asarray(weights_test, float)

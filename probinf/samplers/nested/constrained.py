@@ -166,3 +166,17 @@ def insertion_ranks(
     tied = (survivors == inserted[:, None]).sum(axis=1)
     tied += (earlier & (inserted == inserted[:, None])).sum(axis=1)
     return (lower + u * (tied + 1)) / (above.sum() + jnp.arange(k) + 1)
+
+
+def survivors(
+    u: Float[Array, " k"], above: Bool[Array, " n"], group: Int[Array, " k"]
+) -> Int[Array, " k"]:
+    """A random point above the contour for each new one, from its own half where there is one."""
+    n = above.shape[0]
+    half = jnp.arange(n) >= n // 2
+    own = jnp.stack([above & ~half, above & half])
+    usable = jnp.where(own.any(axis=1, keepdims=True), own, above)
+    counts = jnp.cumsum(usable, axis=1)
+    last = counts[group, -1]
+    wanted = jnp.minimum(jnp.floor(u * last).astype(counts.dtype), last - 1)
+    return jnp.sum(counts[group] <= wanted[:, None], axis=1)

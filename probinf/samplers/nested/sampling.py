@@ -9,9 +9,10 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool
 
 from probinf.core.coordinates import Layout, vector_of
+from probinf.core.inputs.limits import at_least, inside
 from probinf.core.population import no_nan
 from probinf.core.program import Key, Program
 from probinf.core.zero_likelihood import zero_likelihood
@@ -24,11 +25,18 @@ from probinf.runtime.method import Method, Plan, Run
 from probinf.runtime.progress import Status
 from probinf.runtime.records import Collector, Pieces
 from probinf.samplers.nested.allocation import Allocation, check_allocation
-from probinf.samplers.nested.constrained import Walkers, insertion_ranks, slice_above
+from probinf.samplers.nested.constrained import Walkers, insertion_ranks, slice_above, survivors
 from probinf.samplers.nested.dynamic import next_batch
 from probinf.samplers.nested.findings import judged
 from probinf.samplers.nested.merging import Merged, merge
-from probinf.samplers.nested.state import DeathRecord, NestedState, lane_points, remaining
+from probinf.samplers.nested.state import (
+    DeathRecord,
+    NestedState,
+    evaluations,
+    inserted_ranks,
+    lane_points,
+    remaining,
+)
 from probinf.samplers.nested.volumes import insertion_p_value
 from probinf.samplers.populations.tuning import cross_fitted
 
@@ -83,17 +91,13 @@ class Nested(Method[Posterior]):
     def __post_init__(self) -> None:
         if self.live < 4 or self.live % 2:
             raise MethodError(f"live must be an even number of at least 4, got {self.live}.")
-        if self.runs < 1:
-            raise MethodError(f"runs must be at least 1, got {self.runs}.")
-        if self.moves is not None and self.moves < 1:
-            raise MethodError(f"moves must be at least 1, got {self.moves}.")
+        at_least(1, runs=self.runs, moves=self.moves)
+        inside(0, 1, tolerance=self.tolerance)
         if self.batch is not None and not 1 <= self.batch <= self.live // 2:
             raise MethodError(
                 f"batch must lie between 1 and half of the {self.live} live points, "
                 f"got {self.batch}."
             )
-        if not 0 < self.tolerance < 1:
-            raise MethodError(f"tolerance must lie in (0, 1), got {self.tolerance}.")
         check_allocation(self._allocation)
 
     @property
@@ -180,7 +184,7 @@ class Nested(Method[Posterior]):
         params = cross_fitted(state.params, live.x, shaping)
         # a half is renewed from its own survivors, so the other half may shape its moves
         group = (dead >= n // 2).astype(int)
-        start = _survivors(u[:k], above, group)
+        start = survivors(u[:k], above, group)
         moves = self.moves or max(10, 2 * live.x.shape[1])
         found, report = slice_above(
             move_key,
@@ -237,7 +241,7 @@ class Nested(Method[Posterior]):
         records = collector.so_far()
         seed = [*np.asarray(jax.random.key_data(lanes.key)).ravel(), int(states.batches[0])]
         merged = self._merged(states, records, np.random.default_rng(seed))
-        goal = self._allocation.next_goal(merged, _evaluations(states, records))
+        goal = self._allocation.next_goal(merged, evaluations(states, records))
         if goal is None:
             return None
         started = next_batch(self, program, lanes, merged, goal)
@@ -267,7 +271,7 @@ class Nested(Method[Posterior]):
             )
         single = merged.single()
         total, information = merged.evidence(single)
-        inserted = np.concatenate([np.zeros(0), *(_ranks(r) for r in run.records)])
+        inserted = np.concatenate([np.zeros(0), *(inserted_ranks(r) for r in run.records)])
         stuck = sum(int(r.stuck.sum()) for r in run.records if r is not None)
         history = {
             "log_evidence": np.array([[e.value] for e in single]),
@@ -290,7 +294,7 @@ class Nested(Method[Posterior]):
             evidence=total,
             provenance={
                 "nan_evaluations": int(states.nan_count.sum()),
-                "likelihood_evaluations": _evaluations(states, run.records),
+                "likelihood_evaluations": evaluations(states, run.records),
                 "information": information,
                 "insertion_p_value": p_value,
                 "stuck_moves": stuck,
@@ -298,30 +302,3 @@ class Nested(Method[Posterior]):
                 "batches": int(states.batches[0]),
             },
         )
-
-
-def _evaluations(states: NestedState, records: list[Any]) -> int:
-    moved = sum(int(r.evaluations.sum()) for r in records if r is not None)
-    return int(states.first_evaluations.sum()) + moved
-
-
-def _ranks(record: DeathRecord | None) -> np.ndarray:
-    """Insertion ranks of the points that replaced a dead one."""
-    if record is None:
-        return np.zeros(0)
-    ranks = np.where(np.isnan(record.log_likelihood), np.nan, record.rank)
-    return ranks[~np.isnan(ranks)]
-
-
-def _survivors(
-    u: Float[Array, " k"], above: Bool[Array, " n"], group: Int[Array, " k"]
-) -> Int[Array, " k"]:
-    """A random point above the contour for each new one, from its own half where there is one."""
-    n = above.shape[0]
-    half = jnp.arange(n) >= n // 2
-    own = jnp.stack([above & ~half, above & half])
-    usable = jnp.where(own.any(axis=1, keepdims=True), own, above)
-    counts = jnp.cumsum(usable, axis=1)
-    last = counts[group, -1]
-    wanted = jnp.minimum(jnp.floor(u * last).astype(counts.dtype), last - 1)
-    return jnp.sum(counts[group] <= wanted[:, None], axis=1)

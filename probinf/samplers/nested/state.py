@@ -95,3 +95,17 @@ def remaining(states: NestedState, lane: int, batch: int) -> DeathRecord:
     position, log_base, log_likelihood, birth = (rows(leaf) for leaf in live)
     unranked: Any = np.full_like(birth, np.nan)
     return DeathRecord(position, log_base, log_likelihood, birth, unranked, nothing, nothing)
+
+
+def evaluations(states: NestedState, records: list[Any]) -> int:
+    """Likelihood evaluations of all runs."""
+    moved = sum(int(r.evaluations.sum()) for r in records if r is not None)
+    return int(states.first_evaluations.sum()) + moved
+
+
+def inserted_ranks(record: DeathRecord | None) -> np.ndarray:
+    """Insertion ranks of the points that replaced a dead one."""
+    if record is None:
+        return np.zeros(0)
+    ranks = np.where(np.isnan(record.log_likelihood), np.nan, record.rank)
+    return ranks[~np.isnan(ranks)]

@@ -53,19 +53,29 @@ def default_kernel(kernel: Kernel | None, position: Any) -> Kernel:
 
 
 def check_drawable(program: Program, layout: Layout, kernel: Kernel | None) -> None:
-    """Raise where the base has no draws, or the kernel wants gradients that there are not."""
+    """Raise where the base has no draws, or the kernel cannot move some coordinate."""
     jax.eval_shape(program.draw, jax.random.key(0), program.data)
-    if layout.has_keys and kernel is not None and kernel.needs_gradient:
+    if kernel is None:
+        return
+    name = type(kernel).__name__
+    if layout.has_keys and not kernel.moves_keys:
+        why = "needs gradients" if kernel.needs_gradient else "cannot move keys"
         raise MethodError(
-            f"{type(kernel).__name__} needs gradients, but this program has a "
-            "random-key coordinate. Leave kernel=None or use kernels.RandomWalk()."
+            f"{name} {why}, but this program has a random-key coordinate. Leave kernel=None or "
+            "use kernels.RandomWalk()."
+        )
+    if layout.size < kernel.least_dim:
+        raise MethodError(
+            f"{name} needs at least {kernel.least_dim} coordinates, this program has "
+            f"{layout.size}. Leave kernel=None."
         )
 
 
 def first_params(kernel: Kernel, vectors: Float[Array, "n d"], groups: int) -> Params:
-    """Unit covariance (dense where the particles can support one), for every group."""
+    """Unit covariance (dense where kernel and particles can support one), for every group."""
     n, d = vectors.shape
-    unit = jnp.eye(d, dtype=vectors.dtype) if n > 4 * d else jnp.ones((d,), vectors.dtype)
+    dense = n > 4 * d and "dense" in kernel.metrics
+    unit = jnp.eye(d, dtype=vectors.dtype) if dense else jnp.ones((d,), vectors.dtype)
     step = jnp.asarray(kernel.first_step_size(d), vectors.dtype)
     params = Params(step, jnp.zeros((d,), vectors.dtype), unit)
     return jax.tree.map(lambda leaf: jnp.stack([leaf] * groups), params)

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from probinf.core.paths import data_count, flat_pointwise, power, prefix, temper
 from probinf.core.program import Position, Program
+from probinf.core.transformations.paths import data_count, flat_pointwise, power, prefix, temper
 
 
 class Increments(NamedTuple):

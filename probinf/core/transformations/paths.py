@@ -4,46 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from probinf.core.program import Data, Observations, Position, Program, Score
+from probinf.core.program import Data, Position, Program, Score
+from probinf.core.transformations.nesting import nest
 from probinf.errors import StructureError
-
-
-@dataclasses.dataclass(frozen=True)
-class OnInner:
-    """Call ``fn`` with the inner program's data, the first entry of ``(data, parameter)``."""
-
-    fn: Callable[..., Any]
-
-    def __call__(self, *args: Any) -> Any:
-        return self.fn(*args[:-1], args[-1][0])
-
-
-@dataclasses.dataclass(frozen=True)
-class _SetInner:
-    fn: Callable[..., Any]
-
-    def __call__(self, data: Data, values: dict[str, Array]) -> Data:
-        return (self.fn(data[0], values), *data[1:])
-
-
-def nest(program: Program, parameter: Any, **changes: Any) -> Program:
-    """``program`` with ``data = (data, parameter)``, every unnamed callable lifted to match."""
-    lifted: dict[str, Any] = {}
-    for name in ("draw", "start", "score", "constrain", "simulate", "pointwise", "sites"):
-        fn = getattr(program, name)
-        lifted[name] = None if fn is None else OnInner(fn)
-    if program.observations is not None:
-        lifted["observations"] = Observations(
-            OnInner(program.observations.get), _SetInner(program.observations.set)
-        )
-    lifted["levels"] = program.levels
-    return Program(data=(program.data, parameter), **{**lifted, **changes})
 
 
 def power(log_weight: Float[Array, "..."], beta: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -18,8 +18,8 @@ def simulate(rng, n, draws=200):
     sample = 0.8 * x[:, None] + sd * rng.normal(size=(n, draws))
     log_q = norm.logpdf(theta, 0.8 * x, sd)
     scores = {
-        "hpd": pc.hpd_scores(log_q, norm.logpdf(sample, 0.8 * x[:, None], sd)),
-        "waldo": pc.waldo_scores(theta[:, None], sample[..., None]),
+        "hpd": pc.posteriors.hpd_scores(log_q, norm.logpdf(sample, 0.8 * x[:, None], sd)),
+        "waldo": pc.posteriors.waldo_scores(theta[:, None], sample[..., None]),
         "log": -log_q,
     }
     return scores, x[:, None]

@@ -1,0 +1,36 @@
+"""Predictive densities of a posterior, for the scores of densities."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from scipy.special import logsumexp
+
+from probinf.conformal.posteriors.draws import Draws, LogLik, draws_of, on_grid
+from probinf.conformal.scores.density import PredictiveDensity
+from probinf.core.inputs.arrays import ArrayLike, as_float
+
+
+def predict_density(
+    posterior: Draws,
+    log_lik: LogLik,
+    X: ArrayLike,
+    *,
+    grid: ArrayLike,
+    draws: int | None = 1000,
+) -> PredictiveDensity:
+    """Posterior predictive densities ``log sum_t w_t f(y | x, theta_t)`` on a grid.
+
+    Args:
+        posterior: any posterior; weights are respected.
+        log_lik: JAX function (draw, x, y) -> log density, as in ``conformal.bayes``.
+        X: (n, ...) covariates.
+        grid: (g,) or (n, g) ascending values.
+        draws: thin to at most so many draws; None uses all.
+    """
+    x = as_float("X", X)
+    sites, log_w = draws_of(posterior, draws)
+    values = np.asarray(as_float("grid", grid), float)
+    values = np.broadcast_to(values, (x.shape[0], values.shape[-1]))
+    each = np.asarray(on_grid(log_lik, sites, jnp.asarray(x), jnp.asarray(values)), float)
+    return PredictiveDensity(values, logsumexp(each + log_w - logsumexp(log_w), axis=2))

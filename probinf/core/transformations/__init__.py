@@ -1,0 +1,1 @@
+"""Programs out of programs: paths to them, other bases, other coordinates, extensions."""

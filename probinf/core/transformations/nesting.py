@@ -1,0 +1,52 @@
+"""nest: how every transformation wraps a program."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from probinf.core.program import Data, Observations, Program
+
+
+@dataclasses.dataclass(frozen=True)
+class OnInner:
+    """Call ``fn`` with the inner program's data, the first entry of ``(data, parameter)``."""
+
+    fn: Callable[..., Any]
+
+    def __call__(self, *args: Any) -> Any:
+        return self.fn(*args[:-1], args[-1][0])
+
+
+@dataclasses.dataclass(frozen=True)
+class _SetInner:
+    fn: Callable[..., Any]
+
+    def __call__(self, data: Data, values: dict[str, Array]) -> Data:
+        return (self.fn(data[0], values), *data[1:])
+
+
+def nest(program: Program, parameter: Any, **changes: Any) -> Program:
+    """``program`` with ``data = (data, parameter)``, every unnamed callable lifted to match."""
+    lifted: dict[str, Any] = {}
+    for name in ("draw", "start", "score", "constrain", "simulate", "pointwise", "sites"):
+        fn = getattr(program, name)
+        lifted[name] = None if fn is None else OnInner(fn)
+    if program.observations is not None:
+        lifted["observations"] = Observations(
+            OnInner(program.observations.get), _SetInner(program.observations.set)
+        )
+    lifted["levels"] = program.levels
+    return Program(data=(program.data, parameter), **{**lifted, **changes})
+
+
+def somewhere(leaf: jax.ShapeDtypeStruct) -> jax.Array:
+    """A value of that shape and type, to look at a program at one point."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jnp.broadcast_to(jax.random.key(0), leaf.shape)
+    return jnp.full(leaf.shape, 0.3, leaf.dtype)
