@@ -21,6 +21,7 @@ import numpyro.distributions as dist
 import probinf as pi
 from bench.fusion import fusion
 from probinf.amortized import GaussianMixture, GaussianProcess, LinearMotion, oracles
+from probinf.amortized.priors.gaussian_process import kernel_matrix
 
 Figures = dict[str, Any]
 
@@ -120,7 +121,7 @@ def gp_model(x: Any, y: Any = None) -> None:
     ls = numpyro.sample("ls", dist.Gamma(3.0, 6.0))
     os = numpyro.sample("os", dist.Gamma(2.0, 2.0))
     noise = numpyro.sample("noise", dist.LogNormal(-3.0, 0.8))
-    cov = pi.amortized.priors.kernel_matrix("matern52", x, x, ls, os)
+    cov = kernel_matrix("matern52", x, x, ls, os)
     cov = cov + (noise + 1e-5) * jnp.eye(x.shape[0])
     numpyro.sample("y", dist.MultivariateNormal(jnp.zeros(x.shape[0]), cov), obs=y)
 

@@ -33,7 +33,7 @@ from probinf.amortized import (
     weights,
 )
 
-SHIPPED = pathlib.Path(__file__).parents[1] / "probinf" / "amortized" / "shipped"
+SHIPPED = pathlib.Path(__file__).parents[1] / "probinf" / "amortized" / "training" / "shipped"
 
 
 class Recipe(NamedTuple):

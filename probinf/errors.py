@@ -110,3 +110,7 @@ class RangeError(ProbinfError, ValueError):
 
 class RangeWarning(UserWarning):
     """A quantity leaves the range that an amortized network was trained on."""
+
+
+class MissingPackageError(ProbinfError, ImportError):
+    """An optional package is not installed; the message says how to install it."""

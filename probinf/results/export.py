@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from probinf.errors import MethodError
+from probinf.errors import MethodError, MissingPackageError
 
 if TYPE_CHECKING:
     from probinf.results.posterior import Posterior
@@ -24,7 +24,9 @@ def to_anesthetic(posterior: Posterior) -> Any:
     try:
         from anesthetic import NestedSamples
     except ImportError as error:
-        raise ImportError("to_anesthetic needs the package anesthetic: pip install it.") from error
+        raise MissingPackageError(
+            "to_anesthetic needs the package anesthetic: pip install anesthetic."
+        ) from error
 
     columns: dict[str, np.ndarray] = {}
     for name, value in posterior.draws.items():

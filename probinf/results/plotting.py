@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from probinf.errors import MethodError, MissingPackageError
+
 if TYPE_CHECKING:
     from probinf.results.posterior import Posterior
 
@@ -21,11 +23,11 @@ _KINDS = {
 def plot(posterior: Posterior, kind: str, names: list[str] | None = None, **options: Any) -> Any:
     """See :meth:`probinf.Posterior.plot`."""
     if kind not in _KINDS:
-        raise ValueError(f"plot: kind must be one of {sorted(_KINDS)}, got {kind!r}.")
+        raise MethodError(f"plot: kind must be one of {sorted(_KINDS)}, got {kind!r}.")
     try:
         import arviz_plots
     except ImportError:
-        raise ImportError("plot needs ArviZ: pip install 'probinf[plot]'.") from None
+        raise MissingPackageError("plot needs ArviZ: pip install 'probinf[plot]'.") from None
     options.setdefault("backend", "matplotlib")
     return getattr(arviz_plots, _KINDS[kind])(posterior.to_datatree(), var_names=names, **options)
 
@@ -40,8 +42,16 @@ def compare_plot(posteriors: dict[str, Posterior], names: list[str], *, columns:
 
     Returns:
         A matplotlib figure.
+
+    Raises:
+        MissingPackageError: the extra ``plot`` is not installed.
     """
-    import matplotlib.pyplot as plt
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError:
+        raise MissingPackageError(
+            "compare_plot needs matplotlib: pip install 'probinf[plot]'."
+        ) from None
 
     from probinf.results.statistics.weighted import weights_of
     from probinf.results.summary import scalars

@@ -206,7 +206,7 @@ class Posterior:
 
         Raises:
             MethodError: the posterior is not from nested sampling.
-            ImportError: the package anesthetic is not installed.
+            MissingPackageError: the package anesthetic is not installed.
         """
         return to_anesthetic(self)
 
@@ -227,7 +227,8 @@ class Posterior:
             **options: passed to ArviZ.
 
         Raises:
-            ImportError: the extra ``plot`` is not installed.
+            MethodError: no such kind of picture.
+            MissingPackageError: the extra ``plot`` is not installed.
         """
         return plot(self, kind, names, **options)
 

@@ -62,7 +62,7 @@ def write_manifest(
     """Write entries as JSON, with schema and version, signed with their own checksum."""
     version = importlib.metadata.version("probinf")
     entries = {"schema": schema, "probinf": version, **entries}
-    text = json.dumps({**entries, _SIGNATURE: own_digest(entries)}, indent=indent)
+    text = json.dumps(signed(entries), indent=indent)
     atomically(file, lambda partial: partial.write_text(text))
 
 
@@ -81,13 +81,9 @@ def read_manifest(
         SavedFileError: it is missing, damaged, edited, or of another schema.
     """
     try:
-        manifest = json.loads(file.read_text())
+        manifest = parsed(file.read_bytes(), str(file))
     except FileNotFoundError:
         raise SavedFileError(missing) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise SavedFileError(f"{file} is damaged: {error}.") from None
-    if not isinstance(manifest, dict):
-        raise SavedFileError(f"{file} is damaged: it holds no record.")
     header = manifest.get("header", manifest)  # where the schema of older files is
     schema = manifest.get("schema", header.get("schema"))
     if schema not in schemas:
@@ -96,9 +92,38 @@ def read_manifest(
             f"{file.parent} has schema {schema}, this version of probinf reads "
             f"{' and '.join(map(str, schemas))}; it was written by probinf {version}. {remedy}"
         )
-    if manifest.get(_SIGNATURE) != own_digest(manifest):
-        raise SavedFileError(f"{file} was edited; its checksum differs.")
+    check_signature(manifest, str(file))
     return manifest
+
+
+def parsed(text: str | bytes, name: str) -> dict[str, Any]:
+    """A record from its JSON.
+
+    Raises:
+        SavedFileError: it is none; ``name`` says which.
+    """
+    try:
+        record = json.loads(text)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise SavedFileError(f"{name} is damaged: {error}.") from None
+    if not isinstance(record, dict):
+        raise SavedFileError(f"{name} is damaged: it holds no record.")
+    return record
+
+
+def signed(entries: dict[str, Any], field: str = _SIGNATURE) -> dict[str, Any]:
+    """Entries with their own checksum in this field, as they read after a round trip in JSON."""
+    return {**entries, field: _own_digest(entries, field)}
+
+
+def check_signature(entries: dict[str, Any], name: str, field: str = _SIGNATURE) -> None:
+    """Refuse entries that are not as they were signed.
+
+    Raises:
+        SavedFileError: naming ``name``.
+    """
+    if entries.get(field) != _own_digest(entries, field):
+        raise SavedFileError(f"{name} was edited; its checksum differs.")
 
 
 def atomically(file: pathlib.Path, write: Callable[[pathlib.Path], Any]) -> None:
@@ -113,7 +138,6 @@ def digest(file: pathlib.Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def own_digest(entries: dict[str, Any]) -> str:
-    """Checksum of all entries but the signature, as they read after a round trip through JSON."""
-    content = {name: value for name, value in entries.items() if name != _SIGNATURE}
+def _own_digest(entries: dict[str, Any], field: str) -> str:
+    content = {name: value for name, value in entries.items() if name != field}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -13,7 +13,7 @@ from scipy.stats import halfnorm, norm
 
 import probinf as pi
 from probinf.amortized import PFN, Bars, Categorical, GaussianProcess, Mixture
-from probinf.amortized.priors.tasks import Draw
+from probinf.amortized.priors.task_prior import Draw
 from probinf.errors import ArrayError, LevelError
 
 UNEVEN = Bars((-3.0, -1.0, -0.5, 0.2, 0.3, 2.0, 2.5))

@@ -12,7 +12,7 @@ import pytest
 
 import probinf as pi
 from probinf.amortized import NLE, NPE, SetEmbedding, from_flax, load, refinement
-from probinf.amortized.training.simulations import Sites
+from probinf.amortized.neural.simulations import Sites
 from probinf.errors import (
     ModelError,
     ObservationError,

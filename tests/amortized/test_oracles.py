@@ -24,7 +24,7 @@ def joint_minus_marginal(x, y, x_new, y_new, law, kernel, noise):
 @pytest.mark.parametrize("name", ["rbf", "matern52", "linear"])
 @pytest.mark.parametrize("scale", [None, (2.0, 1.5)])
 def test_process_predictive_is_a_ratio_of_joint_densities(name, scale) -> None:
-    from probinf.amortized.pfn.oracles import _kernel
+    from probinf.amortized.oracles import _kernel
 
     x, x_new = RNG.uniform(size=(5, 2)), RNG.uniform(size=(2,))
     y, y_new = RNG.normal(size=5), 0.7

@@ -24,8 +24,9 @@ from probinf.amortized import (
     Tabular,
     oracles,
 )
-from probinf.amortized.nets.rows import Network
-from probinf.amortized.pfn.options import PredictionLoss
+from probinf.amortized.pfn.network import Network
+from probinf.amortized.pfn.pfn import PredictionLoss
+from probinf.amortized.priors.task_prior import described
 from probinf.errors import ArrayError, MethodError, RangeError, TrainingError
 
 SMALL = dict(context=8, queries=8, batch=16, width=16, layers=2, heads=2)
@@ -166,7 +167,7 @@ def test_any_numpyro_model_and_the_networks_as_priors() -> None:
         jax.random.split(jax.random.key(0), 200)
     )
     assert draw.y.shape == (200, 304) and (np.asarray(draw.y) == np.round(draw.y)).all()
-    assert pi.amortized.priors.described(prior).startswith("ModelPrior(model=model, columns=1")
+    assert described(prior).startswith("ModelPrior(model=model, columns=1")
     fitted = PFN(head=Mixture(3), **SMALL).fit(prior, key=0, steps=3, progress=False)
     assert np.isfinite(fitted.predict([0.5], [2.0], [0.1], out_of_range="ignore").mean).all()
     with pytest.raises(TrainingError, match="site 'z' of shape"):

@@ -11,8 +11,8 @@ import pytest
 
 import probinf as pi
 from probinf.amortized import refinement
-from probinf.amortized.refinement import defensive as defensive_module
-from probinf.amortized.refinement.ladder import refine
+from probinf.amortized.correction import defensive as defensive_module
+from probinf.amortized.correction.refine import refine
 from probinf.core.program import Score
 from probinf.core.transformations.nesting import nest
 from probinf.errors import MethodError, StructureError
@@ -179,3 +179,43 @@ def test_bad_input_is_refused(program):
         refine(program, q, key=0, least_share=1.0)
     with pytest.raises(StructureError, match="not made by"):
         refinement(pi.sample(q, pi.Importance(draws=100), key=0))
+
+
+FALLBACKS = {
+    "mcmc": pi.ChEES(chains=8, superchains=4, draws=40, warmup=60),
+    "nested": pi.Nested(live=100),
+    "smc": pi.SMC(particles=100),
+    "importance": pi.Importance(draws=400),
+}
+
+
+@pytest.mark.parametrize("rung", FALLBACKS)
+def test_the_rung_is_what_the_fallback_is(program, rung):
+    """Nothing passes a threshold of -inf, so the fallback answers."""
+    found = refine(
+        program, normal(program, *GOOD), key=4, draws=200, threshold=-np.inf,
+        fallback=FALLBACKS[rung], progress=False,
+    )  # fmt: skip
+    report = refinement(found)
+    assert report.rung == rung and "cannot be trusted" in report.reason
+    assert found.engine == type(FALLBACKS[rung]).__name__
+    assert str(report).startswith(f"refined by {rung}")
+
+
+def test_reweighted_draws_say_what_they_are(program, tmp_path):
+    """A sampled q that is too narrow: the heavy tail of its weights is a finding, kept on disk."""
+    narrow = pi.sample(
+        normal(program, GOOD[0], 0.06), pi.Importance(draws=1000), key=0, progress=False
+    )
+    found = refine(program, narrow, key=1, threshold=np.inf, least_share=0.0, progress=False)
+    report = refinement(found)
+    assert report.rung == "importance" and report.pareto_k > 0.7
+    assert found.kind == "weighted" and "pareto_k" in found.diagnose().codes
+    found.save(tmp_path / "refined")
+    loaded = pi.load(tmp_path / "refined", program=program)
+    assert loaded.kind == "weighted" and "pareto_k" in loaded.diagnose().codes
+    assert refinement(loaded) == report
+    assert loaded.summary()["rate"]["mean"] == found.summary()["rate"]["mean"]
+    near = pi.sample(normal(program, *GOOD), pi.Importance(draws=1000), key=0, progress=False)
+    fine = refine(program, near, key=1, progress=False)
+    assert refinement(fine).rung == "importance" and "pareto_k" not in fine.diagnose().codes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import json
 
 import equinox as eqx
 import jax
@@ -12,7 +12,8 @@ import optax
 import pytest
 
 import probinf as pi
-from probinf.amortized.training.loop import Settings, schedule
+from probinf.amortized.training import step as step_module
+from probinf.amortized.training.step import Settings, schedule
 from probinf.errors import SavedFileError, TrainingError, TrainingWarning
 
 TRACES: list[str] = []
@@ -66,9 +67,9 @@ def test_new_data_steps_and_rates_do_not_compile_again() -> None:
 def test_an_interrupted_training_goes_on_bit_for_bit(tmp_path, monkeypatch) -> None:
     options = dict(key=3, steps=60, data=jnp.asarray(2.0), validation=regression, chunk=10)
     whole = pi.amortized.train(start(), regression, **options)
-    from probinf.amortized.training.store import Store
+    from probinf.amortized.training.checkpoint import TrainingCheckpoint
 
-    save, count = Store.save, []
+    save, count = TrainingCheckpoint.save, []
 
     def interrupted(self, *args) -> None:
         save(self, *args)
@@ -76,7 +77,7 @@ def test_an_interrupted_training_goes_on_bit_for_bit(tmp_path, monkeypatch) -> N
         if len(count) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Store, "save", interrupted)
+    monkeypatch.setattr(TrainingCheckpoint, "save", interrupted)
     with pytest.warns(TrainingWarning, match="interrupted after 30 of 60"):
         part = pi.amortized.train(start(), regression, **options, checkpoint=tmp_path / "run")
     assert part.steps == 30
@@ -112,7 +113,7 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path) -> None:
 
 
 def test_a_checkpoint_is_recognised_whatever_the_order_of_its_arrays() -> None:
-    from probinf.amortized.training.store import fingerprint
+    from probinf.amortized.training.checkpoint import fingerprint
 
     low, high = jnp.asarray(-1.0), jnp.asarray(1.0)
     assert fingerprint((low, high)) == fingerprint((high, low))  # NumPyro's order varies
@@ -210,11 +211,23 @@ def last_errors() -> np.ndarray:
 def test_what_validation_keeps_is_an_average(monkeypatch: pytest.MonkeyPatch) -> None:
     # single steps have sd .5 around 3, averages of the last ninth .05
     assert np.sqrt(np.mean(last_errors() ** 2)) < 0.12
-    monkeypatch.setattr(
-        sys.modules["probinf.amortized.training.loop"], "_MEMORY", 1.0
-    )  # the mutant: the last network alone
+    monkeypatch.setattr(step_module, "_MEMORY", 1.0)  # the mutant: the last network alone
     jax.clear_caches()
     try:
         assert np.sqrt(np.mean(last_errors() ** 2)) > 0.2
     finally:
         jax.clear_caches()
+
+
+def test_a_checkpoint_of_another_version_is_refused_with_the_remedy(tmp_path) -> None:
+    folder = tmp_path / "run"
+    options = dict(key=0, steps=10, data=jnp.ones(()), checkpoint=folder)
+    pi.amortized.train(start(), regression, **options)
+    manifest = json.loads((folder / "training.json").read_text())
+    (folder / "training.json").write_text(json.dumps({**manifest, "schema": 1}))
+    with pytest.raises(SavedFileError, match=r"schema 1.* Train again in another folder"):
+        pi.amortized.train(start(), regression, **options)
+    manifest["taken"] = 3
+    (folder / "training.json").write_text(json.dumps(manifest))
+    with pytest.raises(SavedFileError, match="edited"):
+        pi.amortized.train(start(), regression, **options)

@@ -13,8 +13,8 @@ import pytest
 
 import probinf as pi
 from probinf.amortized import weights
-from probinf.amortized.nets.rows import Network
 from probinf.amortized.pfn.fitted import FittedPFN
+from probinf.amortized.pfn.network import Network
 from probinf.amortized.training.ranges import Ranges
 from probinf.errors import RangeError, RangeWarning, SavedFileError
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from probinf.core.program import Key
-from probinf.errors import ModelError
+from probinf.errors import MissingPackageError, ModelError
 
 
 class DeepSet(eqx.Module):
@@ -97,12 +97,12 @@ def from_flax(module: Any) -> FlaxEmbedding:
 
     Raises:
         ModelError: it is no NNX module.
-        ImportError: the extra ``flax`` is not installed.
+        MissingPackageError: the extra ``flax`` is not installed.
     """
     try:
         from flax import nnx
     except ImportError:
-        raise ImportError("from_flax needs Flax: pip install 'probinf[flax]'.") from None
+        raise MissingPackageError("from_flax needs Flax: pip install 'probinf[flax]'.") from None
     if not isinstance(module, nnx.Module):
         raise ModelError(
             f"from_flax: expected a flax.nnx.Module, got {type(module).__name__}. Wrap other "

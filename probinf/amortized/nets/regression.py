@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from probinf.amortized.training.loop import Fixed
+from probinf.amortized.nets.fixed import Fixed
 
 _PENALTIES = 10.0 ** np.arange(-2, 6)
 _HELD = 0.2
@@ -45,15 +45,13 @@ class Regression(Fixed):
         centre, mean = context[held:].mean(axis=0), z[held:].mean(axis=0)
         left, s, right = np.linalg.svd(context[held:] - centre, full_matrices=False)
         onto = left.T @ (z[held:] - mean)
-        best = None
+        tried = []
         for penalty in _PENALTIES:
             weight = (right.T * (s / (s**2 + penalty))) @ onto
             residual = z[:held] - mean - (context[:held] - centre) @ weight
             score = np.log(np.mean(residual**2, axis=0) + 1e-12).sum()
-            if best is None or score < best[0]:
-                best = score, weight, residual
-        assert best is not None
-        _, weight, residual = best
+            tried.append((score, weight, residual))
+        _, weight, residual = min(tried, key=lambda fit: fit[0])
         d = z.shape[1]
         covariance = residual.T @ residual / held
         share = held / (held + d)  # few rows must not make a direction look certain

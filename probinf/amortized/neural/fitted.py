@@ -8,10 +8,10 @@ from typing import Any, ClassVar, TypeVar
 import equinox as eqx
 from jaxtyping import Array
 
-from probinf.amortized.neural.shared import Neural, Record
+from probinf.amortized.neural.base import Neural, Record
+from probinf.amortized.neural.simulations import Sites
 from probinf.amortized.training import weights
 from probinf.amortized.training.ranges import Ranges
-from probinf.amortized.training.simulations import Sites
 from probinf.core.coordinates import Layout
 from probinf.core.program import Program
 from probinf.errors import StructureError

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from probinf.amortized.nets.fixed import Fixed
 from probinf.amortized.nets.splines import Knots, spline, spline_inverse
-from probinf.amortized.training.loop import Fixed
 
 _LAST = 2.5
 _COUNT = 11

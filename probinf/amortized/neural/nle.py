@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from probinf.amortized.nets.ensemble import Ensemble
+from probinf.amortized.neural.base import Neural, Record, widened
+from probinf.amortized.neural.familiar import Familiar, Familiarity
 from probinf.amortized.neural.fitted import (
     FittedNeural,
     observations_of,
@@ -20,54 +21,20 @@ from probinf.amortized.neural.fitted import (
     stored_sites,
 )
 from probinf.amortized.neural.keyless import parameters_only
+from probinf.amortized.neural.likelihood_network import (
+    LikelihoodLoss,
+    LikelihoodNetwork,
+    likelihood_network,
+)
 from probinf.amortized.neural.marginals import Marginals
-from probinf.amortized.neural.shared import Neural, Record, Split, rows_for, widened
+from probinf.amortized.neural.simulations import Sites
 from probinf.amortized.training import weights
 from probinf.amortized.training.amortizer import Task
-from probinf.amortized.training.familiar import Familiar, Familiarity
 from probinf.amortized.training.loop import Trained
-from probinf.amortized.training.simulations import Sites
 from probinf.core.coordinates import Layout, vector_of
 from probinf.core.program import Data, Key, Position, Program, Score
 from probinf.core.transformations.nesting import OnInner, nest
 from probinf.errors import ObservationError, TrainingError
-
-
-class LikelihoodNetwork(eqx.Module):
-    """Parameters to context to a flow over the data.
-
-    Attributes:
-        inputs: marginal maps of the unconstrained parameters.
-        targets: maps of the data, straight for values of both signs; counts spread over unit cells.
-        flows: density of the mapped data given the parameters.
-        familiar: the training data.
-    """
-
-    inputs: Marginals
-    targets: Marginals
-    flows: Ensemble
-    familiar: Familiar
-
-    @property
-    def coordinates(self) -> int:
-        """Number of unconstrained parameters."""
-        return int(self.inputs.centre.shape[0])
-
-    def log_likelihood(
-        self, theta: Float[Array, " p"], data: Float[Array, " d"]
-    ) -> Float[Array, ""]:
-        """log q(data | theta)."""
-        z, log_det = self.targets(data)
-        return self.flows.log_density(z, self.context(theta)) + log_det
-
-    def context(self, theta: Float[Array, " p"]) -> Float[Array, " c"]:
-        """Parameters on two scales: normal scores, and ranks, which end where a support ends.
-
-        What is a polynomial of a bounded parameter is hard to learn from its normal score alone.
-        """
-        scores = self.inputs(theta)[0]
-        ranks = jax.scipy.special.ndtr(scores)
-        return jnp.concatenate([widened(scores), (ranks - 0.5) * np.sqrt(12)])
 
 
 class Observed(NamedTuple):
@@ -90,27 +57,6 @@ class _Learned:
         theta = vector_of(self.layout.ravel(x))
         terms = jax.vmap(observed.network.log_likelihood, (None, 0))(theta, observed.data)
         return Score(self.score(x, data[0]).log_base, jnp.sum(terms))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Loss:
-    """Mean of -log q(data | theta) over a batch, summed over the members."""
-
-    sites: Sites
-    rows: int
-    held: bool = False
-
-    def __call__(self, model: LikelihoodNetwork, data: Split, key: Key) -> Float[Array, ""]:
-        members = model.flows.members
-        first, second = jax.random.split(key)
-        theta, y = rows_for(
-            data, first, self.sites, members=members, rows=self.rows, held=self.held
-        )
-        y = y + self.sites.counts * (jax.random.uniform(second, y.shape) - 0.5)
-        z, log_det = jax.vmap(jax.vmap(model.targets))(y)
-        context = jax.vmap(jax.vmap(model.context))(theta)
-        log_q = model.flows.each(z, context)
-        return -jnp.sum(jnp.mean(log_q + log_det, axis=1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,10 +98,15 @@ class NLE(Neural):
         # what has one sign mostly varies by factors, what has both is left on its own scale
         signed = (stored.data < 0).any(axis=0) & (stored.data > 0).any(axis=0)
         targets = Marginals.of(data, np.asarray(signed))
-        network = _network(self, second, Marginals.of(stored.theta), targets)
+        network = likelihood_network(self, second, Marginals.of(stored.theta), targets)
         z = np.asarray(_mapped(network.targets, jnp.asarray(data, float)))
         network = eqx.tree_at(lambda n: n.familiar, network, Familiar.of(z))
-        return Task(network, _Loss(sites, self.batch), split, _Loss(sites, self.batch, held=True))
+        return Task(
+            network,
+            LikelihoodLoss(sites, self.batch),
+            split,
+            LikelihoodLoss(sites, self.batch, held=True),
+        )
 
     def finish(self, source: Program, trained: Trained) -> FittedNLE:
         """The fitted likelihood."""
@@ -174,12 +125,6 @@ def _worst(network: LikelihoodNetwork, data: Array) -> Familiarity:
     z = _mapped(network.targets, data)
     each = jax.vmap(lambda row: network.familiar(row))(z)
     return jax.tree.map(lambda v: v[jnp.argmax(each.distance)], each)
-
-
-def _network(method: NLE, key: Key, inputs: Marginals, targets: Marginals) -> LikelihoodNetwork:
-    size = targets.centre.shape[0]
-    flows = method.flows(key, size=size, context=2 * inputs.centre.shape[0])
-    return LikelihoodNetwork(inputs, targets, flows, Familiar.blank(size))
 
 
 class FittedNLE(FittedNeural):
@@ -244,7 +189,7 @@ class FittedNLE(FittedNeural):
         """A network of the right structure."""
         method, sites = NLE(**stored_options(NLE, config)), stored_sites(config)
         inputs, targets = Marginals.blank(config["size"]), Marginals.blank(sites.size)
-        return _network(method, jax.random.key(0), inputs, targets)
+        return likelihood_network(method, jax.random.key(0), inputs, targets)
 
     @classmethod
     def assemble(cls, network: LikelihoodNetwork, contents: weights.Contents) -> FittedNLE:

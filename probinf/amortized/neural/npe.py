@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from probinf.amortized.nets.embedding import SetEmbedding
-from probinf.amortized.nets.ensemble import Ensemble
 from probinf.amortized.nets.regression import Regression
+from probinf.amortized.neural.base import Neural, Pairs, Record
+from probinf.amortized.neural.familiar import Familiar
 from probinf.amortized.neural.fitted import (
     FittedNeural,
     observations_of,
@@ -21,100 +22,22 @@ from probinf.amortized.neural.fitted import (
     stored_sites,
 )
 from probinf.amortized.neural.marginals import Marginals
-from probinf.amortized.neural.shared import Neural, Pairs, Record, Split, rows_for, widened
+from probinf.amortized.neural.posterior_network import (
+    Conditioned,
+    PosteriorLoss,
+    PosteriorNetwork,
+    posterior_network,
+)
+from probinf.amortized.neural.simulations import Sites
 from probinf.amortized.training import weights
 from probinf.amortized.training.amortizer import Task
-from probinf.amortized.training.familiar import Familiar, Familiarity
 from probinf.amortized.training.loop import Trained
 from probinf.amortized.training.ranges import Ranges
-from probinf.amortized.training.simulations import Sites
 from probinf.core.normalised import normalised
 from probinf.core.program import Key, Program
-from probinf.errors import ObservationError, SavedFileError, StructureError
+from probinf.errors import ObservationError, SavedFileError
 
 _SUMMARIES = 2000
-
-
-class PosteriorNetwork(eqx.Module):
-    """Data to context to flow.
-
-    Attributes:
-        inputs: marginal maps of the data (of one datum, for sets).
-        targets: marginal maps of the unconstrained parameters.
-        embedding: network from data to context; None passes the data on.
-        flows: density of the mapped parameters given the context.
-        familiar: the training summaries.
-    """
-
-    inputs: Marginals
-    targets: Marginals
-    embedding: Any
-    flows: Ensemble
-    familiar: Familiar
-
-    @property
-    def coordinates(self) -> int:
-        """Number of unconstrained parameters."""
-        return int(self.targets.centre.shape[0])
-
-    def context(self, data: Array, sites: Sites, kept: Array | None = None) -> Float[Array, " c"]:
-        """The flow's context: data as a vector, or rows where ``kept`` says which count."""
-        if kept is not None:
-            rows = jax.vmap(lambda row: widened(self.inputs(row)[0]))(data)
-            return self.embedding(rows, kept)
-        z = widened(self.inputs(data)[0])
-        if self.embedding is None:
-            return z
-        one = len(sites.shapes) == 1
-        return jnp.ravel(self.embedding(z.reshape(sites.shapes[0]) if one else z))
-
-
-class Conditioned(NamedTuple):
-    """The dynamic part of a learned posterior given data."""
-
-    flows: Ensemble
-    targets: Marginals
-    context: Float[Array, " c"]
-    familiarity: Familiarity
-
-    def sample(self, key: Key) -> Float[Array, " p"]:
-        """One draw of the unconstrained parameters."""
-        return self.targets.inverse(self.flows.draw(key, self.context))
-
-    def log_density(self, x: Float[Array, " p"]) -> Float[Array, ""]:
-        """Log density of unconstrained parameters."""
-        z, log_det = self.targets(x)
-        return self.flows.log_density(z, self.context) + log_det
-
-
-@dataclasses.dataclass(frozen=True)
-class _Loss:
-    """Mean of -log q(theta | data) over a batch, summed over the members."""
-
-    sites: Sites
-    rows: int
-    sets: bool
-    held: bool = False
-
-    def __call__(self, model: PosteriorNetwork, data: Split, key: Key) -> Float[Array, ""]:
-        members = model.flows.members
-        first, second = jax.random.split(key)
-        theta, y = rows_for(
-            data, first, self.sites, members=members, rows=self.rows, held=self.held
-        )
-        z = jax.vmap(jax.vmap(lambda t: model.targets(t)[0]))(theta)
-        if self.sets:
-            n = self.sites.shapes[0][0]
-            u = jax.random.uniform(second, theta.shape[:2])
-            count = jnp.floor(jnp.exp(u * jnp.log(n + 1.0)))
-            kept = jnp.arange(n) < count[..., None]
-            context = jax.vmap(
-                jax.vmap(lambda v, k: model.context(self.sites.as_rows(v), self.sites, k))
-            )(y, kept)
-        else:
-            context = jax.vmap(jax.vmap(lambda v: model.context(v, self.sites)))(y)
-        log_q = model.flows.each(z, context)
-        return -jnp.sum(jnp.mean(log_q, axis=1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,8 +82,13 @@ class NPE(Neural):
         if sets:
             features = np.asarray(jax.vmap(sites.as_rows)(stored.data[:2000]))
             features = features.reshape(-1, features.shape[-1])
-        network = _network(
-            self, (second, third), Marginals.of(features), Marginals.of(stored.theta), sites
+        network = posterior_network(
+            self,
+            self.embedding,
+            (second, third),
+            Marginals.of(features),
+            Marginals.of(stored.theta),
+            sites,
         )
         if self.embedding is None:  # else the contexts are not known yet
             z, context = _mapped(network, sites, Pairs(*(jnp.asarray(v, float) for v in stored)))
@@ -168,9 +96,9 @@ class NPE(Neural):
             network = eqx.tree_at(lambda n: n.flows.start, network, start)
         return Task(
             network,
-            _Loss(sites, self.batch, sets),
+            PosteriorLoss(sites, self.batch, sets),
             split,
-            _Loss(sites, self.batch, sets, held=True),
+            PosteriorLoss(sites, self.batch, sets, held=True),
         )
 
     def finish(self, source: Program, trained: Trained) -> FittedNPE:
@@ -212,25 +140,6 @@ def _summaries(network: PosteriorNetwork, sites: Sites, sets: bool, data: Array)
         kept = jnp.arange(n) < sizes[:, None]
         return jax.vmap(lambda v, k: network.context(sites.as_rows(v), sites, k))(data, kept)
     return jax.vmap(lambda v: network.context(v, sites))(data)
-
-
-def _network(
-    method: NPE, keys: tuple[Key, Key], inputs: Marginals, targets: Marginals, sites: Sites
-) -> PosteriorNetwork:
-    embedding = method.embedding
-    if isinstance(embedding, SetEmbedding):
-        context = embedding.size
-        embedding = embedding.build(keys[0], inputs.centre.shape[0])
-    elif embedding is None:
-        context = sites.size
-    else:
-        shape = sites.shapes[0] if len(sites.shapes) == 1 else (sites.size,)
-        out = eqx.filter_eval_shape(embedding, jnp.zeros(shape))
-        if not hasattr(out, "shape"):
-            raise StructureError(f"NPE: the embedding must return an array, got {out}.")
-        context = int(np.prod(out.shape))
-    flows = method.flows(keys[1], size=targets.centre.shape[0], context=context)
-    return PosteriorNetwork(inputs, targets, embedding, flows, Familiar.blank(context))
 
 
 class FittedNPE(FittedNeural):
@@ -293,8 +202,13 @@ class FittedNPE(FittedNeural):
         if isinstance(method.embedding, SetEmbedding):
             width = sites.size // sites.shapes[0][0]
         keys = (jax.random.key(0), jax.random.key(1))
-        return _network(
-            method, keys, Marginals.blank(width), Marginals.blank(config["size"]), sites
+        return posterior_network(
+            method,
+            method.embedding,
+            keys,
+            Marginals.blank(width),
+            Marginals.blank(config["size"]),
+            sites,
         )
 
     @classmethod

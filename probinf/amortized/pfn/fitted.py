@@ -14,7 +14,7 @@ from jaxtyping import Array
 
 from probinf.amortized.heads.categorical import CategoricalDistribution
 from probinf.amortized.heads.predictive import Predictive
-from probinf.amortized.nets.rows import Head, Network, head_of
+from probinf.amortized.pfn.network import Head, Network, head_of
 from probinf.amortized.training import weights
 from probinf.amortized.training.ranges import Ranges
 from probinf.core.check_result import CheckResult, z_to_p

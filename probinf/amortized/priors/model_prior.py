@@ -12,7 +12,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Int
 from numpyro.handlers import seed, trace
 
-from probinf.amortized.priors.tasks import Draw, TaskPrior
+from probinf.amortized.priors.task_prior import Draw, TaskPrior
 from probinf.core.program import Key
 from probinf.errors import TrainingError
 

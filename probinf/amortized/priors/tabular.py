@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from probinf.amortized.priors.tasks import Draw, TaskPrior
+from probinf.amortized.priors.task_prior import Draw, TaskPrior
 from probinf.core.program import Key
 from probinf.errors import TrainingError
 

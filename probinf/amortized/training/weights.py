@@ -17,10 +17,11 @@ import numpy as np
 
 from probinf.amortized.training.ranges import Ranges
 from probinf.errors import SavedFileError
-from probinf.runtime.archive import atomically, digest, own_digest
+from probinf.runtime.archive import atomically, check_signature, digest, parsed, signed
 
 _FORMAT = 1
 _RECORD = "probinf"
+_SIGNATURE = "record_sha256"
 _MAX_BYTES = 256 * 2**20
 _SHIPPED = pathlib.Path(__file__).parent / "shipped"
 _DTYPES: dict[str, np.dtype[Any]] = {
@@ -29,8 +30,8 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "I32": np.dtype("<i4"),
 }
 _KINDS = {
-    "pfn": "probinf.amortized.pfn.options:FittedPFN",
-    "distribution_transformer": "probinf.amortized.transformer.options:FittedDT",
+    "pfn": "probinf.amortized.pfn.fitted:FittedPFN",
+    "distribution_transformer": "probinf.amortized.transformer.fitted:FittedDT",
     "npe": "probinf.amortized.neural.npe:FittedNPE",
     "nle": "probinf.amortized.neural.nle:FittedNLE",
 }
@@ -116,8 +117,7 @@ def save(
         "sha256": hashlib.sha256(_body(to_bytes(arrays))).hexdigest(),
     }
     try:
-        record["record_sha256"] = own_digest(record)
-        text = json.dumps(record, allow_nan=False)
+        text = json.dumps(signed(record, _SIGNATURE), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise SavedFileError(f"weights.save: config or training is not JSON: {error}.") from None
     content = to_bytes(arrays, metadata={_RECORD: text})
@@ -191,7 +191,7 @@ def shipped() -> list[dict[str, Any]]:
 
 def _manifest() -> dict[str, Any]:
     file = _SHIPPED / "manifest.json"
-    return json.loads(file.read_text()) if file.is_file() else {}
+    return parsed(file.read_bytes(), str(file)) if file.is_file() else {}
 
 
 def _body(content: bytes) -> bytes:
@@ -206,15 +206,11 @@ def _record(file: pathlib.Path, content: bytes) -> dict[str, Any]:
     text = header.get("__metadata__", {}).get(_RECORD)
     if text is None:
         raise SavedFileError(f"{file} was not written by probinf: it has no record.")
-    try:
-        record = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise SavedFileError(f"the record of {file} is damaged: {error}.") from None
-    if not isinstance(record, dict) or record.get("format") != _FORMAT:
+    name = f"the record of {file}"
+    record = parsed(text, name)
+    if record.get("format") != _FORMAT:
         raise SavedFileError(f"{file} has another format; this version of probinf reads {_FORMAT}.")
-    unsigned = {name: value for name, value in record.items() if name != "record_sha256"}
-    if record.get("record_sha256") != own_digest(unsigned):
-        raise SavedFileError(f"the record of {file} was edited; its checksum differs.")
+    check_signature(record, name, _SIGNATURE)
     if record["kind"] not in _KINDS:
         raise SavedFileError(f"{file} holds the unknown kind {record['kind']!r}.")
     return record

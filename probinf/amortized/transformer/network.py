@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float
 from probinf.amortized.heads.gaussian_mixture import GaussianMixture
 from probinf.amortized.nets.attention import CrossBlock, Dense, Perceptron
 from probinf.core.program import Key
+from probinf.errors import StructureError
 
 _JITTER = 1e-5
 _LOG_SCALE = 8.0  # scales between e^-8 and e^8: a wild output is no overflow
@@ -54,7 +55,10 @@ class DTNetwork(eqx.Module):
             diagonal = jnp.log(jnp.diagonal(prior.factors, axis1=-2, axis2=-1))
             raw = [prior.log_w[:, None], prior.means, diagonal, prior.factors[:, rows, columns]]
             return self.embed(jnp.concatenate(raw, -1))
-        assert self.components is not None
+        if self.components is None:
+            raise StructureError(
+                "this network takes a GaussianMixture as its prior, not the parameters of one."
+            )
         hidden = jax.nn.gelu(self.embed(jnp.log(prior)))
         return self.components(hidden).reshape(c, -1)
 

@@ -3,91 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
 
 import jax
 import numpy as np
 
 from probinf import kernels
-from probinf.amortized.refinement.defensive import defensive
-from probinf.amortized.training.familiar import Familiarity
+from probinf.amortized.correction.defensive import defensive
+from probinf.amortized.correction.report import Refinement, Rung
+from probinf.amortized.correction.reweighted import reweighted
+from probinf.amortized.neural.familiar import Familiarity
 from probinf.api import sample
-from probinf.core.coordinates import Layout, flatten, restored
+from probinf.core.coordinates import Layout, flatten
 from probinf.core.keys import as_key
-from probinf.core.program import Data, Key, Position, Program, check_same_coordinates
+from probinf.core.program import Key, Program, check_same_coordinates
 from probinf.core.psis import psis
-from probinf.core.transformations.nesting import OnInner
 from probinf.core.transformations.rebasing import rebase
 from probinf.errors import MethodError, StructureError, ZeroLikelihoodError
 from probinf.evidence.fitting import fit
 from probinf.results.posterior import Posterior
-from probinf.results.statistics.weighted import chain_blocks
 from probinf.runtime.method import Method
 from probinf.samplers import NUTS, SMC, Importance
-from probinf.samplers.importance import judged
-
-Rung = Literal["importance", "smc", "mcmc", "nested"]
 
 _SMC_SHARE = 0.5
-_RUNGS: dict[str, Rung] = {"chains": "mcmc", "population": "smc", "weighted": "nested"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Refinement:
-    """What ``refine`` saw on the way.
-
-    Attributes:
-        rung: whose draws were returned: "importance", "smc", "mcmc" (Markov chains of any
-            engine) or "nested".
-        reason: why this rung, in one sentence.
-        pareto_k: shape of the weights' upper tail.
-        threshold: above which the weights are not trusted.
-        ess_share: effective share of the weighted draws.
-        familiar_share: share of training data at least as unusual; None where q does not say.
-        distance: squared Mahalanobis distance of the data's summary; None likewise.
-        tail_share: share of the draws, those from the prior included, that lie more than 5 sd from
-            the corrected mean in a coordinate.
-        tail_weight: their weight after the correction.
-    """
-
-    rung: Rung
-    reason: str
-    pareto_k: float
-    threshold: float
-    ess_share: float
-    familiar_share: float | None
-    distance: float | None
-    tail_share: float
-    tail_weight: float
-
-    def __str__(self) -> str:
-        lines = [f"refined by {self.rung}: {self.reason}"]
-        lines.append(
-            f"Pareto k {self.pareto_k:.2f} (limit {self.threshold:.2f}), effective share "
-            f"{self.ess_share:.1%}, draws beyond 5 sd {self.tail_share:.2%} (weight "
-            f"{self.tail_weight:.2%})"
-        )
-        if self.distance is not None and self.familiar_share is not None:
-            lines.append(
-                f"summary distance {self.distance:.3g}: {self.familiar_share:.1%} of the training "
-                "data are at least as far out"
-            )
-        return "\n".join(lines)
-
-    __repr__ = __str__
-
-
-@dataclasses.dataclass(frozen=True)
-class _StartFrom:
-    """Starting points of chains: rows of a sample."""
-
-    layout: Layout
-
-    def __call__(self, key: Key, data: Data) -> Position:
-        rows = data[1]
-        count = jax.tree.leaves(rows)[0].shape[0]
-        index = jax.random.randint(key, (), 0, count)
-        return self.layout.unravel(jax.tree.map(lambda v: v[index], rows))
 
 
 def refine(
@@ -144,7 +81,7 @@ def refine(
     first, second = jax.random.split(as_key(key))
     if isinstance(q, Posterior):
         weighted: Posterior | None
-        target, weighted = _from_draws(program, q)
+        target, weighted = reweighted(program, q)
     else:
         if not isinstance(q, Program):
             raise StructureError(
@@ -179,7 +116,7 @@ def refine(
         if isinstance(q, Program):
             target = _envelope(program, q, weighted)
         found = sample(target, method, key=second, progress=progress, check=False)
-        rung = _RUNGS[found.kind]
+        rung = _rung(found)
     report = Refinement(
         rung, reason, k, float(limit), share, familiar, distance, tails[0], tails[1]
     )
@@ -188,17 +125,6 @@ def refine(
         program=program,
         provenance={**found.provenance, "refinement": dataclasses.asdict(report)},
     )
-
-
-def refinement(posterior: Posterior) -> Refinement:
-    """The report of :func:`refine` about one of its results.
-
-    Raises:
-        StructureError: the posterior does not come from ``refine``.
-    """
-    if "refinement" not in posterior.provenance:
-        raise StructureError("refinement: this posterior was not made by pi.refine.")
-    return Refinement(**posterior.provenance["refinement"])
 
 
 def _weigh(target: Program, key: Key, draws: int, progress: bool) -> Posterior | None:
@@ -245,59 +171,13 @@ def _check_normalised(q: Program, key: Key) -> None:
         )
 
 
-def _from_draws(program: Program, posterior: Posterior) -> tuple[Program, Posterior]:
-    """Weights ``gamma / q`` at the draws of a sampled, perhaps unnormalised q."""
-    q = posterior.program
-    if q is None:
-        raise StructureError("refine: this posterior has no program. Load it with program=.")
-    flat, layout = flatten(program)
-    flat_q, layout_q = flatten(q)
-    if layout.size != layout_q.size or layout.has_keys or layout_q.has_keys:
-        raise StructureError(
-            f"refine: the draws have {layout_q.size} coordinates, the program has {layout.size}"
-            f"{' and random keys' if layout.has_keys else ''}; both must be the same parameters."
-        )
-    view = posterior.resampled(0)
-    rows = restored(view.unconstrained.reshape(-1, layout.size))
-    log_w = np.asarray(_totals(flat, rows), float) - np.asarray(_totals(flat_q, rows), float)
-    log_w = np.where(np.isfinite(log_w), log_w, -np.inf)
-    target = dataclasses.replace(
-        program,
-        start=_StartFrom(layout),
-        draw=OnInner(program.draw),
-        score=OnInner(program.score),
-        constrain=OnInner(program.constrain),
-        simulate=None,
-        pointwise=None,
-        observations=None,
-        sites=None,
-        data=(program.data, rows),
-    )
-    clusters = np.arange(log_w.size).reshape(view.log_weights.shape)
-    if not posterior.weighted:
-        # neighbours in a chain are not independent: the error counts blocks of them
-        clusters = chain_blocks(*view.log_weights.shape)
-    return target, dataclasses.replace(
-        view,
-        log_weights=(log_w - log_w.max()).reshape(view.log_weights.shape)
-        if np.isfinite(log_w).any()
-        else np.full(view.log_weights.shape, -np.inf),
-        kind="weighted",
-        findings=judged(log_w),
-        clusters=clusters,
-        evidence=None,
-        no_evidence="the draws come from an unnormalised approximation; use SMC for the evidence.",
-        provenance={**view.provenance, "engine": f"reweighted {posterior.engine}"},
-    )
-
-
-@jax.jit
-def _totals(flat: Program, rows: Any) -> jax.Array:
-    def total(x: Any) -> jax.Array:
-        score = flat.score(x, flat.data)
-        return score.log_base + score.log_weight
-
-    return jax.vmap(total)(rows)
+def _rung(found: Posterior) -> Rung:
+    """What kind of engine the draws come from, whatever its name."""
+    if found.kind == "chains":
+        return "mcmc"
+    if found.kind == "population":
+        return "smc"
+    return "nested" if "birth_log_likelihood" in found.stats else "importance"
 
 
 def _fallback(q: Program | Posterior, program: Program) -> Method[Posterior]:

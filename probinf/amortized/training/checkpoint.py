@@ -1,4 +1,4 @@
-"""Store: a training on disk, chunk by chunk, from where it continues bit for bit."""
+"""TrainingCheckpoint: a training on disk, chunk by chunk, from where it continues bit for bit."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _of_leaf(leaf: np.ndarray) -> str:
     return hashlib.sha256(kind + np.ascontiguousarray(leaf).tobytes()).hexdigest()
 
 
-class Store:
+class TrainingCheckpoint:
     """The folder of one training.
 
     The arrays are on disk before the manifest names them, and every file is renamed into place,

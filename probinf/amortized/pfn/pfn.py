@@ -14,9 +14,9 @@ from jaxtyping import Array, Float
 from probinf.amortized.heads.bars import Bars
 from probinf.amortized.heads.categorical import Categorical
 from probinf.amortized.heads.predictive import Predictive
-from probinf.amortized.nets.rows import Head, Network, head_of
 from probinf.amortized.pfn.fitted import FittedPFN
-from probinf.amortized.priors.tasks import TaskPrior, described
+from probinf.amortized.pfn.network import Head, Network, head_of
+from probinf.amortized.priors.task_prior import TaskPrior, described
 from probinf.amortized.training.amortizer import Amortizer, Task
 from probinf.amortized.training.loop import Trained
 from probinf.amortized.training.ranges import Ranges

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from probinf.amortized.priors.metapriors import MetaPrior
-from probinf.amortized.priors.tasks import described
+from probinf.amortized.priors.meta_prior import MetaPrior
+from probinf.amortized.priors.task_prior import described
 from probinf.amortized.training.amortizer import Amortizer, Task
 from probinf.amortized.training.loop import Trained
 from probinf.amortized.training.ranges import Ranges

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float
 
 from probinf.amortized.nets.ensemble import Ensemble
 from probinf.amortized.nets.flow import SplineFlow
 from probinf.amortized.nets.regression import Regression
+from probinf.amortized.neural.simulations import Sites, pair, simulate
 from probinf.amortized.training.amortizer import Amortizer
 from probinf.amortized.training.loop import Trained
-from probinf.amortized.training.simulations import Sites, pair, simulate
+from probinf.amortized.training.options import Options, Training
 from probinf.core.coordinates import flatten
-from probinf.core.keys import as_key
 from probinf.core.program import Key, Program
 from probinf.errors import TrainingError
 
@@ -106,6 +104,8 @@ class Neural(Amortizer):
         batch: pairs per step and member.
     """
 
+    defaults: ClassVar[Options] = {"steps": 5000, "clip": 5.0, "patience": 15}
+
     simulations: int = 10_000
     fresh: bool = False
     layers: int = 5
@@ -132,14 +132,8 @@ class Neural(Amortizer):
         *,
         key: int | Key,
         simulations: int | None = None,
-        steps: int = 5000,
-        learning_rate: float = 1e-3,
-        warmup: float = 0.05,
-        clip: float | None = 5.0,
-        optimizer: optax.GradientTransformation | None = None,
-        patience: int | None = 15,
-        checkpoint: str | pathlib.Path | None = None,
-        progress: bool = True,
+        training: Training | None = None,
+        **options: Unpack[Options],
     ) -> Any:
         """Simulate from a program and train; the network of smallest held-out loss is kept.
 
@@ -147,14 +141,9 @@ class Neural(Amortizer):
             source: a program with proper priors that simulates its observations.
             key: a JAX random key, or an integer seed.
             simulations: overrides the option.
-            steps: number of gradient steps; a 50th of them between validations.
-            learning_rate: the largest one, reached at the end of the warm-up.
-            warmup: share of the steps over which the rate grows; a cosine to zero follows.
-            clip: largest global norm of the gradient; None leaves it alone.
-            optimizer: an optax transformation in place of Adam and the schedule.
-            patience: stop after so many validations without improvement.
-            checkpoint: a folder; the same call with it continues an interrupted training.
-            progress: show a progress bar with the loss in a terminal.
+            training: the options of the training; by default 5000 steps, gradients clipped to
+                norm 5, a validation every 50th of the steps and patience for 15 of them.
+            **options: fields of :class:`Training`, each here or there.
 
         Raises:
             StructureError: the program cannot simulate.
@@ -163,19 +152,7 @@ class Neural(Amortizer):
         """
         count = self.simulations if simulations is None else simulations
         method = dataclasses.replace(self, simulations=count)
-        return Amortizer.fit(
-            method,
-            source,
-            key=as_key(key),
-            steps=steps,
-            learning_rate=learning_rate,
-            warmup=warmup,
-            clip=clip,
-            optimizer=optimizer,
-            patience=patience,
-            checkpoint=checkpoint,
-            progress=progress,
-        )
+        return super(Neural, method).fit(source, key=key, training=training, **options)
 
     def flows(self, key: Key, *, size: int, context: int) -> Ensemble:
         """Untrained flows over ``size`` values given ``context`` numbers, without a start."""

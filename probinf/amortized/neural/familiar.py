@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from probinf.amortized.training.loop import Fixed
+from probinf.amortized.nets.fixed import Fixed
 from probinf.errors import RangeWarning
 
 _LEVELS = 201

@@ -1,1 +1,0 @@
-"""From an approximation to the exact posterior."""
