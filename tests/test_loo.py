@@ -13,7 +13,7 @@ import pytest
 from scipy.stats import norm
 
 import probinf as pi
-from probinf.core import psis
+from probinf.core.psis import psis
 from probinf.errors import StructureError
 from probinf.evidence.loo import _stacking
 
@@ -48,7 +48,8 @@ def as_posterior(y: np.ndarray, draws: np.ndarray, log_w: np.ndarray | None = No
         stats={},
         history={},
         unconstrained=chains[..., None],
-        provenance={"method": "NUTS()"},
+        provenance={},
+        kind="chains" if log_w is None else "weighted",
         clusters=None if log_w is None else np.arange(chains.size).reshape(chains.shape),
         program=pi.from_numpyro(location, y),
     )

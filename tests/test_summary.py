@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from probinf.diagnostics import ess_bulk, ess_mean, ess_tail, kish_ess
-from probinf.results.statistics import rhat
+from probinf.diagnostics import ess_bulk, ess_mean, ess_tail, kish_ess, rhat
 from probinf.results.statistics.weighted import weights_of
 from probinf.results.summary import Summary, scalars, summarise
 

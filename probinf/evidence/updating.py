@@ -17,6 +17,7 @@ from probinf.errors import MethodError, StructureError
 from probinf.results.posterior import Posterior
 from probinf.results.statistics.weighted import chain_blocks
 from probinf.runtime import session
+from probinf.samplers.populations.restarting import restarted
 from probinf.samplers.smc import SMC
 
 _TOLERANCE = 1e-3  # of log densities that must agree, relative to 1 + their size
@@ -105,7 +106,7 @@ def update(
     flat, layout = flatten(extended)
     _check_extension(flatten(old)[0], flat, start)
     method.plan(extended, layout)
-    states = method.from_particles(flat, start.position, start.log_w, start.eve, count)
+    states = restarted(method, flat, start.position, start.log_w, start.eve, count)
     found = session.start(method, extended, typed, progress=progress, states=states)
     return _joined(posterior, found, start, count, program)
 

@@ -15,7 +15,7 @@ from probinf.core.coordinates import Layout, layout_of, storable, vector_of
 from probinf.core.program import Key, Program
 from probinf.errors import MethodError
 from probinf.kernels.base import Kernel, MetricName
-from probinf.kernels.composition import check_coordinates
+from probinf.kernels.coverage import check_coordinates
 from probinf.results.collecting import Transition
 from probinf.runtime.method import Plan, Run
 from probinf.samplers.chains import ChainMethod

@@ -120,7 +120,7 @@ class ParallelTempering(ChainMethod):
             return found_start(attempt, key)
 
         position, fine = _in_turn(search, jax.random.split(key, count))
-        rungs, lost = _scored(program, position, jnp.zeros((count,), bool))
+        rungs, lost = scored(program, position, jnp.zeros((count,), bool))
         vectors = vector_of(position)[1:]
         betas = jnp.asarray(first_ladder(count), vectors.dtype)
         adaptation = jax.vmap(self._adaptation(position).init)(vectors)
@@ -149,7 +149,7 @@ class ParallelTempering(ChainMethod):
         fresh = program.draw(base_key, program.data)
         position = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), fresh, position)
         from_base = own.rungs.from_base.at[0].set(True)
-        rungs, lost = _scored(program, position, from_base)
+        rungs, lost = scored(program, position, from_base)
 
         log_ratio = log_swap(own.betas, rungs.log_likelihood)
         source, tried = swap(swap_key, log_ratio, taken)
@@ -283,7 +283,7 @@ def _in_turn(fn: Any, args: Any) -> Any:
     return jax.vmap(fn)(args)
 
 
-def _scored(
+def scored(
     program: Program, position: Any, from_base: Bool[Array, " k"]
 ) -> tuple[Rungs, Int[Array, ""]]:
     """Positions with their densities, and at how many the likelihood is NaN."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -39,7 +37,7 @@ from probinf.samplers.populations.moving import (
     first_params,
 )
 from probinf.samplers.populations.path import ByData, Path, Tempering
-from probinf.samplers.populations.schedule import next_point
+from probinf.samplers.populations.schedule import fixed_schedule, next_point
 from probinf.samplers.populations.tuning import cross_fitted
 
 _PATHS: dict[str, Path] = {"temperature": Tempering(), "data": ByData()}
@@ -103,18 +101,13 @@ class SMC(PopulationMethod):
         inside(0, 1, target_ess=self.target_ess)
         inside(0, 1, closed=True, resample_below=self.resample_below)
         if self.tune and self.particles % 2:
-            raise MethodError(
-                f"particles must be even, got {self.particles}: each half is tuned on the other."
-            )
+            why = "each half is tuned on the other"
+            raise MethodError(f"particles must be even, got {self.particles}: {why}.")
         if self.path not in _PATHS:
             raise MethodError(f"path must be one of {sorted(_PATHS)}, got {self.path!r}.")
         if self.schedule is not None:
-            t = tuple(float(v) for v in self.schedule)
-            object.__setattr__(self, "schedule", t)
-            if len(t) < 2 or t[0] != 0 or any(a >= b for a, b in itertools.pairwise(t)):
-                raise MethodError(f"schedule must increase, and start with 0, got {t}.")
-            if self.path == "temperature" and t[-1] != 1:
-                raise MethodError(f"schedule must end with 1, the program itself, got {t}.")
+            end = 1.0 if self.path == "temperature" else None
+            object.__setattr__(self, "schedule", fixed_schedule(self.schedule, end))
         if self.waste_free is not None:
             self._check_chains(self.waste_free)
 
@@ -134,7 +127,7 @@ class SMC(PopulationMethod):
             MethodError: the kernel does not fit the coordinates, or the schedule the data.
         """
         check_drawable(program, layout, self.kernel)
-        end = self._path.end(program)
+        end = self.way.end(program)
         if self.schedule is not None and self.schedule[-1] != end:
             raise MethodError(
                 f"schedule ends with {self.schedule[-1]:g}, but the program has {end:g} data."
@@ -146,15 +139,17 @@ class SMC(PopulationMethod):
         return 2 if self.tune else 1
 
     @property
-    def _path(self) -> Path:
+    def way(self) -> Path:
+        """The path from the base to the program."""
         return _PATHS[self.path]
 
-    def _mover(self, position: Any) -> Mover:
+    def mover(self, position: Any) -> Mover:
+        """What moves particles at such positions."""
         return Mover(default_kernel(self.kernel, position), self.tune, self._groups)
 
-    def _terms(self, program: Program, position: Any) -> tuple[Array, Array, Array]:
+    def terms(self, program: Program, position: Any) -> tuple[Array, Array, Array]:
         """Base log densities, likelihood terms without NaN, and how many were NaN."""
-        log_base, terms = jax.vmap(lambda x: self._path.terms(program, x))(position)
+        log_base, terms = jax.vmap(lambda x: self.way.terms(program, x))(position)
         terms, lost = no_nan(terms)
         return log_base, terms, lost
 
@@ -162,18 +157,18 @@ class SMC(PopulationMethod):
         """Draws from the base."""
         n = self.particles
         position = jax.vmap(program.draw, (0, None))(jax.random.split(key, n), program.data)
-        log_base, terms, lost = self._terms(program, position)
+        log_base, terms, lost = self.terms(program, position)
         # a draw that rounded to the edge of its support has no density to speak of
         usable = jnp.isfinite(log_base)
         terms = jnp.where(usable.reshape(-1, *[1] * (terms.ndim - 1)), terms, -jnp.inf)
-        mover = self._mover(position)
+        mover = self.mover(position)
         zero = jnp.zeros((), terms.dtype)
         return IslandState(
             particles=Particle(position, terms, jnp.arange(n)),
             log_w=jnp.full((n,), -jnp.log(n), terms.dtype),
             log_z=zero,
             t=zero,
-            end=zero + self._path.end(program),
+            end=zero + self.way.end(program),
             origin=zero,
             passed=jnp.zeros(terms.shape[1:] or (0,), terms.dtype),
             params=first_params(mover.kernel, vector_of(position), mover.groups),
@@ -183,48 +178,11 @@ class SMC(PopulationMethod):
             dead=jnp.all(jnp.isneginf(terms.reshape(n, -1)[:, 0])),
         )
 
-    def from_particles(
-        self, program: Program, position: Any, log_w: Any, eve: Any, t: int
-    ) -> IslandState:
-        """States of all islands at ``t``, from particles that stand for that point of the path.
-
-        Args:
-            program: on flat positions.
-            position: axes (island, particle).
-            log_w: (island, particle), each island normalised.
-            eve: (island, particle), labels below the number of particles.
-            t: where on the path.
-
-        Raises:
-            MethodError: the path is not along data that are taken as they come.
-        """
-        if self.path != "data" or self.schedule is not None:
-            raise MethodError(
-                f"update goes along the data by the effective sample size: give "
-                f'SMC(path="data") without a schedule, got {self!r}.'
-            )
-        keys = jax.vmap(jax.random.key)(jnp.arange(self.islands))
-        blank = jax.eval_shape(jax.vmap(lambda k: self.init(k, program)), keys)
-        terms, lost = _island_terms(self, program, position)
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), blank)
-        mover = self._mover(jax.tree.map(lambda leaf: leaf[0, 0], position))
-        unit = first_params(mover.kernel, vector_of(position)[0], mover.groups)
-        repeated = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], self.islands, 0), unit)
-        return zeros._replace(
-            particles=Particle(position, terms, jnp.asarray(eve, blank.particles.eve.dtype)),
-            log_w=jnp.asarray(log_w, blank.log_w.dtype),
-            t=zeros.t + t,
-            end=zeros.end + self._path.end(program),
-            origin=zeros.t + t,
-            params=jax.tree.map(lambda a, b: a.astype(b.dtype), repeated, blank.params),
-            nan_count=lost.astype(blank.nan_count.dtype),
-        )
-
     def step(
         self, key: Key, program: Program, state: IslandState
     ) -> tuple[IslandState, StageRecord]:
         """Reweight to the next point of the path, resample if needed, move."""
-        n, path = self.particles, self._path
+        n, path = self.particles, self.way
         resample_key, move_key = jax.random.split(key)
         # weights are relative to the largest likelihood, whose share of the evidence is added
         # in float64 on the host: a large offset then costs no precision
@@ -243,7 +201,7 @@ class SMC(PopulationMethod):
         needed = (ess < self.resample_below * n) | jnp.any(jnp.isneginf(weighted.log_w))
         population = self._resampled(resample_key, weighted, needed)
         moved, eve = self._move(move_key, path.at(program, t), population.x, params)
-        _, fresh, lost = self._terms(program, moved.position)
+        _, fresh, lost = self.terms(program, moved.position)
         record = StageRecord(
             t=t,
             ess=ess,
@@ -291,7 +249,7 @@ class SMC(PopulationMethod):
     def _move(
         self, key: Key, program: Program, particles: Particle, params: Params
     ) -> tuple[Moved, Array]:
-        mover, x = self._mover(particles.position), particles.position
+        mover, x = self.mover(particles.position), particles.position
         if self.waste_free is not None:
             moved = mover.chains(key, program, x, params, length=self.waste_free)
             return moved, jnp.repeat(particles.eve, self.waste_free)
@@ -336,15 +294,8 @@ class SMC(PopulationMethod):
     def history(self, run: Run) -> dict[str, np.ndarray]:
         """The places on the path, what each stage was like, and evidences of first data."""
         found = super().history(run)
-        place = "beta" if self.path == "temperature" else "data"
-        found = {place: found["t"], **{n: v for n, v in found.items() if n not in ("t", "rate")}}
+        del found["rate"]
+        found["beta" if self.path == "temperature" else "data"] = found.pop("t")
         if self.path == "data":
             found["log_evidence_of_first"] = np.asarray(run.states.passed, float)
         return found
-
-
-@partial(jax.jit, static_argnames="method")
-def _island_terms(method: SMC, program: Program, position: Any) -> tuple[Any, Any]:
-    """Terms of the log likelihood, and evaluations lost to NaN, of every island."""
-    _, terms, lost = jax.vmap(partial(method._terms, program))(position)
-    return terms, lost

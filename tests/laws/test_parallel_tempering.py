@@ -47,19 +47,21 @@ def check_ladder(target: targets.Target, kernel: pi.Kernel, rounds: int = 4) -> 
     def move(keys: Any, start: Any) -> Any:
         def one(key: Any, x: Any) -> Any:
             state = method.init(key, flat)
-            rungs = module._scored(flat, x, state.rungs.from_base)
+            own = state.own
+            rungs, _ = module.scored(flat, x, own.rungs.from_base)
             spread = jnp.var(fresh[:, 1:], axis=0)
-            params = state.adaptation.params._replace(
+            params = own.adaptation.params._replace(
                 mean=fresh[:, 1:].mean(axis=0), covariance=spread
             )
-            state = state._replace(
+            own = own._replace(
                 rungs=rungs,
                 betas=jnp.asarray(BETAS, x.dtype),
-                adaptation=state.adaptation._replace(params=params),
+                adaptation=own.adaptation._replace(params=params),
             )
+            state = state._replace(own=own)
             for k in range(rounds):
                 state, _ = method.step(jax.random.fold_in(key, k), flat, state)
-            return vector_of(state.rungs.position)
+            return vector_of(state.own.rungs.position)
 
         return jax.lax.map(lambda a: one(*a), (keys, start))
 
@@ -95,13 +97,13 @@ def test_a_swap_with_the_wrong_sign_is_caught(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.slow
 def test_a_likelihood_that_stays_behind_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """Positions swap by the likelihoods of the round before."""
-    scored = module._scored
+    scored = module.scored
 
     def stale(program: Any, position: Any, from_base: Any) -> Any:
-        found = scored(program, position, from_base)
-        return found._replace(log_likelihood=jnp.roll(found.log_likelihood, 1))
+        found, lost = scored(program, position, from_base)
+        return found._replace(log_likelihood=jnp.roll(found.log_likelihood, 1)), lost
 
-    monkeypatch.setattr(module, "_scored", stale)
+    monkeypatch.setattr(module, "scored", stale)
     assert not check_ladder(targets.skewed(), kernels.RandomWalk())
 
 

@@ -264,19 +264,11 @@ class Nested(Method[Posterior]):
         states: NestedState = run.states
         merged = self._merged(states, run.records, np.random.default_rng(run.provenance["key"]))
         if np.isneginf(merged.log_likelihood).all():
-            raise zero_likelihood(
-                run.flat,
-                run.layout,
-                f"the likelihood is zero or NaN at all {self.runs * self.live} live points",
-            )
+            told = f"the likelihood is zero or NaN at all {self.runs * self.live} live points"
+            raise zero_likelihood(run.flat, run.layout, told)
         single = merged.single()
         total, information = merged.evidence(single)
         inserted = np.concatenate([np.zeros(0), *(inserted_ranks(r) for r in run.records)])
-        stuck = sum(int(r.stuck.sum()) for r in run.records if r is not None)
-        history = {
-            "log_evidence": np.array([[e.value] for e in single]),
-            "log_evidence_error": np.array([[e.error] for e in single]),
-        }
         p_value = insertion_p_value(inserted, self.live)
         return assemble(
             run,
@@ -288,7 +280,10 @@ class Nested(Method[Posterior]):
                 "birth_log_likelihood": merged.ordered("birth")[None].astype(float),
                 "live_points": merged.volumes.live[None],
             },
-            history=history,
+            history={
+                "log_evidence": np.array([[e.value] for e in single]),
+                "log_evidence_error": np.array([[e.error] for e in single]),
+            },
             findings=judged(p_value, single),
             clusters=np.arange(merged.log_likelihood.size)[None],
             evidence=total,
@@ -297,7 +292,7 @@ class Nested(Method[Posterior]):
                 "likelihood_evaluations": evaluations(states, run.records),
                 "information": information,
                 "insertion_p_value": p_value,
-                "stuck_moves": stuck,
+                "stuck_moves": sum(int(r.stuck.sum()) for r in run.records if r is not None),
                 "exhausted": bool(states.exhausted.any()),
                 "batches": int(states.batches[0]),
             },

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
+
+from probinf.errors import MethodError
 
 
 def next_point(
@@ -67,3 +70,21 @@ def largest_correlation(
     a, b = a - a.mean(axis=0), b - b.mean(axis=0)
     power = jnp.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
     return jnp.max(jnp.abs((a * b).sum(axis=0)) / jnp.where(power > 0, power, 1.0))
+
+
+def fixed_schedule(points: Sequence[float], end: float | None) -> tuple[float, ...]:
+    """The points of a path that a user has fixed.
+
+    Args:
+        points: from 0 on.
+        end: the last one, where it is known.
+
+    Raises:
+        MethodError: they do not increase from 0 to there.
+    """
+    t = tuple(float(v) for v in points)
+    if len(t) < 2 or t[0] != 0 or any(a >= b for a, b in itertools.pairwise(t)):
+        raise MethodError(f"schedule must increase, and start with 0, got {t}.")
+    if end is not None and t[-1] != end:
+        raise MethodError(f"schedule must end with {end:g}, the program itself, got {t}.")
+    return t
