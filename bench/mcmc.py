@@ -88,7 +88,7 @@ def problem(name):
         r = (r - r.mean()) / r.std()
         return volatility, dict(r=r, y=r)
     if name.startswith("posteriordb:"):
-        from tests import posteriordb
+        from tests.cases import posteriordb
         for case in posteriordb.cases(posteriordb.find_folder()):
             if case.name == name.removeprefix("posteriordb:"):
                 return case.model, case.kwargs

@@ -11,7 +11,7 @@ import sys
 import jax
 
 import probinf as pi
-from tests import posteriordb
+from tests.cases import posteriordb
 
 
 def main(names: list[str]) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 
 import probinf as pi
 from probinf.amortized import NLE, NPE, refinement
-from tests import sbibm
+from tests.cases import sbibm
 
 PUBLISHED = {
     "gaussian_linear": (0.549, 0.556),

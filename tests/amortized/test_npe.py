@@ -22,7 +22,7 @@ from probinf.errors import (
     TrainingError,
 )
 from probinf.validity import check_base, expected_coverage, replicate, sbc, tarp
-from tests.helpers import eight_schools
+from tests.cases.eight_schools import eight_schools
 
 SMALL = {"layers": 3, "hidden": (24, 24), "bins": 6}
 

@@ -16,7 +16,7 @@ from probinf.amortized.correction.refine import refine
 from probinf.core.program import Score
 from probinf.core.transformations.nesting import nest
 from probinf.errors import MethodError, StructureError
-from tests.helpers import eight_schools
+from tests.cases.eight_schools import eight_schools
 
 Y = np.array([1.2, 0.4, 2.0])
 

@@ -6,7 +6,7 @@ import pytest
 import probinf as pi
 from probinf.amortized import NPE, refinement
 from probinf.validity import c2st
-from tests import sbibm
+from tests.cases import sbibm
 
 pytestmark = pytest.mark.skipif(
     not sbibm.folder().exists(), reason=f"no reference draws at {sbibm.folder()}"

@@ -14,7 +14,7 @@ from scipy.stats import norm, poisson
 import probinf as pi
 import probinf.conformal as pc
 from probinf.errors import ArrayError, MethodError, UnreliableWeightsWarning
-from tests.conformal.laws import coverage
+from tests.cases.coverage import coverage
 
 SIGMA = 1.0
 

@@ -11,7 +11,7 @@ from scipy.optimize import linprog
 import probinf.conformal as pc
 from probinf.conformal.calibration.calibrate import uniforms
 from probinf.errors import ArrayError, InfiniteSetWarning
-from tests.conformal.laws import coverage
+from tests.cases.coverage import coverage
 
 
 def by_linear_program(s, phi, x, t, alpha):

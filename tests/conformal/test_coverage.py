@@ -11,7 +11,7 @@ from scipy.stats import kstest
 
 import probinf.conformal as pc
 from probinf.errors import ArrayError
-from tests.conformal.laws import NOISES, coverage, labels, vmapped
+from tests.cases.coverage import NOISES, coverage, labels, vmapped
 
 
 def draw(rng, replications, n, tests, noise):

@@ -11,7 +11,7 @@ import pytest
 import probinf.conformal as pc
 from probinf.conformal.sets.grids import GridSet
 from probinf.errors import ArrayError, InfiniteSetWarning
-from tests.conformal.laws import coverage
+from tests.cases.coverage import coverage
 
 
 def refit_pvalue(smooth, y):

@@ -7,7 +7,7 @@ import pytest
 
 import probinf.conformal as pc
 from probinf.errors import ArrayError, InfiniteSetWarning
-from tests.conformal.laws import coverage
+from tests.cases.coverage import coverage
 
 COVARIANCE = np.array([[1.0, 1.8], [1.8, 4.0]])
 ROOT = np.linalg.cholesky(COVARIANCE)

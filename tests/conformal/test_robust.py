@@ -10,7 +10,7 @@ from scipy.stats import binom, norm
 
 import probinf.conformal as pc
 from probinf.errors import ArrayError
-from tests.conformal.laws import coverage
+from tests.cases.coverage import coverage
 
 
 def brute(circuit, p):

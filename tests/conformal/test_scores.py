@@ -7,7 +7,7 @@ import pytest
 
 import probinf.conformal as pc
 from probinf.errors import ArrayError, InfiniteSetWarning
-from tests.conformal.laws import labels
+from tests.cases.coverage import labels
 
 P = np.array([[0.1, 0.6, 0.3], [0.25, 0.25, 0.5]])
 U = np.array([0.5, 0.2])

@@ -6,7 +6,7 @@ import numpyro.distributions as dist
 import pytest
 
 import probinf as pi
-from tests import targets
+from tests.cases import targets
 
 
 def shapes() -> None:

@@ -13,7 +13,7 @@ from probinf.core.coordinates import flatten
 from probinf.core.population import Population, resample, reweight
 from probinf.core.program import log_density
 from probinf.kernels.base import Params
-from tests import targets
+from tests.cases import targets
 
 WEIGHTS = [
     np.array([0.2, 0.5, 0.3]),

@@ -16,7 +16,7 @@ from probinf.runtime import pace
 from probinf.samplers.nested import merging
 from probinf.samplers.nested.allocation import importance, stretch
 from probinf.samplers.nested.volumes import Points, Volumes, evidence, volumes
-from tests import targets
+from tests.cases import targets
 from tests.laws.test_nested import likelihood, perfect_run, truth
 
 LEVEL = 1e-4

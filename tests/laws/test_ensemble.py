@@ -19,8 +19,9 @@ from probinf.diagnostics import nested_rhat
 from probinf.errors import MethodError
 from probinf.runtime import pace
 from probinf.samplers import chees
-from tests import targets, test_checkpoint
-from tests.helpers import eight_schools
+from tests.cases import targets
+from tests.cases.eight_schools import eight_schools
+from tests.runtime import test_checkpoint
 
 SMALL = pi.ChEES(chains=16, warmup=60, draws=40, superchains=4)
 

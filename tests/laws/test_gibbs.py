@@ -20,7 +20,7 @@ from probinf.kernels import composition
 from probinf.kernels.base import Info
 from probinf.kernels.composition import Block, Cycle, Placed
 from probinf.validity import check_invariant
-from tests.targets import Target, exact_draws
+from tests.cases.targets import Target, exact_draws
 
 DRAWS = 4000
 MUTANT_DRAWS = 16_000  # with 4000 the mutants' p-values are 1e-5 for some keys, near the level

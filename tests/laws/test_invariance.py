@@ -14,7 +14,7 @@ import probinf as pi
 from probinf import kernels
 from probinf.kernels.base import Params
 from probinf.validity import check_invariant, fitted_params
-from tests import targets
+from tests.cases import targets
 
 KERNELS = [
     kernels.RandomWalk(),

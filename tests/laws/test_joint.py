@@ -44,7 +44,7 @@ def test_sbc(program, method):
 
 @pytest.mark.slow
 def test_sbc_of_eight_schools_takes_all_its_replications():
-    from tests.helpers import eight_schools
+    from tests.cases.eight_schools import eight_schools
 
     result = pi.validity.sbc(eight_schools(), key=3, replications=1000)
     assert result, result

@@ -18,7 +18,7 @@ from probinf.kernels.base import Params
 from probinf.kernels.metric import LowRank, fisher
 from probinf.samplers.warmup.fisher import FisherAdaptation
 from probinf.validity import check_invariant, fitted_params
-from tests import targets
+from tests.cases import targets
 
 
 def dense(metric: LowRank) -> np.ndarray:

@@ -15,7 +15,7 @@ from probinf.errors import MethodError, ZeroLikelihoodError
 from probinf.samplers.nested import sampling as nested
 from probinf.samplers.nested.findings import judged
 from probinf.samplers.nested.volumes import Points, Volumes, evidence, insertion_p_value, volumes
-from tests import targets
+from tests.cases import targets
 
 LEVEL = 1e-4
 

@@ -22,7 +22,8 @@ from probinf.errors import ImproperPriorError, MethodError
 from probinf.runtime import pace
 from probinf.samplers import parallel_tempering as module
 from probinf.samplers.ladder import first_ladder, ladder_evidence, log_swap, respaced, swap
-from tests import targets, test_checkpoint
+from tests.cases import targets
+from tests.runtime import test_checkpoint
 
 BETAS = (0.0, 0.2, 0.6, 1.0)
 METHOD = pi.ParallelTempering(temperatures=4, chains=1, warmup=0, draws=1)

@@ -10,7 +10,7 @@ import probinf as pi
 from probinf.core.estimate import log_mean_exp
 from probinf.errors import MethodError
 from probinf.samplers.populations.pooling import evidence_of_few
-from tests import targets
+from tests.cases import targets
 
 METHOD = pi.PersistentSMC(particles=500, islands=8, moves=5)
 

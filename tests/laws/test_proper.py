@@ -14,7 +14,7 @@ import probinf as pi
 from probinf import kernels
 from probinf.core import resampling
 from probinf.core.population import Population, importance, resample
-from tests import targets
+from tests.cases import targets
 
 FIXED = pi.SMC(
     particles=16,

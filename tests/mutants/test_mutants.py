@@ -19,7 +19,7 @@ from probinf.samplers import persistent, smc
 from probinf.samplers.populations import path, tuning
 from probinf.validity import check_base, check_invariant, check_proper, geweke
 from probinf.validity.sbc import SbcResult
-from tests import targets
+from tests.cases import targets
 from tests.laws import test_discrete, test_joint, test_persistent, test_proper
 
 FIXED = pi.SMC(

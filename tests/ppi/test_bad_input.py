@@ -16,7 +16,7 @@ from probinf.errors import (
     PredictionWarning,
     TooFewLabelsError,
 )
-from tests.ppi.samples import regression
+from tests.cases.ppi_samples import regression
 
 X, Y, F, XU, FU = regression("gaussian", n=60, N=300)
 

@@ -9,7 +9,7 @@ import pytest
 
 from probinf import ppi
 from probinf.errors import ArrayError, MethodError
-from tests.ppi.samples import regression
+from tests.cases.ppi_samples import regression
 
 n, N = 60, 300
 X, Y, F, XU, FU = regression("gaussian", n=n, N=N)

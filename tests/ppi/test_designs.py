@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from probinf import ppi
-from tests.ppi.samples import real, regression
+from tests.cases.ppi_samples import real, regression
 
 
 def cover(estimates, truth):

@@ -12,7 +12,7 @@ from probinf import ppi
 from probinf.ppi.designs.resolve import resolve
 from probinf.ppi.inference import moments
 from probinf.ppi.inference.scheme import Scheme
-from tests.ppi.samples import regression
+from tests.cases.ppi_samples import regression
 
 KINDS = ["gaussian", "binomial", "poisson"]
 

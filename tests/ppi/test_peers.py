@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from probinf import ppi
-from tests.ppi.samples import galaxies, regression
+from tests.cases.ppi_samples import galaxies, regression
 
 # ppi_py 0.2.3: `ppi_*_ci(*regression(kind), alpha=0.1)`; (low, high) per coefficient.
 PPI_PY = {

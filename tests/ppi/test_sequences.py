@@ -14,7 +14,7 @@ from scipy import integrate, stats
 from probinf import ppi
 from probinf.ppi.estimators.pratt import acceptance, horseshoe_log_density, horseshoe_slope, region
 from probinf.ppi.sequential.marginals import log_marginal
-from tests.ppi.samples import galaxies
+from tests.cases.ppi_samples import galaxies
 
 DENSITIES = {
     ("normal", 0.1): stats.norm(0, 0.1).pdf,

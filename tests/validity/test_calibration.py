@@ -14,7 +14,7 @@ import probinf as pi
 from probinf.core.program import Score
 from probinf.errors import ArrayError, LevelError, MethodError, StructureError
 from probinf.validity import Replications, expected_coverage, replicate, sbc, tarp
-from tests.helpers import eight_schools
+from tests.cases.eight_schools import eight_schools
 
 
 def conjugate(y=None):

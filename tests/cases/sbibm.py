@@ -117,7 +117,7 @@ class Observation(NamedTuple):
 
 def folder() -> Path:
     """Where the reference draws are, whether or not they exist."""
-    return Path(__file__).parents[1].parent / "shared" / "data" / "sbibm"
+    return Path(__file__).resolve().parents[3] / "shared" / "data" / "sbibm"
 
 
 def program(task: str, y: Any) -> pi.Program:

@@ -5,7 +5,7 @@ import pytest
 
 import probinf as pi
 from probinf.errors import MethodError
-from tests import targets
+from tests.cases import targets
 
 
 def test_only_nested_runs_have_birth_contours() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 import probinf as pi
 from probinf.results.mode_search import missed_modes
-from tests.helpers import eight_schools
+from tests.cases.eight_schools import eight_schools
 
 METHOD = pi.NUTS(chains=2, warmup=200, draws=200)
 

@@ -9,7 +9,7 @@ import pytest
 
 import probinf as pi
 from probinf.errors import MissingPackageError, ProbinfError
-from tests.helpers import eight_schools
+from tests.cases.eight_schools import eight_schools
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from numpyro.infer.util import potential_energy
 
 import probinf as pi
 from probinf.errors import ImproperPriorError
-from tests import posteriordb
+from tests.cases import posteriordb
 
 FOLDER = posteriordb.find_folder()
 CASES = [] if FOLDER is None else posteriordb.cases(FOLDER)

@@ -305,7 +305,7 @@ def lotka_volterra(ts: Any, y_init: Any = None, y: Any = None) -> None:
 
 def find_folder() -> Path | None:
     """Find the folder of the reference posteriors beside this project, if it is there."""
-    folder = Path(__file__).resolve().parents[2] / "shared" / "data" / "posteriordb"
+    folder = Path(__file__).resolve().parents[3] / "shared" / "data" / "posteriordb"
     return folder if folder.is_dir() else None
 
 

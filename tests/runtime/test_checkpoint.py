@@ -203,7 +203,7 @@ def test_sigkill_at_random_instants(name: str, tmp_path: pathlib.Path) -> None:
     rng = np.random.default_rng(1)
     whole = pi.sample(program(), {**METHODS, **LONGER}[name], key=3, progress=False)
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["tests.test_checkpoint"])
+    server.set_forkserver_preload(["tests.runtime.test_checkpoint"])
     landed, at = 0, []
     for attempt in range(20):
         folder = tmp_path / str(attempt)

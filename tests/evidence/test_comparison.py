@@ -16,7 +16,7 @@ import scipy.stats
 import probinf as pi
 from probinf.errors import EvidenceError, ImproperPriorError, MethodError, StructureError
 from probinf.validity import check_base, check_proper
-from tests import targets
+from tests.cases import targets
 
 X = np.random.default_rng(0).normal(size=(20, 3))
 Y = X @ np.array([1.0, -0.5, 0.0]) + np.random.default_rng(1).normal(size=20)

@@ -14,7 +14,7 @@ import pytest
 import probinf as pi
 from probinf.errors import MethodError
 from probinf.samplers.auto import choose
-from tests.helpers import eight_schools
+from tests.cases.eight_schools import eight_schools
 
 
 def bowl(x: Any) -> Any:

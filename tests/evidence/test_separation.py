@@ -9,7 +9,7 @@ import pytest
 
 import probinf as pi
 from probinf.errors import MethodError
-from tests import targets
+from tests.cases import targets
 
 
 @pytest.fixture(scope="module")

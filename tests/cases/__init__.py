@@ -1,0 +1,1 @@
+"""What several tests share: targets with known answers, models, data."""
