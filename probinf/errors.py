@@ -114,3 +114,11 @@ class RangeWarning(UserWarning):
 
 class MissingPackageError(ProbinfError, ImportError):
     """An optional package is not installed; the message says how to install it."""
+
+
+class KeyTypeError(ProbinfError, TypeError):
+    """What was handed in as a random key is neither a key nor an integer seed."""
+
+
+class DeviceError(ProbinfError, RuntimeError):
+    """JAX has already started, so that its devices can no longer be chosen."""

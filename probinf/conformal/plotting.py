@@ -11,6 +11,7 @@ from probinf.conformal.sets.intervals import Interval
 from probinf.conformal.sets.labels import LabelSet
 from probinf.conformal.sets.reporting import check_test
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float
+from probinf.errors import MissingPackageError
 
 
 def _axis(axis: Any) -> Any:
@@ -19,7 +20,9 @@ def _axis(axis: Any) -> Any:
     try:
         import matplotlib.pyplot as plt
     except ImportError:
-        raise ImportError("pictures need matplotlib: pip install 'probinf[plot]'.") from None
+        raise MissingPackageError(
+            "pictures need matplotlib: pip install 'probinf[plot]'."
+        ) from None
     return plt.subplots(figsize=(6, 3.2), layout="constrained")[1]
 
 

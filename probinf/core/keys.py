@@ -9,14 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from probinf.core.program import Key
+from probinf.errors import KeyTypeError
 
 
 def as_key(key: int | np.integer[Any] | Key) -> Key:
-    """A typed JAX key from a seed, a typed key or old-style key data."""
+    """A typed JAX key from a seed, a typed key or old-style key data.
+
+    Raises:
+        KeyTypeError: it is none of these.
+    """
     if isinstance(key, int | np.integer):
         return jax.random.key(int(key))
     if not isinstance(key, jax.Array | np.ndarray):
-        raise TypeError(f"key must be an integer seed or a JAX random key, got {key!r}.")
+        raise KeyTypeError(f"key must be an integer seed or a JAX random key, got {key!r}.")
     if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         return key
     return jax.random.wrap_key_data(key)

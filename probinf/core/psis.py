@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from probinf.errors import ArrayError
+
 
 def _fit_pareto(excess: np.ndarray) -> tuple[float, float]:
     """Shape and scale of a generalised Pareto law; ``excess`` sorted and positive.
@@ -35,13 +37,13 @@ def psis(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
         estimates are reliable; +inf when fewer than five weights make a tail.
 
     Raises:
-        ValueError: a weight is NaN.
+        ArrayError: a weight is NaN.
 
     Source: Vehtari, Simpson, Gelman, Yao & Gabry (2024).
     """
     log_w = np.asarray(log_weights, float).ravel()
     if np.isnan(log_w).any():
-        raise ValueError("psis: log_weights contain NaN; count and remove them first.")
+        raise ArrayError("psis: log_weights contain NaN; count and remove them first.")
     finite = np.isfinite(log_w)
     n = log_w.size
     if not finite.any():

@@ -6,6 +6,8 @@ import os
 
 import jax
 
+from probinf.errors import DeviceError
+
 
 def _available_cores() -> int:
     """Number of cores that this process may use; macOS and Windows know only how many there are."""
@@ -24,13 +26,13 @@ def use_cpu_devices(count: int | None = None) -> None:
         count: number of devices; all available cores by default.
 
     Raises:
-        RuntimeError: JAX has already started with another number of devices.
+        DeviceError: JAX has already started with another number of devices.
     """
     count = _available_cores() if count is None else count
     try:
         jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError as error:
         if len(jax.local_devices(backend="cpu")) != count:
-            raise RuntimeError(
+            raise DeviceError(
                 f"use_cpu_devices({count}): JAX has already started; call it first in the program."
             ) from error

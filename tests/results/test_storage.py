@@ -12,6 +12,7 @@ import pytest
 
 import probinf as pi
 from probinf.errors import SavedFileError, StructureError
+from probinf.runtime.archive import write_manifest
 
 
 def model(y=None):
@@ -170,3 +171,43 @@ def test_the_saved_file_opens_in_arviz(posteriors, name, tmp_path):
             )
             assert tree["posterior"].attrs["log_evidence"] == posterior.log_evidence.value
         np.testing.assert_allclose(tree["observed_data"]["y"], Y, rtol=1e-6)
+
+
+def as_schema_1(folder, schema=1):
+    """A saved posterior as the version before kinds and findings wrote it."""
+    file = folder / "manifest.json"
+    manifest = json.loads(file.read_text())
+    for name in ("kind", "findings", "manifest_sha256"):
+        del manifest[name]
+    del manifest["provenance"]["engine"]
+    write_manifest(file, schema, {k: v for k, v in manifest.items() if k != "schema"})
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "codes"), [("nuts", "chains", set()), ("smc", "population", set())]
+)
+def test_a_posterior_of_the_version_before_loads(posteriors, name, kind, codes, tmp_path):
+    posteriors[name].save(tmp_path / "fit")
+    as_schema_1(tmp_path / "fit")
+    again = pi.load(tmp_path / "fit")
+    assert again.kind == kind and again.engine == posteriors[name].engine
+    assert {f.code for f in again.findings} == codes
+    np.testing.assert_array_equal(again.log_weights, posteriors[name].log_weights)
+
+
+def test_what_the_version_before_did_not_keep_is_said(tmp_path):
+    program = pi.from_log_likelihood(steep, dist.Normal(0.0, 1.0))
+    found = pi.sample(program, pi.Importance(draws=500), key=0, progress=False)
+    found.save(tmp_path / "fit")
+    assert pi.load(tmp_path / "fit").diagnose().codes == found.diagnose().codes
+    as_schema_1(tmp_path / "fit")
+    again = pi.load(tmp_path / "fit")
+    assert again.kind == "weighted" and "older_version" in again.diagnose().codes
+    manifest = tmp_path / "fit/manifest.json"
+    manifest.write_text(manifest.read_text().replace('"schema": 1', '"schema": 3'))
+    with pytest.raises(SavedFileError, match=r"schema 3.*reads 1 and 2.*Read it with that version"):
+        pi.load(tmp_path / "fit")
+
+
+def steep(x):
+    return 20.0 * x

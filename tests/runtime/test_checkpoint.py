@@ -146,6 +146,16 @@ def test_damage_is_named(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
         pi.sample(program(), method, key=3, checkpoint=tmp_path / "mine")
 
 
+def test_a_run_of_the_version_before_is_refused_by_name(tmp_path: pathlib.Path) -> None:
+    pi.sample(program(), METHODS["SMC"], key=3, progress=False, checkpoint=tmp_path / "run")
+    file = tmp_path / "run" / "checkpoint.json"
+    record = json.loads(file.read_text())
+    record["header"] |= {"schema": record.pop("schema") - 1, "probinf": record.pop("probinf")}
+    file.write_text(json.dumps(record))
+    with pytest.raises(SavedFileError, match=r"schema 1.*Finish the run with the version that"):
+        pi.resume(tmp_path / "run", program())
+
+
 @dataclasses.dataclass(frozen=True)
 class Mine(pi.Importance):
     """A user's own method."""

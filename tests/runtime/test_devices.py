@@ -6,6 +6,7 @@ import jax
 import pytest
 
 import probinf as pi
+from probinf.errors import DeviceError
 
 
 @pytest.fixture
@@ -47,5 +48,5 @@ def test_too_late(monkeypatch):
 
     monkeypatch.setattr(jax.config, "update", started)
     pi.use_cpu_devices(len(jax.local_devices(backend="cpu")))  # nothing to change
-    with pytest.raises(RuntimeError, match="call it first"):
+    with pytest.raises(DeviceError, match="call it first"):
         pi.use_cpu_devices(1 + len(jax.local_devices(backend="cpu")))

@@ -11,7 +11,7 @@ from probinf.conformal.calibration.ranks import order_stat, upper_rank
 from probinf.conformal.sets.reporting import check_test, too_few, warn_infinite
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float
 from probinf.core.inputs.levels import fraction
-from probinf.errors import ArrayError, MethodError
+from probinf.errors import ArrayError, MethodError, MissingPackageError
 
 GLOBAL = ">= 1-alpha over parameters from the prior and their data"
 LOCAL = ">= 1-alpha within every cell of a partition of the data, over the prior"
@@ -119,7 +119,7 @@ def calibrate_posterior(
     try:
         from sklearn.tree import DecisionTreeRegressor
     except ImportError:
-        raise ImportError(
+        raise MissingPackageError(
             "local=True needs scikit-learn: pip install 'probinf[sklearn]'."
         ) from None
     data = np.asarray(as_float("x", x, ndim=2, size=s.size), float)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from probinf.errors import ArrayError
+
 
 def nested_rhat(draws: np.ndarray, superchains: int) -> np.ndarray:
     """Nested R-hat: do groups of chains agree that started from one point each?
@@ -19,14 +21,14 @@ def nested_rhat(draws: np.ndarray, superchains: int) -> np.ndarray:
         (...), near 1 when the starts are forgotten; NaN where draws are constant or not finite.
 
     Raises:
-        ValueError: fewer than two superchains, or the chains do not divide into them.
+        ArrayError: fewer than two superchains, or the chains do not divide into them.
 
     Source: Margossian et al. (2024), eq. 8-11.
     """
     draws = np.asarray(draws, float)
     chains, n = draws.shape[:2]
     if superchains < 2 or chains % superchains or chains == superchains:
-        raise ValueError(
+        raise ArrayError(
             f"nested_rhat: {chains} chains do not divide into {superchains} superchains of two or "
             "more chains each."
         )
