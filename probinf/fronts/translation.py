@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,6 +16,17 @@ from probinf.errors import ModelError, ParameterError
 _LIBRARIES = tuple(
     str(pathlib.Path(file).parent) for file in (jax.__file__, numpyro.__file__, __file__)
 )
+
+
+def abstractly(fn: Callable[..., Any], *args: Any) -> Any:
+    """``jax.eval_shape``, with the errors of the model told so that they can be understood."""
+    try:
+        return jax.eval_shape(fn, *args)
+    except Exception as error:
+        clear = translated(error)
+        if clear is error:
+            raise
+        raise clear from error
 
 
 def translated(error: Exception) -> Exception:

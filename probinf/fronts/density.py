@@ -1,0 +1,106 @@
+"""The density of a NumPyro model at a position: in two parts, per datum, and site by site."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from probinf.core.program import Data, Position, Score
+from probinf.fronts.model import Model, jacobian_of
+from probinf.fronts.observations import parameter_violations
+from probinf.fronts.observing import is_factor
+
+
+def _log_prob(site: dict[str, Any]) -> Array:
+    """Log probability of one site with its scale, as NumPyro counts it."""
+    log_prob, scale = site["fn"].log_prob(site["value"]), site["scale"]
+    return log_prob if scale is None else scale * log_prob
+
+
+def _unscaled(site: dict[str, Any]) -> Array:
+    """Log probability without scale."""
+    return jnp.sum(site["fn"].log_prob(site["value"]))
+
+
+def _unmasked(site: dict[str, Any]) -> Array:
+    """Log probability without scale and mask."""
+    fn = site["fn"]
+    while type(fn).__name__ == "MaskedDistribution":
+        fn = fn.base_dist
+    return jnp.sum(fn.log_prob(site["value"]))
+
+
+def _free_name(name: str, trace: dict[str, Any]) -> str:
+    while name in trace:
+        name = f"_{name}"
+    return name
+
+
+@dataclasses.dataclass(frozen=True)
+class _Evaluate:
+    """Shared by score and pointwise: one trace, split into base terms and weight terms."""
+
+    model: Model
+
+    def terms(self, x: Position, data: Data) -> tuple[Array, dict[str, Array]]:
+        trace = self.model.trace(data, x)
+        log_base: Any = 0.0
+        weights: dict[str, Array] = {}
+        prior_sites = set()
+        for latent in self.model.latents:
+            names = [latent.name] + [n for n, s in trace.items() if jacobian_of(s) == latent.name]
+            prior_sites.update(names)
+            counted = sum(jnp.sum(_log_prob(trace[n])) for n in names)
+            if latent.proper and (latent.scaled or latent.masked):
+                # the base stays a normalised prior; what a scale handler adds is a weight,
+                # and the masked half of an obs_mask site keeps its proper prior
+                base = sum(_unmasked(trace[n]) for n in names)
+                if latent.scaled:
+                    added = counted - sum(_unscaled(trace[n]) for n in names)
+                    weights[_free_name(f"{latent.name}_scale", trace)] = jnp.asarray(added)
+            else:
+                base = counted
+            if latent.discrete:  # log_prob does not look whether the value is a possible one
+                site = trace[latent.name]
+                inside = jnp.all(site["fn"].support(site["value"]))
+                base = jnp.where(inside, base, -jnp.inf)
+            log_base = log_base + base
+        for name, site in trace.items():
+            if site["type"] == "sample" and site["is_observed"] and name not in prior_sites:
+                weights[name] = jnp.asarray(_log_prob(site))
+        return jnp.asarray(log_base, float), weights
+
+
+@dataclasses.dataclass(frozen=True)
+class NumpyroScore(_Evaluate):
+    def __call__(self, x: Position, data: Data) -> Score:
+        log_base, weights = self.terms(x, data)
+        total = sum((jnp.sum(w) for w in weights.values()), start=jnp.zeros((), float))
+        return Score(log_base, total)
+
+
+@dataclasses.dataclass(frozen=True)
+class NumpyroPointwise(_Evaluate):
+    def __call__(self, x: Position, data: Data) -> dict[str, Array]:
+        return self.terms(x, data)[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class NumpyroSites:
+    model: Model
+
+    def __call__(self, x: Position, data: Data) -> dict[str, dict[str, Any]]:
+        report = {}
+        for name, site in self.model.trace(data, x).items():
+            if site["type"] == "sample" and jacobian_of(site) is None:
+                report[name] = {
+                    "log_prob": jnp.sum(_log_prob(site)),
+                    "invalid": parameter_violations(site["fn"]),
+                    "outside": jnp.any(~site["fn"].support(site["value"]))
+                    if site["is_observed"] and not is_factor(site)
+                    else jnp.asarray(False),
+                }
+        return report

@@ -1,0 +1,74 @@
+"""Positions of a NumPyro model: drawn from its prior, scattered for chains, and constrained."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+from numpyro.distributions import biject_to
+
+from probinf.core.program import Data, Key, Position
+from probinf.errors import ImproperPriorError
+from probinf.fronts.latent import Latent
+from probinf.fronts.model import Model
+
+
+@dataclasses.dataclass(frozen=True)
+class NumpyroDraw:
+    model: Model
+
+    def __call__(self, key: Key, data: Data) -> Position:
+        for latent in self.model.latents:
+            if not latent.proper:
+                raise ImproperPriorError(
+                    f"site '{latent.name}' ({latent.distribution}) has no normalised prior "
+                    f"({latent.improper}), so this program has no draws and no evidence. Give "
+                    "the site a proper prior (for instance dist.Normal(0, 10)), or use an MCMC "
+                    "method such as NUTS."
+                )
+        trace = self.model.trace(data, key=key)
+        return {latent.name: _free(latent, trace[latent.name]) for latent in self.model.latents}
+
+
+def _free(latent: Latent, site: dict[str, Any]) -> Array:
+    """The site's value on its unconstrained scale; a discrete one as it is."""
+    if latent.discrete:
+        return jnp.asarray(site["value"], jnp.result_type(int))
+    return biject_to(site["fn"].support).inv(site["value"])
+
+
+@dataclasses.dataclass(frozen=True)
+class NumpyroStart:
+    """Uniform(-2, 2) on every unconstrained coordinate, as in Stan; discrete ones by the prior."""
+
+    model: Model
+
+    def __call__(self, key: Key, data: Data) -> Position:
+        latents = self.model.latents
+        keys = jax.random.split(key, len(latents))
+        x = {
+            latent.name: jax.random.uniform(k, latent.shape, minval=-2.0, maxval=2.0)
+            for latent, k in zip(latents, keys, strict=True)
+            if not latent.discrete
+        }
+        if any(latent.discrete for latent in latents):
+            trace = self.model.trace(data, x, jax.random.fold_in(key, 1))
+            x |= {n.name: _free(n, trace[n.name]) for n in latents if n.discrete}
+        return x
+
+
+@dataclasses.dataclass(frozen=True)
+class NumpyroConstrain:
+    model: Model
+
+    def __call__(self, x: Position, data: Data) -> dict[str, Array]:
+        trace = self.model.trace(data, x)
+        latents = {latent.name for latent in self.model.latents}
+        return {
+            name: site["value"]
+            for name, site in trace.items()
+            if name in latents or site["type"] == "deterministic"
+        }

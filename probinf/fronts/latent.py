@@ -1,0 +1,125 @@
+"""Latent: what is known of one latent site of a NumPyro model; refuses what cannot work."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+from numpyro.distributions import biject_to
+
+from probinf.errors import DiscreteLatentError, ModelError
+
+
+@dataclasses.dataclass(frozen=True)
+class Latent:
+    """A latent site; static and compared by value.
+
+    Attributes:
+        name: of the site.
+        distribution: class name, for messages.
+        shape: of the unconstrained value.
+        improper: why the prior cannot be normalised; empty when it can.
+        scaled: whether a scale handler multiplies its log probability.
+        masked: whether it is the unobserved half of an ``obs_mask`` site.
+        discrete: whether its values are whole numbers, which have no unconstrained scale.
+        levels: lowest and highest value of a discrete site where they are known.
+    """
+
+    name: str
+    distribution: str
+    shape: tuple[int, ...]
+    improper: str
+    scaled: bool
+    masked: bool
+    discrete: bool = False
+    levels: tuple[int, int] | None = None
+
+    def blank(self) -> Array:
+        """A value of the right kind, for tracing: the lowest one, or zeros."""
+        if not self.discrete:
+            return jnp.zeros(self.shape)
+        low = 0 if self.levels is None else self.levels[0]
+        return jnp.full(self.shape, low, jnp.result_type(int))
+
+    @property
+    def proper(self) -> bool:
+        """Whether the prior is normalised and can be drawn from."""
+        return not self.improper
+
+
+def latent_of(
+    name: str, site: dict[str, Any], trace: dict[str, Any], allow_discrete: bool
+) -> Latent:
+    fn = site["fn"]
+    kind = type(leaf_of(fn)).__name__
+    if fn.support.is_discrete:
+        if not allow_discrete:
+            raise DiscreteLatentError(
+                f"site '{name}' ({kind}) is discrete and not observed. Sum it out (for mixtures "
+                "dist.MixtureSameFamily, for chains the forward algorithm with numpyro.factor), "
+                "pass its observed value, or keep it with allow_discrete=True, which only "
+                "MCMC moves: MCMC(kernels.cycle(kernels.block(...), ...))."
+            )
+        return _discrete(name, kind, site)
+    if kind == "Delta":
+        raise ModelError(
+            f"site '{name}' is a Delta distribution, which has no density. Use "
+            "numpyro.deterministic."
+        )
+    masked = type(fn).__name__ == "MaskedDistribution"
+    half = name.removesuffix("_unobserved")
+    imputed = masked and half != name and f"{half}_observed" in trace
+    improper = ""
+    if masked and not imputed:
+        improper = "a mask handler switches its prior off"
+    else:
+        try:
+            jax.eval_shape(fn.sample, jax.random.key(0))
+        except NotImplementedError:
+            improper = "it cannot be drawn from"
+    try:
+        transform = biject_to(fn.support)
+    except NotImplementedError:
+        raise ModelError(
+            f"site '{name}' ({kind}) has support {fn.support}, which has no bijection to "
+            "unconstrained coordinates."
+        ) from None
+    shape = tuple(transform.inverse_shape(jnp.shape(site["value"])))
+    scale = site["scale"]
+    scaled = scale is not None and not (isinstance(scale, int | float) and scale == 1)
+    return Latent(name, kind, shape, improper, scaled, imputed)
+
+
+def _discrete(name: str, kind: str, site: dict[str, Any]) -> Latent:
+    """A latent site of whole numbers, with its levels where they are finite and known."""
+    fn, leaf = site["fn"], leaf_of(site["fn"])
+    wrapped = type(fn).__name__ == "MaskedDistribution"
+    if leaf.event_dim or wrapped:
+        why = "a mask handler covers it" if wrapped else "its values are vectors"
+        raise DiscreteLatentError(
+            f"site '{name}' ({kind}) is discrete and not observed, and {why}, which no kernel "
+            "here moves. Sum it out, or write it with scalar sites."
+        )
+    levels = None
+    with contextlib.suppress(NotImplementedError, jax.errors.JAXTypeError, TypeError):
+        count = leaf.enumerate_support(expand=False).shape[0]
+        low = int(getattr(leaf.support, "lower_bound", 0))
+        levels = (low, low + count - 1)
+    scale = site["scale"]
+    scaled = scale is not None and not (isinstance(scale, int | float) and scale == 1)
+    shape = tuple(jnp.shape(site["value"]))
+    return Latent(name, kind, shape, "", scaled, False, True, levels)
+
+
+WRAPPERS = ("Independent", "ExpandedDistribution", "MaskedDistribution")
+
+
+def leaf_of(fn: Any) -> Any:
+    """The distribution under Independent, Expanded and Masked wrappers."""
+    while type(fn).__name__ in WRAPPERS:
+        fn = fn.base_dist
+    return fn

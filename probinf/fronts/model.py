@@ -1,0 +1,85 @@
+"""Model: a NumPyro model, its static arguments, and the handlers that give values to latents."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import Array
+from numpyro import handlers
+from numpyro.infer import util as numpyro_util
+
+from probinf.core.program import Key, Position
+from probinf.fronts.arguments import ARRAY
+from probinf.fronts.latent import Latent
+
+
+class NumpyroData(NamedTuple):
+    """The dynamic part of a NumPyro program.
+
+    Attributes:
+        arguments: the array leaves of the model's arguments.
+        replaced: observed values that take the place of the ones in the model, by site.
+    """
+
+    arguments: tuple[Array, ...]
+    replaced: dict[str, Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A NumPyro model with the static part of its arguments; compared by value.
+
+    Attributes:
+        fn: the model.
+        treedef: structure of ``(args, kwargs)``.
+        static: the leaves that are not arrays, None where an array belongs.
+        latents: what is known of each latent site.
+    """
+
+    fn: Callable[..., Any]
+    treedef: Any
+    static: tuple[Any, ...]
+    latents: tuple[Latent, ...] = ()
+
+    def __call__(self, data: NumpyroData) -> None:
+        """Run the model; to be called under handlers."""
+        arrays = iter(data.arguments)
+        leaves = [next(arrays) if leaf is ARRAY else leaf for leaf in self.static]
+        args, kwargs = jax.tree.unflatten(self.treedef, leaves)
+        if data.replaced:
+            handlers.condition(self.fn, data.replaced)(*args, **kwargs)
+        else:
+            self.fn(*args, **kwargs)
+
+    def trace(self, data: NumpyroData, x: Position = None, key: Key | None = None) -> dict:
+        """One trace: latents at ``x`` where given, drawn with ``key`` where not."""
+        return handlers.trace(self.bound(x, key)).get_trace(data)
+
+    def bound(self, x: Position = None, key: Key | None = None) -> Callable[[NumpyroData], None]:
+        """The model under handlers that give values to its latents."""
+        model = self if key is None else handlers.seed(self, key)
+        if x is None:
+            return model
+        return handlers.substitute(model, substitute_fn=partial(_into_support, x))
+
+
+_JACOBIAN_OF = "probinf_jacobian_of"
+
+
+def _into_support(x: Position, site: dict[str, Any]) -> Any:
+    """The site's value; its Jacobian comes back as a factor site that says whose it is."""
+    if site["name"] in x and site["type"] == "sample" and site["fn"].support.is_discrete:
+        value, index = x[site["name"]], site["infer"].get("_scan_current_index", None)
+        return value if index is None or value.ndim <= len(site["fn"].shape()) else value[index]
+    with handlers.infer_config(config_fn=lambda _: {_JACOBIAN_OF: site["name"]}):
+        return numpyro_util._unconstrain_reparam(x, site)
+
+
+def jacobian_of(site: dict[str, Any]) -> str | None:
+    """Name of the latent whose Jacobian this site holds; its own name would not tell, because
+    scope handlers change it."""
+    return site["infer"].get(_JACOBIAN_OF) if site["type"] == "sample" else None
