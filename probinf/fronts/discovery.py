@@ -23,6 +23,7 @@ from probinf.errors import (
     ModelError,
     ObservationError,
 )
+from probinf.fronts.completion import LACKING, described, refuse_without_density
 from probinf.fronts.translation import translated
 
 
@@ -34,11 +35,12 @@ class Latent:
         name: of the site.
         distribution: class name, for messages.
         shape: of the unconstrained value.
-        improper: why the prior cannot be normalised; empty when it can.
+        improper: why the prior cannot be normalised or drawn from; empty when it can.
         scaled: whether a scale handler multiplies its log probability.
         masked: whether it is the unobserved half of an ``obs_mask`` site.
         discrete: whether its values are whole numbers, which have no unconstrained scale.
         levels: lowest and highest value of a discrete site where they are known.
+        normalised: False where the prior is no probability distribution at all.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Latent:
     masked: bool
     discrete: bool = False
     levels: tuple[int, int] | None = None
+    normalised: bool = True
 
     def blank(self) -> Array:
         """A value of the right kind, for tracing: the lowest one, or zeros."""
@@ -91,7 +94,7 @@ def discover(
             "the model has no latent site: there is nothing to infer. Check that observations "
             f"are passed to the right sites (observed: {likelihood})."
         )
-    improper = [latent for latent in latents if not latent.proper]
+    improper = [latent for latent in latents if not latent.normalised]
     if improper and not likelihood:
         raise ImproperPriorError(
             f"site '{improper[0].name}' ({improper[0].distribution}) has an improper prior and "
@@ -132,6 +135,8 @@ def _abstract_trace(
         placed = handlers.substitute(handlers.seed(model, key), substitute_fn=init_to_uniform)
         found.update(handlers.trace(_Refuse(placed)).get_trace(data))
         for name, site in found.items():
+            if site["type"] == "sample":
+                refuse_without_density(name, site)
             if site["type"] == "sample" and not site["is_observed"]:
                 latents.append(_latent(name, site, found, allow_discrete))
         return key
@@ -155,7 +160,7 @@ def abstractly(fn: Callable[..., Any], *args: Any) -> Any:
 
 def _latent(name: str, site: dict[str, Any], trace: dict[str, Any], allow_discrete: bool) -> Latent:
     fn = site["fn"]
-    kind = type(_leaf(fn)).__name__
+    kind = described(fn)
     if fn.support.is_discrete:
         if not allow_discrete:
             raise DiscreteLatentError(
@@ -173,14 +178,15 @@ def _latent(name: str, site: dict[str, Any], trace: dict[str, Any], allow_discre
     masked = type(fn).__name__ == "MaskedDistribution"
     half = name.removesuffix("_unobserved")
     imputed = masked and half != name and f"{half}_observed" in trace
-    improper = ""
+    improper, normalised = "", True
     if masked and not imputed:
-        improper = "a mask handler switches its prior off"
+        improper, normalised = "a mask handler switches its prior off", False
     else:
         try:
             jax.eval_shape(fn.sample, jax.random.key(0))
-        except NotImplementedError:
-            improper = "it cannot be drawn from"
+        except LACKING as error:
+            normalised = type(_leaf(fn)).__name__ != "ImproperUniform"
+            improper = f"it cannot be drawn from{f': {error}' if str(error) else ''}"
     try:
         transform = biject_to(fn.support)
     except NotImplementedError:
@@ -191,7 +197,7 @@ def _latent(name: str, site: dict[str, Any], trace: dict[str, Any], allow_discre
     shape = tuple(transform.inverse_shape(jnp.shape(site["value"])))
     scale = site["scale"]
     scaled = scale is not None and not (isinstance(scale, int | float) and scale == 1)
-    return Latent(name, kind, shape, improper, scaled, imputed)
+    return Latent(name, kind, shape, improper, scaled, imputed, normalised=normalised)
 
 
 def _discrete(name: str, kind: str, site: dict[str, Any]) -> Latent:

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 from numpyro import handlers
-from numpyro.contrib.control_flow.scan import scan_wrapper
 from numpyro.distributions import biject_to
 from numpyro.infer import util as numpyro_util
 
 from probinf.errors import ImproperPriorError, ModelError
+from probinf.fronts.completion import Complete, reach_inside
 from probinf.fronts.discovery import Latent, abstractly, discover, parameter_violations
 from probinf.program import Data, Key, Observations, Position, Program, Score
 
@@ -54,10 +54,8 @@ class Model:
         arrays = iter(data.arguments)
         leaves = [next(arrays) if leaf is _ARRAY else leaf for leaf in self.static]
         args, kwargs = jax.tree.unflatten(self.treedef, leaves)
-        if data.replaced:
-            handlers.condition(self.fn, data.replaced)(*args, **kwargs)
-        else:
-            self.fn(*args, **kwargs)
+        fn = handlers.condition(self.fn, data.replaced) if data.replaced else self.fn
+        Complete(fn)(*args, **kwargs)
 
     def trace(self, data: NumpyroData, x: Position = None, key: Key | None = None) -> dict:
         """One trace: latents at ``x`` where given, drawn with ``key`` where not."""
@@ -180,8 +178,9 @@ class _NumpyroDraw:
     def __call__(self, key: Key, data: Data) -> Position:
         for latent in self.model.latents:
             if not latent.proper:
+                what = "draws from its prior" if latent.normalised else "normalised prior"
                 raise ImproperPriorError(
-                    f"site '{latent.name}' ({latent.distribution}) has no normalised prior "
+                    f"site '{latent.name}' ({latent.distribution}) has no {what} "
                     f"({latent.improper}), so this program has no draws and no evidence. Give "
                     "the site a proper prior (for instance dist.Normal(0, 10)), or use an MCMC "
                     "method such as NUTS."
@@ -241,10 +240,7 @@ class _Uncondition(handlers.uncondition):
 
     def process_message(self, msg: dict[str, Any]) -> None:
         if msg["type"] == "control_flow":
-            branches = (0,) if msg["fn"] is scan_wrapper else (1, 2)
-            msg["args"] = tuple(
-                _Uncondition(arg) if k in branches else arg for k, arg in enumerate(msg["args"])
-            )
+            reach_inside(msg, _Uncondition)
         if msg["type"] != "sample":
             return
         if msg["is_observed"]:
