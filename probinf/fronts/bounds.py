@@ -47,16 +47,6 @@ def between(ends: Ends) -> Any:
     return constraints.interval(ends.low, ends.high)
 
 
-def guarded(support: Any, value: Any) -> tuple[Any, Any]:
-    """Which values lie inside, and the values with those outside moved in."""
-    inside = jnp.asarray(support(value))
-    value = jnp.asarray(value)
-    events = support.event_dim
-    value = jnp.broadcast_to(value, inside.shape + value.shape[value.ndim - events :])
-    wide = inside.reshape(inside.shape + (1,) * events)
-    return inside, jnp.where(wide, value, jax.lax.stop_gradient(support.feasible_like(value)))
-
-
 def same(first: Any, second: Any) -> bool:
     """Whether two supports are known to be one, without values that are not there yet."""
     one, other = ends_of(first), ends_of(second)

@@ -12,7 +12,8 @@ from jax.scipy.special import logsumexp
 from numpyro.distributions import constraints, transforms
 
 from probinf.errors import ModelError
-from probinf.fronts.bounds import Ends, between, ends_of, folded, guarded, hull, pushed, same
+from probinf.fronts.bounds import Ends, between, ends_of, folded, hull, pushed, same
+from probinf.fronts.edges import guarded
 
 
 def _within(fn: Any, value: Any) -> Array:
@@ -75,15 +76,28 @@ def with_base(fn: Any, base: Any) -> Any:
     return fn if base is fn.base_dist else rebuilt(type(fn), fn, base_dist=base)
 
 
-def folded_of(fn: Any) -> Any:
-    """A folded distribution with its true support."""
-    ends = ends_of(fn.base_dist.support)
+def unfolded(fn: Any) -> Any:
+    """What a folded distribution folds.
+
+    NumPyro joins the fold to the transforms of a base that has some, and then takes the density
+    of what those transforms were applied to.
+    """
+    if len(fn.transforms) == 1:
+        return fn.base_dist
+    return dist.TransformedDistribution(fn.base_dist, fn.transforms[:-1])
+
+
+def folded_of(fn: Any, base: Any) -> Any:
+    """The fold of ``base``, with its true support."""
+    ends = ends_of(base.support)
     if ends is None:
         raise ModelError(
-            f"folds {type(fn.base_dist).__name__}, whose support {fn.base_dist.support} is not an "
-            "interval. Fold a distribution on the line."
+            f"folds {type(base).__name__}, whose support {_told(base.support)} is not an "
+            "interval. Use a distribution on the line."
         )
-    return fn if ends == Ends(None, None) else rebuilt(FoldedDistribution, fn, _ends=folded(ends))
+    return rebuilt(
+        FoldedDistribution, fn, base_dist=base, transforms=fn.transforms[-1:], _ends=folded(ends)
+    )
 
 
 def mixture_of(fn: Any, components: list[Any]) -> Any:
@@ -117,13 +131,22 @@ def transformed_of(fn: Any) -> Any:
         ends = ends_of(current)
         moved = None if ends is None else pushed(ends, transform)
         if moved is None:
+            why = (
+                "a half line turns round with the sign of a scale that is not a constant"
+                if isinstance(transform, transforms.AffineTransform) and ends is not None
+                else "its domain is another one"
+            )
             raise ModelError(
-                f"applies {type(transform).__name__} to values in {current}, and where they then "
-                "lie is not known before sampling (a half line turns round with the sign of a "
-                "scale that is not a constant). Sample the base with numpyro.sample, and compute "
-                "its transform with numpyro.deterministic."
+                f"applies {type(transform).__name__} to values in {_told(current)}, and where "
+                f"they then lie is not known before sampling ({why}). Sample the base with "
+                "numpyro.sample, and compute its transform with numpyro.deterministic."
             )
         current, exact = between(moved), False
     if exact:
         return fn
     return rebuilt(TransformedDistribution, fn, _ends=ends_of(current))
+
+
+def _told(support: Any) -> str:
+    """A support without the values of its bounds, which may be traced."""
+    return str(support).split("(")[0]

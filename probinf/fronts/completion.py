@@ -13,18 +13,28 @@ from numpyro.primitives import Messenger
 
 from probinf.errors import ModelError
 from probinf.fronts.bounds import ends_of
-from probinf.fronts.combined import folded_of, mixture_of, rebuilt, transformed_of, with_base
+from probinf.fronts.combined import (
+    folded_of,
+    mixture_of,
+    rebuilt,
+    transformed_of,
+    unfolded,
+    with_base,
+)
 from probinf.fronts.inverse import Inverted
 from probinf.fronts.truncation import truncated
 
 _WRAPPERS = (dist.Independent, dist.ExpandedDistribution, dist.MaskedDistribution)
 LACKING = (NotImplementedError, ImportError)
-_ATOMS = {
+_OF_DATA = {
+    "Delta": "numpyro.deterministic",
     "HurdleGamma": "dist.Gamma",
     "HurdleLogNormal": "dist.LogNormal",
-    "LeftCensoredDistribution": "the distribution that it censors",
-    "RightCensoredDistribution": "the distribution that it censors",
-    "IntervalCensoredDistribution": "the distribution that it censors",
+    "HurdleLogits": "its base distribution",
+    "HurdleProbs": "its base distribution",
+    "IntervalCensoredDistribution": "its base distribution",
+    "LeftCensoredDistribution": "its base distribution",
+    "RightCensoredDistribution": "its base distribution",
 }
 
 
@@ -79,13 +89,13 @@ def completed(fn: Any, *, latent: bool) -> Any:
         return with_base(fn, completed(fn.base_dist, latent=latent))
     if fn.support is None:
         raise ModelError("does not say its support. Define it, for instance constraints.real.")
-    if latent and type(fn).__name__ in _ATOMS:
+    if latent and type(fn).__name__ in _OF_DATA and not fn.support.is_discrete:
         raise ModelError(
-            "is a distribution of data, with atoms or without a density, and the site is not "
-            f"observed. Pass its value with obs=, or use {_ATOMS[type(fn).__name__]} as a prior."
+            f"has no density as a prior: {type(fn).__name__} describes data, and the site is not "
+            f"observed. Pass its value with obs=, or use {_OF_DATA[type(fn).__name__]}."
         )
     if type(fn) is dist.FoldedDistribution:
-        return folded_of(with_base(fn, completed(fn.base_dist, latent=latent)))
+        return folded_of(fn, completed(unfolded(fn), latent=latent))
     if type(fn) is dist.TransformedDistribution:
         new = with_base(fn, completed(fn.base_dist, latent=latent))
         try:
@@ -120,6 +130,15 @@ def _with_quantiles(fn: Any) -> Any:
             return fn
         return Inverted(fn)
     return fn
+
+
+def flat(fn: Any) -> bool:
+    """Whether a flat density stands anywhere in the distribution."""
+    parts = getattr(fn, "_component_distributions", ())
+    inner = [getattr(fn, "base_dist", None), getattr(fn, "_component_distribution", None), *parts]
+    return isinstance(fn, dist.ImproperUniform) or any(
+        flat(d) for d in inner if isinstance(d, dist.Distribution)
+    )
 
 
 def refuse_without_density(name: str, site: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ from probinf.errors import (
     ModelError,
     ObservationError,
 )
-from probinf.fronts.completion import LACKING, described, refuse_without_density
+from probinf.fronts.completion import LACKING, described, flat, refuse_without_density
 from probinf.fronts.translation import translated
 
 
@@ -170,11 +170,6 @@ def _latent(name: str, site: dict[str, Any], trace: dict[str, Any], allow_discre
                 "MCMC moves: MCMC(kernels.cycle(kernels.block(...), ...))."
             )
         return _discrete(name, kind, site)
-    if kind == "Delta":
-        raise ModelError(
-            f"site '{name}' is a Delta distribution, which has no density. Use "
-            "numpyro.deterministic."
-        )
     masked = type(fn).__name__ == "MaskedDistribution"
     half = name.removesuffix("_unobserved")
     imputed = masked and half != name and f"{half}_observed" in trace
@@ -185,7 +180,7 @@ def _latent(name: str, site: dict[str, Any], trace: dict[str, Any], allow_discre
         try:
             jax.eval_shape(fn.sample, jax.random.key(0))
         except LACKING as error:
-            normalised = type(_leaf(fn)).__name__ != "ImproperUniform"
+            normalised = not flat(fn)
             improper = f"it cannot be drawn from{f': {error}' if str(error) else ''}"
     try:
         transform = biject_to(fn.support)

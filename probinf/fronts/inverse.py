@@ -10,6 +10,7 @@ from jax import Array
 from numpyro.distributions import Distribution
 
 from probinf.fronts.bounds import Ends, ends_of
+from probinf.fronts.edges import inside
 
 
 def steps(dtype: Any) -> int:
@@ -21,18 +22,6 @@ def open_uniform(key: Array, shape: tuple[int, ...]) -> Array:
     """Uniform numbers strictly between 0 and 1, such that 1 - u is one of them too."""
     u = jax.random.uniform(key, shape)
     return u + jnp.finfo(u.dtype).eps / 2
-
-
-def inside(x: Array, ends: Ends) -> Array:
-    """The values with those that were rounded onto an end moved off it."""
-    tiny = jnp.finfo(x.dtype).tiny
-    if ends.low is not None:
-        low = jnp.asarray(ends.low, x.dtype)
-        x = jnp.maximum(x, jnp.where(low == 0, tiny, jnp.nextafter(low, jnp.inf)))
-    if ends.high is not None:
-        high = jnp.asarray(ends.high, x.dtype)
-        x = jnp.minimum(x, jnp.where(high == 0, -tiny, jnp.nextafter(high, -jnp.inf)))
-    return x
 
 
 def bisect(fn: Distribution, q: Array, ends: Ends) -> Array:

@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 from numpyro import handlers
-from numpyro.distributions import biject_to
 from numpyro.infer import util as numpyro_util
 
 from probinf.errors import ImproperPriorError, ModelError
 from probinf.fronts.completion import Complete, reach_inside
 from probinf.fronts.discovery import Latent, abstractly, discover, parameter_violations
+from probinf.fronts.edges import unconstrained
 from probinf.program import Data, Key, Observations, Position, Program, Score
 
 
@@ -193,7 +193,7 @@ def _free(latent: Latent, site: dict[str, Any]) -> Array:
     """The site's value on its unconstrained scale; a discrete one as it is."""
     if latent.discrete:
         return jnp.asarray(site["value"], jnp.result_type(int))
-    return biject_to(site["fn"].support).inv(site["value"])
+    return unconstrained(site["fn"].support, site["value"])
 
 
 @dataclasses.dataclass(frozen=True)

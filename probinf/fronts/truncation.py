@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 
-from probinf.fronts.bounds import Ends, guarded
-from probinf.fronts.inverse import inside, open_uniform
+from probinf.fronts.bounds import Ends
+from probinf.fronts.edges import guarded, inside
+from probinf.fronts.inverse import open_uniform
 from probinf.fronts.tails import log_between, log_cdf, tail_quantile
 
 
