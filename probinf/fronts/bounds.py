@@ -16,6 +16,11 @@ class Ends(NamedTuple):
     low: Any
     high: Any
 
+    @property
+    def line(self) -> bool:
+        """Whether neither end is there."""
+        return self.low is None and self.high is None
+
 
 _ABOVE = (constraints.greater_than, constraints.greater_than_eq)
 _BELOW = (constraints.less_than, constraints.less_than_eq)
@@ -38,7 +43,7 @@ def ends_of(support: Any) -> Ends | None:
 
 def between(ends: Ends) -> Any:
     """The support with these ends."""
-    if ends.low is None and ends.high is None:
+    if ends.line:
         return constraints.real
     if ends.high is None:
         return constraints.greater_than(ends.low)
@@ -99,7 +104,7 @@ def pushed(ends: Ends, transform: Any) -> Ends | None:
 
 
 def _affine(ends: Ends, transform: Any) -> Ends | None:
-    if ends == Ends(None, None):
+    if ends.line:
         return ends
     moved = [None if end is None else transform(end) for end in ends]
     if all(end is not None for end in moved):

@@ -37,7 +37,7 @@ def inside(x: Array, ends: Ends) -> Array:
 def unconstrained(support: Any, value: Any) -> Array:
     """A draw on its unconstrained scale; one that was rounded onto an end stays finite."""
     transform, ends = biject_to(support), ends_of(support)
-    if ends is None or ends == Ends(None, None):
+    if ends is None or ends.line:
         return transform.inv(value)
     value = inside(jnp.asarray(value), ends)
     x = transform.inv(value)

@@ -28,7 +28,7 @@ def bisect(fn: Distribution, q: Array, ends: Ends) -> Array:
     """The value at which the cdf of ``fn`` reaches q; not to be differentiated."""
     fn, q = jax.lax.stop_gradient((fn, jnp.asarray(q, float)))
     finfo = jnp.finfo(q.dtype)
-    if ends.low is None and ends.high is None:
+    if ends.line:
         reach = jnp.arcsinh(jnp.sqrt(finfo.max))
         bracket = (-reach, reach)
     elif ends.low is None or ends.high is None:
@@ -51,7 +51,7 @@ def bisect(fn: Distribution, q: Array, ends: Ends) -> Array:
 
 def _value(t: Array, ends: Ends) -> Array:
     """The coordinate that is halved, on the scale of the distribution; increasing."""
-    if ends.low is None and ends.high is None:
+    if ends.line:
         return jnp.sinh(t)
     if ends.high is None:
         return ends.low + jnp.exp(t)

@@ -10,8 +10,7 @@ import numpyro.distributions as dist
 from jax.scipy import special
 from jaxtyping import Array, Float
 
-from probinf.fronts.inverse import steps
-
+_HALVINGS = 14  # after which four steps by Newton double the digits each time
 _Values = Float[Array, "..."]
 
 
@@ -96,14 +95,18 @@ def _student_log_tail_jvp(primals: Any, tangents: Any) -> tuple[_Values, _Values
 
 def tail_quantile(base: Any, log_p: _Values) -> _Values:
     """The z <= 0 whose log tail probability is ``log_p``, at most log(1/2)."""
-    finfo = jnp.finfo(log_p.dtype)
-    low = jnp.full(log_p.shape, -jnp.arcsinh(jnp.sqrt(finfo.max)), log_p.dtype)
+    reach = jnp.arcsinh(jnp.sqrt(jnp.finfo(log_p.dtype).max))
+    first = jnp.full(log_p.shape, -reach, log_p.dtype)
 
-    def halve(_: Any, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
-        lower, upper = bracket
-        middle = (lower + upper) / 2  # of the hyperbolic arcsine: the tails may be heavy
-        right = log_tail(base, jnp.sinh(middle)) < log_p
-        return jnp.where(right, middle, lower), jnp.where(right, upper, middle)
+    def step(i: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        lower, upper, x = state  # hyperbolic arcsines: the tails may be heavy
+        z = jnp.sinh(x)
+        tail = log_tail(base, z)
+        lower, upper = jnp.where(tail < log_p, x, lower), jnp.where(tail < log_p, upper, x)
+        slope = jnp.exp(_log_pdf(base, z) - tail) * jnp.cosh(x)
+        newton = jnp.clip(x + (log_p - tail) / slope, lower, upper)
+        halved = (i < _HALVINGS) | jnp.isnan(newton)
+        return lower, upper, jnp.where(halved, (lower + upper) / 2, newton)
 
-    lower, upper = jax.lax.fori_loop(0, steps(log_p.dtype), halve, (low, jnp.zeros_like(low)))
-    return jnp.sinh((lower + upper) / 2)
+    start = (first, jnp.zeros_like(first), first / 2)
+    return jnp.sinh(jax.lax.fori_loop(0, _HALVINGS + 5, step, start)[2])

@@ -103,7 +103,7 @@ def faults(name: str, form: str) -> list[str]:
     program = pi.from_numpyro(Use(name, form))
     x, values, log_base, slopes = jax.tree.map(np.asarray, _drawn(program, 2000))
     found = []
-    lost = 0.05 if form == "exp" and name in OVERFLOW else 0.0
+    lost = 0.1 if form == "exp" and name in OVERFLOW else 0.0
     for what, of in {"draw": x, "density": log_base, "gradient": slopes}.items():
         finite = np.mean([np.isfinite(leaf).all() for leaf in jax.tree.leaves(of)])
         shares = [np.isfinite(leaf).reshape(2000, -1).all(1).mean() for leaf in jax.tree.leaves(of)]

@@ -20,6 +20,7 @@ from scipy import integrate, stats
 import probinf as pi
 from probinf.errors import ImproperPriorError, ModelError
 from probinf.fronts.completion import completed
+from probinf.fronts.edges import unconstrained
 from probinf.fronts.tails import log_cdf
 
 FAMILIES: dict[str, tuple[Any, Any]] = {
@@ -78,13 +79,13 @@ def test_draws_and_density_of_truncated_families(family: str) -> None:
 
 def test_the_prior_that_ended_in_an_import_error() -> None:
     fn = truncated(dist.StudentT(3.0, 0.0, 10.0), low=0.0)
-    x = np.asarray(fn.sample(jax.random.key(0), (20_000,)))
+    x = np.asarray(fn.sample(jax.random.key(0), (5000,)))
     assert stats.kstest(x, stats.foldcauchy.cdf, args=(0,)).pvalue < 1e-6
     assert stats.kstest(x / 10, lambda v: 2 * stats.t(3).cdf(v) - 1).pvalue > 1e-6
 
 
 def test_tails_of_student_and_their_derivatives() -> None:
-    z = np.array([0.0, 1e-4, 0.01, 0.5, 1.7, 3.0, 40.0, 1e4], np.float32)
+    z = jnp.array([0.0, 1e-4, 0.01, 0.5, 1.7, 3.0, 40.0, 1e4])
     for df in (0.5, 3.0, 30.0):
         base = dist.StudentT(df)
         np.testing.assert_allclose(log_cdf(base, -z), stats.t.logcdf(-z, df), rtol=1e-5, atol=1e-6)
@@ -121,9 +122,8 @@ def moments() -> tuple[float, float]:
 
 
 def test_evidence_of_a_truncated_prior() -> None:
-    posterior = pi.sample(pi.from_numpyro(scales, Y), pi.Importance(draws=20_000), key=0)
-    evidence = posterior.evidence
-    assert abs(evidence.log_z - np.log(moments()[0])) < 5 * evidence.error + 1e-4
+    posterior = pi.sample(pi.from_numpyro(scales, Y), pi.Importance(draws=8000), key=0)
+    assert abs(posterior.log_evidence.z(np.log(moments()[0]))) < 5
 
 
 def test_nuts_on_a_truncated_prior() -> None:
@@ -150,6 +150,7 @@ def test_degrees_of_freedom_and_bounds_may_be_latent() -> None:
 # --- under handlers ------------------------------------------------------------------------------
 
 LOW = np.array([0.0, 1.0, 20.0], np.float32)
+LAW = stats.t(3, 0, 2)
 
 
 def under_plate() -> None:
@@ -211,9 +212,8 @@ def test_truncation_under_handlers(name: str, model: Callable[..., None]) -> Non
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((x, slope)))
     for k, low in enumerate(LOW):
         column = np.asarray(values)[..., k].reshape(3000, -1)[:, 0].astype(float)
-        law = stats.t(3, 0, 2)
         assert column.min() > low
-        assert stats.kstest(column, lambda v, a=low: 1 - law.sf(v) / law.sf(a)).pvalue > 1e-6
+        assert stats.kstest(column, lambda v, a=low: 1 - LAW.sf(v) / LAW.sf(a)).pvalue > 1e-6
 
 
 def observed(y: Any) -> None:
@@ -230,7 +230,7 @@ def test_an_observed_truncated_site_is_simulated() -> None:
     assert stats.kstest(np.asarray(y) / 2, lambda v: 2 * stats.t(3).cdf(v) - 1).pvalue > 1e-6
 
 
-# --- what else NumPyro lacks -----------------------------------------------------------------------
+# --- what else NumPyro lacks -------------------------------------------------------------------
 
 
 class OnlyCdf(dist.Distribution):
@@ -283,7 +283,7 @@ def test_a_site_without_density_is_refused() -> None:
         pi.from_numpyro(Of(NoDensity))
 
 
-def truncated_gamma() -> None:
+def asymmetric() -> None:
     numpyro.sample("sigma", dist.TruncatedDistribution(dist.Weibull(1.0, 2.0), low=0.5))
 
 
@@ -301,7 +301,7 @@ def turned() -> None:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (truncated_gamma, r"site 'sigma' \(Weibull\).*dist\.TruncatedGamma"),
+        (asymmetric, r"site 'sigma' \(Weibull\).*dist\.TruncatedGamma"),
         (absolute, r"site 'a' \(TransformedDistribution of Normal\).*FoldedDistribution"),
         (turned, r"site 'h' \(TransformedDistribution of HalfNormal\).*deterministic"),
     ],
@@ -313,11 +313,11 @@ def test_what_cannot_be_served_is_refused_by_name(model: Any, message: str) -> N
 
 def test_the_support_of_a_transform_is_the_image_of_its_base() -> None:
     base = dist.HalfNormal(1.0)
-    for transform, ends in {
-        transforms.AffineTransform(1.0, -2.0): (-np.inf, 1.0),
-        transforms.ExpTransform(): (1.0, np.inf),
-        transforms.SigmoidTransform(): (0.5, 1.0),
-    }.items():
+    for transform, ends in [
+        (transforms.AffineTransform(1.0, -2.0), (-np.inf, 1.0)),
+        (transforms.ExpTransform(), (1.0, np.inf)),
+        (transforms.SigmoidTransform(), (0.5, 1.0)),
+    ]:
         fn = completed(dist.TransformedDistribution(base, transform), latent=True)
         low, high = fn.support.feasible_like(jnp.zeros(())), fn.support
         assert ends[0] < low < ends[1]
@@ -341,13 +341,7 @@ def test_components_with_other_supports_leave_gradients_finite() -> None:
         assert np.isfinite(jax.grad(fn.log_prob)(value))
 
 
-def edges() -> None:
-    numpyro.sample("u", dist.Uniform(-np.pi, np.pi))
-
-
 def test_a_draw_that_is_rounded_onto_an_end_stays_finite() -> None:
-    from probinf.fronts.edges import unconstrained
-
     for value in (-np.pi, np.pi):
         x = unconstrained(constraints.interval(-np.pi, np.pi), jnp.array(value, jnp.float32))
         assert np.isfinite(x) and np.sign(x) == np.sign(value)
