@@ -13,6 +13,7 @@ from numpyro.infer import init_to_uniform
 from numpyro.primitives import Messenger
 
 from probinf.errors import ImproperPriorError, ModelError
+from probinf.fronts.distributions.completion import refuse_without_density
 from probinf.fronts.latent import Latent, latent_of
 from probinf.fronts.observations import check_observed
 from probinf.fronts.translation import abstractly
@@ -46,7 +47,7 @@ def discover(
             "the model has no latent site: there is nothing to infer. Check that observations "
             f"are passed to the right sites (observed: {likelihood})."
         )
-    improper = [latent for latent in latents if not latent.proper]
+    improper = [latent for latent in latents if not latent.normalised]
     if improper and not likelihood:
         raise ImproperPriorError(
             f"site '{improper[0].name}' ({improper[0].distribution}) has an improper prior and "
@@ -87,6 +88,8 @@ def _abstract_trace(
         placed = handlers.substitute(handlers.seed(model, key), substitute_fn=init_to_uniform)
         found.update(handlers.trace(_Refuse(placed)).get_trace(data))
         for name, site in found.items():
+            if site["type"] == "sample":
+                refuse_without_density(name, site)
             if site["type"] == "sample" and not site["is_observed"]:
                 latents.append(latent_of(name, site, found, allow_discrete))
         return key

@@ -8,10 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
-from numpyro.distributions import biject_to
 
 from probinf.core.program import Data, Key, Position
 from probinf.errors import ImproperPriorError
+from probinf.fronts.distributions.edges import unconstrained
 from probinf.fronts.latent import Latent
 from probinf.fronts.model import Model
 
@@ -23,8 +23,9 @@ class NumpyroDraw:
     def __call__(self, key: Key, data: Data) -> Position:
         for latent in self.model.latents:
             if not latent.proper:
+                what = "draws from its prior" if latent.normalised else "normalised prior"
                 raise ImproperPriorError(
-                    f"site '{latent.name}' ({latent.distribution}) has no normalised prior "
+                    f"site '{latent.name}' ({latent.distribution}) has no {what} "
                     f"({latent.improper}), so this program has no draws and no evidence. Give "
                     "the site a proper prior (for instance dist.Normal(0, 10)), or use an MCMC "
                     "method such as NUTS."
@@ -37,7 +38,7 @@ def _free(latent: Latent, site: dict[str, Any]) -> Array:
     """The site's value on its unconstrained scale; a discrete one as it is."""
     if latent.discrete:
         return jnp.asarray(site["value"], jnp.result_type(int))
-    return biject_to(site["fn"].support).inv(site["value"])
+    return unconstrained(site["fn"].support, site["value"])
 
 
 @dataclasses.dataclass(frozen=True)

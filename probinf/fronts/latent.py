@@ -12,6 +12,7 @@ from jaxtyping import Array
 from numpyro.distributions import biject_to
 
 from probinf.errors import DiscreteLatentError, ModelError
+from probinf.fronts.distributions.completion import LACKING, described, flat
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +23,12 @@ class Latent:
         name: of the site.
         distribution: class name, for messages.
         shape: of the unconstrained value.
-        improper: why the prior cannot be normalised; empty when it can.
+        improper: why the prior cannot be normalised or drawn from; empty when it can.
         scaled: whether a scale handler multiplies its log probability.
         masked: whether it is the unobserved half of an ``obs_mask`` site.
         discrete: whether its values are whole numbers, which have no unconstrained scale.
         levels: lowest and highest value of a discrete site where they are known.
+        normalised: False where the prior is no probability distribution at all.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Latent:
     masked: bool
     discrete: bool = False
     levels: tuple[int, int] | None = None
+    normalised: bool = True
 
     def blank(self) -> Array:
         """A value of the right kind, for tracing: the lowest one, or zeros."""
@@ -55,7 +58,7 @@ def latent_of(
     name: str, site: dict[str, Any], trace: dict[str, Any], allow_discrete: bool
 ) -> Latent:
     fn = site["fn"]
-    kind = type(leaf_of(fn)).__name__
+    kind = described(fn)
     if fn.support.is_discrete:
         if not allow_discrete:
             raise DiscreteLatentError(
@@ -65,22 +68,18 @@ def latent_of(
                 "MCMC moves: MCMC(kernels.cycle(kernels.block(...), ...))."
             )
         return _discrete(name, kind, site)
-    if kind == "Delta":
-        raise ModelError(
-            f"site '{name}' is a Delta distribution, which has no density. Use "
-            "numpyro.deterministic."
-        )
     masked = type(fn).__name__ == "MaskedDistribution"
     half = name.removesuffix("_unobserved")
     imputed = masked and half != name and f"{half}_observed" in trace
-    improper = ""
+    improper, normalised = "", True
     if masked and not imputed:
-        improper = "a mask handler switches its prior off"
+        improper, normalised = "a mask handler switches its prior off", False
     else:
         try:
             jax.eval_shape(fn.sample, jax.random.key(0))
-        except NotImplementedError:
-            improper = "it cannot be drawn from"
+        except LACKING as error:
+            normalised = not flat(fn)
+            improper = f"it cannot be drawn from{f': {error}' if str(error) else ''}"
     try:
         transform = biject_to(fn.support)
     except NotImplementedError:
@@ -91,7 +90,7 @@ def latent_of(
     shape = tuple(transform.inverse_shape(jnp.shape(site["value"])))
     scale = site["scale"]
     scaled = scale is not None and not (isinstance(scale, int | float) and scale == 1)
-    return Latent(name, kind, shape, improper, scaled, imputed)
+    return Latent(name, kind, shape, improper, scaled, imputed, normalised=normalised)
 
 
 def _discrete(name: str, kind: str, site: dict[str, Any]) -> Latent:

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 from numpyro import handlers
-from numpyro.contrib.control_flow.scan import scan_wrapper
 
 from probinf.core.program import Data, Key, Position
+from probinf.fronts.distributions.completion import reach_inside
 from probinf.fronts.model import Model, NumpyroData
 
 
@@ -25,10 +25,7 @@ class _Uncondition(handlers.uncondition):
 
     def process_message(self, msg: dict[str, Any]) -> None:
         if msg["type"] == "control_flow":
-            branches = (0,) if msg["fn"] is scan_wrapper else (1, 2)
-            msg["args"] = tuple(
-                _Uncondition(arg) if k in branches else arg for k, arg in enumerate(msg["args"])
-            )
+            reach_inside(msg, _Uncondition)
         if msg["type"] != "sample":
             return
         if msg["is_observed"]:

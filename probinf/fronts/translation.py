@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,22 @@ from probinf.errors import ModelError, ParameterError
 _LIBRARIES = tuple(
     str(pathlib.Path(file).parent) for file in (jax.__file__, numpyro.__file__, __file__)
 )
+
+
+_UNMADE = {
+    "is not supported by this class": "NumPyro truncates Cauchy, Laplace, Logistic, Normal, "
+    "SoftLaplace and StudentT, and Gamma as dist.TruncatedGamma. A truncated HalfNormal or "
+    "HalfCauchy is their whole distribution between two bounds, both at least 0. Use one of these, "
+    "or numpyro.deterministic on a transform of one of them.",
+    "base distribution should be univariate": "Truncate a distribution on the whole line.",
+    "Invalid component distribution": "Use dist.MixtureGeneral with a list of the components.",
+    "can be folded": "Fold a distribution on the line; of others, take jnp.abs of the site in a "
+    "numpyro.deterministic.",
+    "must have the same support": "Pass dist.MixtureGeneral(..., support=...), the union of the "
+    "components' supports.",
+    "cannot handle spherical": "Wrap the model in numpyro.handlers.reparam with "
+    "ProjectedNormalReparam for this site.",
+}
 
 
 def abstractly(fn: Callable[..., Any], *args: Any) -> Any:
@@ -37,6 +54,10 @@ def translated(error: Exception) -> Exception:
     where = f"near site {site!r}" if site else "in the model"
     if isinstance(error, ModelError):
         return error
+    for phrase, remedy in _UNMADE.items():
+        if phrase in text:
+            named = f"site '{site or _site_in_source(error)}'{_base_of(error)}: "
+            return ModelError(f"{named}{first.split(';')[0].rstrip('.')}{line}. {remedy}")
     if isinstance(error, AssertionError) and "unique names" in text:
         return ModelError(f"{text}: two sites share a name; rename one of them.")
     if isinstance(error, AssertionError) and "is_prng_key" in _innermost(error):
@@ -83,6 +104,29 @@ def _site_of(error: Exception) -> str | None:
             plates = [f"{f.name} (size {f.size})" for f in msg.get("cond_indep_stack", [])]
             name = msg["name"] + (f" in plate {', '.join(plates)}" if plates else "")
     return name
+
+
+def _site_in_source(error: Exception) -> str:
+    """Name of the site whose distribution was being made when ``error`` was raised."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        found = re.search(r"""sample\(\s*f?["']([^"']+)["']""", frame.line or "")
+        if found:
+            return found[1]
+    return "?"
+
+
+def _base_of(error: Exception) -> str:
+    """Class of the distribution that was being put into another one, in brackets."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        for name in ("base_dist", "component_distribution", "component_distributions", "site"):
+            inner = frame.f_locals.get(name)
+            inner = inner.get("fn") if isinstance(inner, dict) else inner
+            first = inner[0] if isinstance(inner, list) and inner else inner
+            if isinstance(first, numpyro.distributions.Distribution):
+                while type(first).__name__ in ("ExpandedDistribution", "Independent"):
+                    first = first.base_dist
+                return f" ({type(first).__name__})"
+    return ""
 
 
 def _line_of(error: Exception) -> str:

@@ -1,0 +1,1 @@
+"""What NumPyro distributions lack, completed: draws, inverses, bounds of supports."""
