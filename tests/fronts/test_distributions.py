@@ -13,7 +13,9 @@ import numpyro.distributions as dist
 import pytest
 
 import probinf as pi
+from probinf.errors import ModelError
 from probinf.fronts.catalogue import ARGUMENTS, FORMS, Use, example, verdict
+from probinf.fronts.completion import completed
 from probinf.validity import check_base
 
 SYMMETRIC = {"Cauchy", "Laplace", "Logistic", "Normal", "SoftLaplace", "StudentT"}
@@ -116,3 +118,30 @@ def faults(name: str, form: str) -> list[str]:
         if not result:
             found.append(str(result))
     return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_observed_sites_are_simulated(name: str) -> None:
+    for form in ("plain", "low", "expand", "folded", "general", "exp"):
+        if name in ("Delta", "ImproperUniform") or "NumPyro does not make it" in made(name, form):
+            continue
+        value = completed(example(name, form), latent=False).sample(jax.random.key(0))
+        try:
+            program = pi.from_numpyro(Use(name, form), value)
+        except ModelError as error:
+            assert "site 'x'" in str(error)
+            continue
+        assert program.simulate is not None
+        seen = program.simulate(jax.random.key(1), {"mu": jnp.zeros(())}, program.data)["x"]
+        assert seen.shape == value.shape
+        assert np.isfinite(seen).all()
+
+
+def made(name: str, form: str) -> str:
+    """Why NumPyro does not make a distribution; empty where it does."""
+    try:
+        example(name, form)
+    except (AssertionError, ValueError) as error:
+        return f"NumPyro does not make it: {error}"
+    return ""

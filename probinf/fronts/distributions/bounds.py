@@ -106,15 +106,16 @@ def pushed(ends: Ends, transform: Any) -> Ends | None:
 def _affine(ends: Ends, transform: Any) -> Ends | None:
     if ends.line:
         return ends
-    moved: list[Any] = [None if end is None else transform(end) for end in ends]
-    if all(end is not None for end in moved):
-        return Ends(jnp.minimum(*moved), jnp.maximum(*moved))
+    low = None if ends.low is None else transform(ends.low)
+    high = None if ends.high is None else transform(ends.high)
+    if low is not None and high is not None:
+        return Ends(jnp.minimum(low, high), jnp.maximum(low, high))
     if isinstance(transform.scale, jax.core.Tracer):
         return None  # a half line turns round with the sign of the scale
     if np.all(np.asarray(transform.scale) > 0):
-        return Ends(*moved)
+        return Ends(low, high)
     if np.all(np.asarray(transform.scale) < 0):
-        return Ends(*moved[::-1])
+        return Ends(high, low)
     return None
 
 
