@@ -62,6 +62,34 @@ def no_nan(log_values: Float[Array, "..."]) -> tuple[Float[Array, "..."], Int[Ar
     return jnp.where(bad, -jnp.inf, log_values), jnp.sum(bad)
 
 
+class Scored(NamedTuple):
+    """Densities of many positions, without NaN.
+
+    Attributes:
+        log_base: (n,).
+        log_weight: (n,); -inf where it was NaN or +inf, or where the base has no density.
+        lost: how many of these there were.
+    """
+
+    log_base: Float[Array, " n"]
+    log_weight: Float[Array, " n"]
+    lost: Int[Array, ""]
+
+
+def drawn(key: Key, program: Program, n: int) -> Position:
+    """``n`` draws from the base, leading axis n."""
+    return jax.vmap(program.draw, (0, None))(jax.random.split(key, n), program.data)
+
+
+def scored(program: Program, x: Position) -> Scored:
+    """Densities of positions with a leading axis; a NaN has no likelihood, and is counted."""
+    score = jax.vmap(program.score, (0, None))(x, program.data)
+    # a draw that rounded to the edge of its support has no density to speak of
+    raw = jnp.where(jnp.isfinite(score.log_base), score.log_weight, jnp.nan)
+    log_weight, lost = no_nan(raw)
+    return Scored(score.log_base, log_weight, lost.astype(int))
+
+
 def reweight(population: Population, increment: Float[Array, " n"]) -> Population:
     """Multiply the measure by ``exp(increment)`` at every position; mass goes to ``log_z``."""
     log_w = normalise(population.log_w) + increment
@@ -87,9 +115,7 @@ def resample_if(
 
 def importance(key: Key, program: Program, n: int) -> Population:
     """``n`` draws from the base, weighted: properly weighted for ``program``."""
-    x = jax.vmap(program.draw, (0, None))(jax.random.split(key, n), program.data)
-    score = jax.vmap(program.score, (0, None))(x, program.data)
-    # a draw that rounded to the edge of its support has no density to speak of
-    log_weight, _ = no_nan(jnp.where(jnp.isfinite(score.log_base), score.log_weight, jnp.nan))
+    x = drawn(key, program, n)
+    log_weight = scored(program, x).log_weight
     start = Population(x, jnp.full((n,), -jnp.log(n), log_weight.dtype), jnp.zeros((), float))
     return reweight(start, log_weight)

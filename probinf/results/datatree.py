@@ -38,6 +38,14 @@ def _group(values: dict[str, np.ndarray], lead: tuple[str, ...], attrs: Any = No
     return xarray.Dataset(variables, coords=coords, attrs=attrs or {})
 
 
+def _histories(history: dict[str, np.ndarray]) -> Any:
+    """Stages are one dimension; what is counted otherwise, by datum say, has a dimension each."""
+    stages = next(iter(history.values())).shape[1]
+    by_stage = {name: value for name, value in history.items() if value.shape[1] == stages}
+    others = {name: value for name, value in history.items() if name not in by_stage}
+    return _group(by_stage, ("chain", "stage")).merge(_group(others, ("chain",)))
+
+
 def to_datatree(posterior: Posterior) -> xarray.DataTree:
     """See :meth:`probinf.Posterior.to_datatree`."""
     import xarray
@@ -68,7 +76,7 @@ def to_datatree(posterior: Posterior) -> xarray.DataTree:
             {**posterior.draws, "log_weight": posterior.log_weights}, lead, attrs
         )
     if posterior.history:
-        groups["history"] = _group(posterior.history, ("chain", "stage"))
+        groups["history"] = _histories(posterior.history)
     observed = _observed(posterior.program)
     if observed:
         groups["observed_data"] = _group(observed, ())

@@ -131,12 +131,12 @@ class ChEES(ChainMethod):
         x = states.position
         unit = jnp.ones((), x.dtype)
         tuning = Tuning(
-            self._dual_averaging()[0](0.1 * unit),
-            jnp.zeros((), x.dtype),
-            jnp.zeros((), x.dtype),
-            unit,
-            x.mean(axis=0),
-            jnp.ones_like(x[0]),
+            step_size=self._dual_averaging()[0](0.1 * unit),
+            log_length=jnp.zeros((), x.dtype),
+            log_length_mean=jnp.zeros((), x.dtype),
+            power=unit,
+            mean=x.mean(axis=0),
+            variance=jnp.ones_like(x[0]),
         )
         return Ensemble(states, tuning), jnp.all(fine)
 
@@ -217,12 +217,12 @@ class ChEES(ChainMethod):
         later = jnp.maximum(count - self.warmup // 2, 0.0)
         log_mean = tuning.log_length_mean + (log_length - tuning.log_length_mean) / (later + 1)
         return Tuning(
-            step_size,
-            log_length.astype(dtype),
-            log_mean.astype(dtype),
-            power.astype(dtype),
-            mean.astype(dtype),
-            jnp.maximum(variance, 1e-10).astype(dtype),
+            step_size=step_size,
+            log_length=log_length.astype(dtype),
+            log_length_mean=log_mean.astype(dtype),
+            power=power.astype(dtype),
+            mean=mean.astype(dtype),
+            variance=jnp.maximum(variance, 1e-10).astype(dtype),
         )
 
     def note(self, own: Ensemble) -> str:

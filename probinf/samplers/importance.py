@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from probinf.core.coordinates import Layout, storable
 from probinf.core.estimate import log_mean_exp
 from probinf.core.inputs.limits import at_least
-from probinf.core.population import Population, importance, no_nan
+from probinf.core.population import Population, drawn, importance, scored
 from probinf.core.program import Key, Program
 from probinf.core.psis import pareto_k
 from probinf.core.zero_likelihood import zero_likelihood
@@ -74,13 +74,9 @@ class Importance(Method[Posterior]):
 
     def step(self, key: Key, program: Program, state: Array) -> tuple[Array, BatchRecord]:
         """One batch."""
-        keys = jax.random.split(key, self._size)
-        position = jax.vmap(program.draw, (0, None))(keys, program.data)
-        score = jax.vmap(program.score, (0, None))(position, program.data)
-        # a draw that rounded to the edge of its support has no density to speak of
-        raw = jnp.where(jnp.isfinite(score.log_base), score.log_weight, jnp.nan)
-        log_weight, lost = no_nan(raw)
-        return state + 1, BatchRecord(storable(position), log_weight, lost.astype(int))
+        position = drawn(key, program, self._size)
+        found = scored(program, position)
+        return state + 1, BatchRecord(storable(position), found.log_weight, found.lost)
 
     def done(self, state: Array) -> Bool[Array, ""]:
         """All batches drawn."""

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from probinf.core import population
 from probinf.core.coordinates import Layout, storable, vector_of
 from probinf.core.inputs.limits import at_least
-from probinf.core.population import no_nan
 from probinf.core.program import Key, Program
 from probinf.core.transformations.paths import temper
 from probinf.kernels.base import Info, Kernel
@@ -125,7 +125,15 @@ class ParallelTempering(ChainMethod):
         betas = jnp.asarray(first_ladder(count), vectors.dtype)
         adaptation = jax.vmap(self._adaptation(position).init)(vectors)
         blank = jnp.zeros((count - 1,), vectors.dtype)
-        return Ladder(rungs, betas, adaptation, blank, blank, lost), jnp.all(fine)
+        ladder = Ladder(
+            rungs=rungs,
+            betas=betas,
+            adaptation=adaptation,
+            rejection=blank,
+            tried=blank,
+            nan_count=lost,
+        )
+        return ladder, jnp.all(fine)
 
     def _adaptation(self, position: Any) -> Adaptation:
         return Adaptation(self._kernel(position), self.warmup)
@@ -287,7 +295,5 @@ def scored(
     program: Program, position: Any, from_base: Bool[Array, " k"]
 ) -> tuple[Rungs, Int[Array, ""]]:
     """Positions with their densities, and at how many the likelihood is NaN."""
-    score = jax.vmap(program.score, (0, None))(position, program.data)
-    usable = jnp.isfinite(score.log_base)
-    log_likelihood, lost = no_nan(jnp.where(usable, score.log_weight, jnp.nan))
-    return Rungs(position, score.log_base, log_likelihood, from_base), jnp.sum(lost).astype(int)
+    found = population.scored(program, position)
+    return Rungs(position, found.log_base, found.log_weight, from_base), found.lost

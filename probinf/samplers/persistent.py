@@ -14,7 +14,14 @@ from jaxtyping import Array, Bool, Float
 from probinf.core.coordinates import Layout, vector_of
 from probinf.core.estimate import Estimate
 from probinf.core.inputs.limits import at_least
-from probinf.core.population import Population, effective_sample_size, no_nan, normalise
+from probinf.core.population import (
+    Population,
+    drawn,
+    effective_sample_size,
+    no_nan,
+    normalise,
+    scored,
+)
 from probinf.core.program import Key, Program
 from probinf.core.resampling import inverse_cdf, strata_points
 from probinf.core.transformations.paths import power, temper
@@ -106,11 +113,8 @@ class PersistentSMC(PopulationMethod):
     def init(self, key: Key, program: Program) -> PersistentState:
         """The first generations, drawn from the base."""
         n, first, rows = self.particles, self._first, self.max_stages
-        keys = jax.random.split(key, first * n)
-        position = jax.vmap(program.draw, (0, None))(keys, program.data)
-        score = jax.vmap(program.score, (0, None))(position, program.data)
-        usable = jnp.isfinite(score.log_base)
-        log_l, lost = no_nan(jnp.where(usable, score.log_weight, jnp.nan))
+        position = drawn(key, program, first * n)
+        _, log_l, lost = scored(program, position)
         top = jnp.max(log_l)
         mover = self._mover(position)
 
@@ -132,7 +136,7 @@ class PersistentSMC(PopulationMethod):
             beta=jnp.zeros((), log_l.dtype),
             top=top,
             params=first_params(mover.kernel, vector_of(position), 2),
-            nan_count=lost.astype(int),
+            nan_count=lost,
             dead=jnp.isneginf(top),
         )
 

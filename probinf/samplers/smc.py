@@ -15,6 +15,7 @@ from probinf.core.inputs.limits import at_least, inside
 from probinf.core.population import (
     Population,
     conditional_ess,
+    drawn,
     effective_sample_size,
     no_nan,
     normalise,
@@ -156,7 +157,7 @@ class SMC(PopulationMethod):
     def init(self, key: Key, program: Program) -> IslandState:
         """Draws from the base."""
         n = self.particles
-        position = jax.vmap(program.draw, (0, None))(jax.random.split(key, n), program.data)
+        position = drawn(key, program, n)
         log_base, terms, lost = self.terms(program, position)
         # a draw that rounded to the edge of its support has no density to speak of
         usable = jnp.isfinite(log_base)

@@ -43,6 +43,7 @@ ENGINES = {
     "population": [
         pi.SMC(particles=64, islands=2, kernel=kernels.RandomWalk(), moves=2),
         pi.PersistentSMC(particles=64, islands=2, kernel=kernels.RandomWalk(), moves=2),
+        pi.SMC(particles=64, islands=2, path="data", kernel=kernels.RandomWalk(), moves=2),
     ],
 }
 ALL = [(kind, engine) for kind, engines in ENGINES.items() for engine in engines]
@@ -58,6 +59,9 @@ def test_a_posterior_says_what_it_is(kind: str, engine: Any, tmp_path: pathlib.P
     assert again.kind == kind and again.findings == found.findings
     assert str(again.diagnose()) == str(found.diagnose())
     assert "0x" not in found.provenance["method"]
+    tree = found.to_datatree()
+    for name, value in found.history.items():
+        np.testing.assert_array_equal(tree["history"][name], value)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +113,7 @@ def narrow(x: Any, y: Any = None) -> None:
     numpyro.sample("y", dist.Normal(slope * x, 0.001), obs=y)
 
 
-@pytest.mark.parametrize("engine", ENGINES["population"], ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize("engine", ENGINES["population"][:2], ids=lambda v: type(v).__name__)
 def test_few_ancestors_are_found_in_every_population(engine: Any) -> None:
     x = np.linspace(-1, 1, 5)
     hard = pi.from_numpyro(narrow, x, y=0.7 * x)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool
 
 from probinf.core.coordinates import Layout, vector_of
 from probinf.core.inputs.limits import at_least, inside
-from probinf.core.population import no_nan
+from probinf.core.population import drawn, scored
 from probinf.core.program import Key, Program
 from probinf.core.zero_likelihood import zero_likelihood
 from probinf.errors import MethodError
@@ -125,17 +125,15 @@ class Nested(Method[Posterior]):
     def init(self, key: Key, program: Program) -> NestedState:
         """Draws from the base."""
         n = self.live
-        x = jax.vmap(program.draw, (0, None))(jax.random.split(key, n), program.data)
-        score = jax.vmap(program.score, (0, None))(x, program.data)
-        usable = jnp.isfinite(score.log_base)
-        log_l, lost = no_nan(jnp.where(usable, score.log_weight, jnp.nan))
+        x = drawn(key, program, n)
+        log_base, log_l, lost = scored(program, x)
         vector = vector_of(x)
         d = vector.shape[1]
         unit = jnp.eye(d) if n > 8 * d else jnp.ones((d,))
         params = Params(jnp.ones(()), jnp.zeros((d,)), unit)
         zero = jnp.zeros((), log_l.dtype)
         state = NestedState(
-            live=Walkers(vector, score.log_base, log_l),
+            live=Walkers(vector, log_base, log_l),
             birth=jnp.full((n,), jnp.nan, log_l.dtype),
             params=jax.tree.map(lambda a: jnp.stack([a, a]).astype(vector.dtype), params),
             log_x=zero,
@@ -144,7 +142,7 @@ class Nested(Method[Posterior]):
             gap=zero + jnp.inf,
             exhausted=jnp.asarray(False),
             stage=jnp.zeros((), int),
-            nan_count=lost.astype(int),
+            nan_count=lost,
             first_evaluations=jnp.asarray(n),
             floor=zero + jnp.nan,
             ceiling=zero + jnp.inf,

@@ -155,7 +155,14 @@ class Mover(NamedTuple):
         past = jnp.full((_WINDOW + 1,), jnp.inf)
         first = (zero, self.start(program, position), params, jnp.zeros((), float), zero, past)
         count, state, params, accepted, spent, past = jax.lax.while_loop(wanted, sweep, first)
-        return Moved(united(state.position), params, accepted / count, count, spent, past[-1])
+        return Moved(
+            position=united(state.position),
+            params=params,
+            acceptance=accepted / count,
+            moves=count,
+            evaluations=spent,
+            correlation=past[-1],
+        )
 
     def chains(
         self, key: Key, program: Program, position: Any, params: Params, *, length: int
@@ -174,10 +181,10 @@ class Mover(NamedTuple):
         )
         count = jnp.asarray(length - 1)
         return Moved(
-            united(united(every)),
-            params,
-            info.acceptance.mean(),
-            count,
-            info.evaluations.sum(),
-            largest_correlation(vector_of(position), vector_of(united(last.position))),
+            position=united(united(every)),
+            params=params,
+            acceptance=info.acceptance.mean(),
+            moves=count,
+            evaluations=info.evaluations.sum(),
+            correlation=largest_correlation(vector_of(position), vector_of(united(last.position))),
         )
