@@ -159,7 +159,6 @@ class SMC(PopulationMethod):
         n = self.particles
         position = drawn(key, program, n)
         log_base, terms, lost = self.terms(program, position)
-        # a draw that rounded to the edge of its support has no density to speak of
         usable = jnp.isfinite(log_base)
         terms = jnp.where(usable.reshape(-1, *[1] * (terms.ndim - 1)), terms, -jnp.inf)
         mover = self.mover(position)
@@ -196,8 +195,7 @@ class SMC(PopulationMethod):
         gained, crossed = ways.passed(normalise(state.log_w), t)
         params = state.params
         if self.tune:
-            vectors = vector_of(state.particles.position)
-            params = cross_fitted(params, vectors, weighted.log_w)
+            params = cross_fitted(params, vector_of(state.particles.position), weighted.log_w)
         # particles of weight zero must not be moved from: resample whenever there are any
         needed = (ess < self.resample_below * n) | jnp.any(jnp.isneginf(weighted.log_w))
         population = self._resampled(resample_key, weighted, needed)
