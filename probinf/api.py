@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Sequence
 
 from probinf.core.check import refuse
+from probinf.core.gradients import refuse_hidden_nan
 from probinf.core.keys import as_key
 from probinf.core.program import Key, Program
 from probinf.errors import MethodError
@@ -77,6 +78,8 @@ def sample(
             f'sample: method must be an engine such as pi.NUTS() or pi.SMC(), or "auto", which '
             f"chooses one; got {method!r}."
         )
+    if check and method.follows_gradients:
+        refuse_hidden_nan(program, type(method).__name__)
     return session.start(
         method,
         program,

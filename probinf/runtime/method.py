@@ -74,6 +74,11 @@ class Method(abc.ABC, Generic[Result]):
     ``samplers.populations``).
     """
 
+    @property
+    def follows_gradients(self) -> bool:
+        """Whether its draws come only from where the density has a gradient."""
+        return False
+
     @abc.abstractmethod
     def plan(self, program: Program, layout: Layout) -> Plan:
         """What a run takes.

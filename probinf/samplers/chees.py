@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from probinf.core.coordinates import Layout
+from probinf.core.gradients import require_gradient
 from probinf.core.program import Key, Program, log_density
 from probinf.errors import MethodError
 from probinf.kernels import blackjax
@@ -99,6 +100,11 @@ class ChEES(ChainMethod):
                 f"{self.superchains}."
             )
 
+    @property
+    def follows_gradients(self) -> bool:
+        """True."""
+        return True
+
     def plan(self, program: Program, layout: Layout) -> Plan:
         """One lane with all chains.
 
@@ -110,6 +116,7 @@ class ChEES(ChainMethod):
                 "ChEES needs gradients, but this program has a random-key coordinate. Use "
                 "MCMC(kernels.RandomWalk()), SMC() or Importance()."
             )
+        require_gradient(program, "ChEES")
         plan = super().plan(program, layout)
         return plan._replace(chunk=min(_LONGEST, plan.chunk))
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Int
 
 from probinf import kernels
 from probinf.core.coordinates import Layout, layout_of, storable, vector_of
+from probinf.core.gradients import require_gradient
 from probinf.core.program import Key, Program
 from probinf.errors import MethodError
 from probinf.kernels.base import Kernel, MetricName
@@ -107,6 +108,11 @@ class MCMC(ChainMethod):
             moments = GroupedMoments(tuple(tuple(index.tolist()) for index in indices))
         return Adaptation(self.kernel, self.warmup, moments)
 
+    @property
+    def follows_gradients(self) -> bool:
+        """Whether its kernel does."""
+        return self.kernel.needs_gradient
+
     def plan(self, program: Program, layout: Layout) -> Plan:
         """Chains that the kernel can move.
 
@@ -141,6 +147,8 @@ class MCMC(ChainMethod):
                 "particle-filter weight). Use MCMC(kernels.RandomWalk()), "
                 "SMC(kernel=kernels.RandomWalk()) or Importance()."
             )
+        if self.follows_gradients or self.start == "pathfinder":
+            require_gradient(program, name if self.follows_gradients else "start='pathfinder'")
         plan = super().plan(program, layout)
         return plan._replace(moves_integers=self.kernel.moves_integers)
 

@@ -21,6 +21,7 @@ from probinf.fronts.distributions.combined import (
     unfolded,
     with_base,
 )
+from probinf.fronts.distributions.enforcing import enforced
 from probinf.fronts.distributions.inverse import Inverted
 from probinf.fronts.distributions.truncation import truncated
 
@@ -52,7 +53,7 @@ class Complete(Messenger):
         if msg["type"] != "sample" or not isinstance(msg["fn"], dist.Distribution):
             return
         try:
-            msg["fn"] = completed(msg["fn"], latent=not msg["is_observed"])
+            msg["fn"] = enforced(completed(msg["fn"], latent=not msg["is_observed"]))
         except ModelError as error:
             raise ModelError(f"site '{msg['name']}' ({described(msg['fn'])}) {error}") from None
 
