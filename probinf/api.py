@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Sequence
 
-from probinf.core.check import refuse
+from probinf.core.doctor import refuse
 from probinf.core.gradients import refuse_hidden_nan
 from probinf.core.keys import as_key
 from probinf.core.program import Key, Program

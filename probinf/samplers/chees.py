@@ -19,7 +19,7 @@ from probinf.kernels.hamiltonian import with_gradient
 from probinf.results.collecting import Transition
 from probinf.runtime.method import Plan, Run
 from probinf.samplers.chains import ChainMethod
-from probinf.samplers.warmup.starting import found_start
+from probinf.samplers.warmup.starting import found_start, scattered
 
 _RATE, _DECAY = 0.025, 0.95  # of Adam on the logarithm of the trajectory length
 _LOWEST = 0.05  # acceptance of a single chain that the harmonic mean counts at least
@@ -129,8 +129,8 @@ class ChEES(ChainMethod):
         def search(key: Key) -> tuple[Any, Bool[Array, ""]]:
             return found_start(attempt, key)
 
-        def attempt(key: Key) -> tuple[Any, Any]:
-            state = with_gradient(program, program.start(key, program.data))
+        def attempt(key: Key, tries: Any) -> tuple[Any, Any]:
+            state = with_gradient(program, scattered(program, key, tries))
             return state, state
 
         states, fine = jax.lax.map(search, jax.random.split(key, self.superchains))

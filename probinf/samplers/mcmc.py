@@ -24,7 +24,7 @@ from probinf.samplers.warmup.adaptation import Adaptation, AdaptationState
 from probinf.samplers.warmup.fisher import FisherAdaptation
 from probinf.samplers.warmup.metric_option import Groups, Metric, check_sites, checked
 from probinf.samplers.warmup.moments import GroupedMoments, Moments
-from probinf.samplers.warmup.starting import found_start, pathfinder_start
+from probinf.samplers.warmup.starting import found_start, pathfinder_start, scattered
 
 Start = Literal["wide", "pathfinder"]
 
@@ -159,8 +159,8 @@ class MCMC(ChainMethod):
         rarely does, and one drawn by Pathfinder hardly ever.
         """
 
-        def attempt(key: Key) -> tuple[Any, Any]:
-            state = self.kernel.init(program, program.start(key, program.data))
+        def attempt(key: Key, tries: Any) -> tuple[Any, Any]:
+            state = self.kernel.init(program, scattered(program, key, tries))
             return state, state
 
         if self.start == "pathfinder":

@@ -112,7 +112,7 @@ class ParallelTempering(ChainMethod):
         """Draws of the base with finite density and gradient at every temperature."""
         count = self.temperatures
 
-        def attempt(key: Key) -> tuple[Any, Any]:
+        def attempt(key: Key, tries: Any) -> tuple[Any, Any]:
             x = program.draw(key, program.data)
             return self._kernel(x).init(program, x), x
 
