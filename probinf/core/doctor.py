@@ -105,7 +105,7 @@ def _judge_parameter(program: Program, name: str, parameter: str, broken: Any) -
     """Refuse a parameter that is often beyond its bound; warn where it is sometimes."""
     outside, lost = broken["outside"].mean(), broken["lost"].mean()
     behind = _behind(program, name, parameter)
-    share = f"at {int(round(outside * POINTS))} of {POINTS} trial points"
+    share = f"at {round(outside * POINTS)} of {POINTS} trial points"
     if outside >= _OFTEN:
         worst = broken["worst"][np.argmax(broken["outside"])]
         raise ParameterError(
@@ -128,7 +128,7 @@ def _judge_parameter(program: Program, name: str, parameter: str, broken: Any) -
     elif lost >= _SOMETIMES:
         _warn(
             f"site '{name}': parameter '{parameter}' of its distribution overflows (NaN, infinite "
-            f"or rounded to zero) at {int(round(lost * POINTS))} of {POINTS} trial points, where "
+            f"or rounded to zero) at {round(lost * POINTS)} of {POINTS} trial points, where "
             f"the density counts as zero. If runs begin badly: {behind(False)} a narrower prior."
         )
 

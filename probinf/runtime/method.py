@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from probinf.core.coordinates import Layout
+from probinf.core.inputs.options import Options
 from probinf.core.population import Population, normalise
 from probinf.core.program import Key, Position, Program
 from probinf.core.resampling import multinomial
@@ -66,7 +67,7 @@ class Run(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Method(abc.ABC, Generic[Result]):
+class Method(Options, abc.ABC, Generic[Result]):
     """An inference engine as a step machine; options are the fields of a frozen dataclass.
 
     A lane is one independent replica: a chain of MCMC, an island of SMC. Engines of chains and

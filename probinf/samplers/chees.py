@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from probinf.core.coordinates import Layout
 from probinf.core.gradients import require_gradient
+from probinf.core.inputs.limits import at_least, inside
 from probinf.core.program import Key, Program, log_density
 from probinf.errors import MethodError
 from probinf.kernels import blackjax
@@ -89,6 +90,8 @@ class ChEES(ChainMethod):
 
     def __post_init__(self) -> None:
         self.check_counts(("max_steps", "superchains", "draws"))
+        at_least(1, chains=self.chains)
+        inside(0, 1, target_acceptance=self.target_acceptance)
         if self.chains < 8:
             raise MethodError(
                 f"chains must be at least 8, got {self.chains}: they tune each other. Use NUTS "
@@ -117,6 +120,7 @@ class ChEES(ChainMethod):
                 "MCMC(kernels.RandomWalk()), SMC() or Importance()."
             )
         require_gradient(program, "ChEES")
+        self.check_warmup(None)
         plan = super().plan(program, layout)
         return plan._replace(chunk=min(_LONGEST, plan.chunk))
 

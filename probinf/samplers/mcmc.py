@@ -15,7 +15,7 @@ from probinf.core.coordinates import Layout, layout_of, storable, vector_of
 from probinf.core.gradients import require_gradient
 from probinf.core.program import Key, Program
 from probinf.errors import MethodError
-from probinf.kernels.base import Kernel, MetricName
+from probinf.kernels.base import Kernel, MetricName, check_kernel
 from probinf.kernels.coverage import check_coordinates
 from probinf.results.collecting import Transition
 from probinf.runtime.method import Plan, Run
@@ -74,7 +74,9 @@ class MCMC(ChainMethod):
     start: Start = "wide"
 
     def __post_init__(self) -> None:
+        check_kernel(self.kernel)
         self.check_counts()
+        self.check_warmup(self.kernel)
         object.__setattr__(self, "metric", checked(self.metric))
         if self.start not in get_args(Start):
             raise MethodError(f"start must be 'wide' or 'pathfinder', got {self.start!r}.")
