@@ -42,11 +42,11 @@ def refuse(program: Program) -> dict[str, Any]:
     if suspects:
         _refuse_outside(program, found, suspects)
     if dead and program.observations is not None:
-        observed = program.observations.get(program.data)
+        observed = _observed(program)
         for name in dead:
             if name in observed:
-                _refuse_overflow(name, np.asarray(observed[name]))
-                _refuse_edge(program, name, np.asarray(observed[name]))
+                _refuse_overflow(name, observed[name])
+                _refuse_edge(program, name, observed[name])
     return found
 
 
@@ -178,6 +178,13 @@ def _used(jaxpr: Any) -> set[Any]:
     return needed
 
 
+def _observed(program: Program) -> dict[str, Any]:
+    if program.observations is None:
+        return {}
+    found = jax.jit(program.observations.get)(program.data)  # NumPyro does not validate here
+    return {name: np.asarray(value) for name, value in found.items()}
+
+
 def _refuse_outside(program: Program, found: dict[str, Any], suspects: list[str]) -> None:
     """Refuse data that no point near or far makes possible."""
     always = {name: found[name]["always_outside"] for name in suspects}
@@ -186,11 +193,11 @@ def _refuse_outside(program: Program, found: dict[str, Any], suspects: list[str]
         seen = seen_from(program, place, _MORE)
         always = {name: a & seen[name]["always_outside"] for name, a in always.items()}
         tried += _MORE
-    observed = {} if program.observations is None else program.observations.get(program.data)
+    observed = _observed(program)
     for name, mask in always.items():
         if mask.any():
             mask = np.asarray(mask)
-            value = np.asarray(observed[name]) if name in observed else np.zeros(0)
+            value = observed[name] if name in observed else np.zeros(0)
             shown = f" (first: {_first(value, mask)})" if value.shape == mask.shape else ""
             raise ObservationError(
                 f"site '{name}': an observed value{shown} lies outside its distribution's support "

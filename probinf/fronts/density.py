@@ -99,7 +99,7 @@ class NumpyroSites:
                 report[name] = {
                     "log_prob": jnp.sum(_log_prob(site)),
                     "invalid": parameter_violations(site["fn"]),
-                    "outside": ~site["fn"].support(site["value"])
+                    "outside": ~jnp.asarray(site["fn"].support(site["value"]), bool)
                     if site["is_observed"] and not is_factor(site)
                     else jnp.asarray(False),
                 }

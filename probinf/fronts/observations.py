@@ -70,7 +70,11 @@ def _check_values(name: str, fn: Any, value: np.ndarray) -> None:
     mask = _seen(fn, value.shape)
     if mask is None:
         return
-    if value.dtype.kind in "fc":
+    if value.dtype.kind == "c":
+        raise ObservationError(
+            f"site '{name}': the observed values are complex; pass their real part or modulus."
+        )
+    if value.dtype.kind == "f":
         _refuse(
             name,
             value,
@@ -141,7 +145,12 @@ def _inside(support: Any, value: np.ndarray, mask: np.ndarray) -> np.ndarray | N
         if not mask.all():  # a value that is masked must not spoil the event it belongs to
             value = np.where(mask, value, support.feasible_like(value))
         inside = np.asarray(support(value))
-    except (NotImplementedError, TypeError, jax.errors.TracerArrayConversionError):
+    except (
+        NotImplementedError,
+        TypeError,
+        jax.errors.TracerArrayConversionError,
+        jax.errors.UnexpectedTracerError,  # a bound computed from a latent site
+    ):
         return None
     return inside
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 from numpyro.contrib.control_flow.scan import scan_wrapper
 from numpyro.primitives import Messenger
@@ -52,6 +53,8 @@ class Complete(Messenger):
             reach_inside(msg, Complete)
         if msg["type"] != "sample" or not isinstance(msg["fn"], dist.Distribution):
             return
+        if isinstance(msg["value"], bool | int | float):  # of which NumPyro makes no array
+            msg["value"] = np.asarray(msg["value"])
         try:
             msg["fn"] = enforced(completed(msg["fn"], latent=not msg["is_observed"]))
         except ModelError as error:
