@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from probinf.core.program import Data, Position, Score
 from probinf.fronts.model import Model, jacobian_of
-from probinf.fronts.observations import parameter_violations
+from probinf.fronts.observations import on_edge, parameter_violations
 from probinf.fronts.observing import is_factor
 
 
@@ -102,5 +102,6 @@ class NumpyroSites:
                     "outside": ~jnp.asarray(site["fn"].support(site["value"]), bool)
                     if site["is_observed"] and not is_factor(site)
                     else jnp.asarray(False),
+                    "edge": on_edge(site["fn"].support, site["value"]),
                 }
         return report

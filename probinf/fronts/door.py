@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import warnings
@@ -120,17 +121,20 @@ def refuse_missing(program: Program, args: tuple[Any, ...], kwargs: dict[str, An
     Others are fine: masks, ``obs_mask`` and ``jnp.where`` keep them out.
 
     Raises:
-        ModelError: the density is NaN wherever it was tried; names the argument and the place.
+        ModelError: the density is NaN or zero wherever it was tried; names argument and place.
     """
     found = []
     for name, leaf in _leaves(args, kwargs):
         if isinstance(leaf, np.ndarray | jax.Array) and not is_traced(leaf):
             value = np.asarray(leaf)
-            if value.dtype.kind == "f" and not np.isfinite(value).all():
+            if value.dtype.kind == "f" and value.size > 1 and not np.isfinite(value).all():
                 found.append((name, value))
     if not found or any(is_traced(leaf) for leaf in jax.tree.leaves(program.data)):
         return
-    if not np.isnan(np.asarray(_density(program))).all():
+    density = np.asarray(_density(program))
+    repaired = dataclasses.replace(program, data=jax.tree.map(_filled, program.data))
+    to_blame = np.isnan(density).all() or np.isfinite(np.asarray(_density(repaired))).any()
+    if np.isfinite(density).any() or not to_blame:
         return
     shown = "; ".join(
         f"{name} holds {int((~np.isfinite(value)).sum())} NaN or infinite of {value.size} values "
@@ -138,9 +142,18 @@ def refuse_missing(program: Program, args: tuple[Any, ...], kwargs: dict[str, An
         for name, value in found
     )
     raise ModelError(
-        f"{shown}, and the density is NaN everywhere because of that. Leave these rows out, or "
-        "impute the values (give them a prior and fill them in with jnp.where)."
+        f"{shown}, and the density is NaN or zero everywhere because of that. Leave "
+        "these rows out, or impute the values (give them a prior and fill them in with jnp.where)."
     )
+
+
+def _filled(leaf: Any) -> Any:
+    """The array with its mean in the place of what is not finite."""
+    if not jnp.issubdtype(leaf.dtype, jnp.floating):
+        return leaf
+    fine = jnp.isfinite(leaf)
+    mean = jnp.where(fine, leaf, 0.0).sum() / jnp.maximum(fine.sum(), 1)
+    return jnp.where(fine, leaf, mean)
 
 
 @jax.jit
