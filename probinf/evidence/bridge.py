@@ -15,6 +15,7 @@ from probinf.core.program import Key, Program
 from probinf.errors import EvidenceError
 from probinf.evidence.fitting import fit
 from probinf.results.posterior import Posterior
+from probinf.results.precision import in_its_precision
 from probinf.results.statistics.ess import ess_mean
 
 _ITERATIONS = 1000
@@ -36,6 +37,7 @@ def _log_ratios(program: Program, base: Program, x: jax.Array) -> jax.Array:
     return jax.lax.map(one, x, batch_size=1024)
 
 
+@in_its_precision
 def bridge(posterior: Posterior, *, key: int | Key) -> Estimate:
     """Log evidence by bridge sampling between a posterior's draws and a fitted distribution.
 
