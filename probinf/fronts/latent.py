@@ -81,6 +81,8 @@ def latent_of(
         except LACKING as error:
             normalised = not flat(fn)
             improper = f"it cannot be drawn from{f': {error}' if str(error) else ''}"
+        except ValueError:
+            pass  # the parameters that scan has stacked do not fit the shape from before
     try:
         transform = biject_to(fn.support)
     except NotImplementedError:
