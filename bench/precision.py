@@ -1,7 +1,7 @@
 """The precision check: what it costs, its false alarms, and what it says where precision is lost.
 
-Run from the project's root: ``python -m bench.precision [cost losses alarms]``. The false alarms need the posteriordb
-reference data beside the checkout.
+Run from the project's root: ``python -m bench.precision [cost losses alarms]``. The false alarms
+need the posteriordb reference data beside the checkout.
 """
 
 from __future__ import annotations
