@@ -6,7 +6,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from probinf.core.check import refuse
+from probinf.core.doctor import refuse
+from probinf.core.gradients import refuse_hidden_nan
 from probinf.core.keys import as_key
 from probinf.core.precision import Precision, precisely
 from probinf.core.program import Key, Program
@@ -89,6 +90,8 @@ def sample(
             engine, more = _engine(method, program, as_key(key))
             if more:
                 tell(f"method='auto' chose {more['chosen']}")
+            if check and engine.follows_gradients:
+                refuse_hidden_nan(program, type(engine).__name__)
             return session.start(
                 engine,
                 program,

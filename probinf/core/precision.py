@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from probinf.core.compiling import compiled
-from probinf.core.coordinates import Layout, Mixed, flatten, restored, vector_of
-from probinf.core.program import Program
+from probinf.core.coordinates import Layout, Mixed, flatten, restored, storable, vector_of
+from probinf.core.program import Key, Program
+from probinf.errors import MethodError, ModelError
 
 Precision = Literal["single", "double"]
 
@@ -107,6 +108,25 @@ def lost(program: Program, rows: Any, *, forgiving: bool) -> Loss | None:
     return loss._replace(site=_worst_site(program, rows))
 
 
+def at_the_base(program: Program) -> Loss | None:
+    """What is lost at draws from the base, where there are any, and around the origin.
+
+    Returns:
+        None where the two precisions cannot be compared, as in ``lost`` and ``scattered``.
+    """
+    rows = scattered(program)
+    if rows is None:
+        return None
+    try:
+        keys = jax.random.split(jax.random.key(0), POINTS)
+        drawn = np.asarray(_draws(flatten(program)[0], keys))
+    except (ModelError, MethodError):
+        drawn = rows[:0]
+    finite = np.isfinite(drawn).all(axis=1, keepdims=True)
+    both = np.concatenate([np.where(finite, drawn, rows[: len(drawn)]), rows])
+    return lost(program, both, forgiving=True)
+
+
 def _differences(single: np.ndarray, double: np.ndarray) -> tuple[float, float]:
     """Largest difference relative to the median, and the median."""
     with np.errstate(invalid="ignore"):
@@ -198,3 +218,11 @@ def _by_site(flat: Program, rows: Any) -> dict[str, jax.Array]:
         return {name: jnp.asarray(site["log_prob"]) for name, site in found.items()}
 
     return jax.lax.map(one, rows)
+
+
+@partial(compiled, once=True)
+def _draws(flat: Program, keys: Key) -> jax.Array:
+    def one(key: Key) -> Any:
+        return storable(flat.draw(key, flat.data))
+
+    return jax.lax.map(one, keys)

@@ -103,7 +103,7 @@ class NumpyroSites:
                 report[name] = {
                     "log_prob": jnp.sum(_log_prob(site)),
                     "invalid": parameter_violations(site["fn"]),
-                    "outside": jnp.any(~site["fn"].support(site["value"]))
+                    "outside": ~site["fn"].support(site["value"])
                     if site["is_observed"] and not is_factor(site)
                     else jnp.asarray(False),
                 }

@@ -14,6 +14,7 @@ import numpyro
 from jaxtyping import Array
 from numpyro.distributions import Distribution
 
+from probinf.core.inputs.arrays import is_traced
 from probinf.core.inputs.given import as_given
 from probinf.core.program import Data, Key, Position, Program, Score
 from probinf.errors import ImproperPriorError, ModelError
@@ -25,7 +26,12 @@ Parameters = Any
 _SINGLE = "x"
 
 
-def _as_dict(prior: Distribution | dict[str, Distribution]) -> dict[str, Distribution]:
+def _as_dict(prior: Any) -> dict[str, Distribution]:
+    if not isinstance(prior, Distribution) and not (isinstance(prior, dict) and prior):
+        raise ModelError(
+            "the prior must be a NumPyro distribution, or a dict of them by parameter name, got "
+            f"{prior!r}."
+        )
     named = {_SINGLE: prior} if isinstance(prior, Distribution) else dict(prior)
     for name, distribution in named.items():
         if not isinstance(distribution, Distribution):
@@ -139,6 +145,7 @@ def from_log_density(
         _check_scalar("from_log_density", log_density, base, args)
         single = isinstance(base, Distribution)
         return from_numpyro(_PriorTimes(log_density, single, True), _as_dict(base), args)
+    initial = None if initial is None else _numbers(initial)
     if initial is None:
         raise ModelError(
             "from_log_density: pass base= (distributions over the parameters) or initial= (an "
@@ -155,9 +162,30 @@ def from_log_density(
     )
 
 
-def _check_scalar(
-    name: str, fn: Callable[..., Array], prior: Distribution | dict[str, Distribution], args: Any
-) -> None:
+def _numbers(initial: Any) -> Any:
+    """The point that fixes the shapes, which holds finite numbers; a list of some is an array.
+
+    Raises:
+        ModelError: it does not.
+    """
+    if isinstance(initial, dict):
+        values = {name: _numbers(value) for name, value in initial.items()}
+    elif isinstance(initial, list | tuple) and all(np.ndim(v) == 0 for v in initial):
+        values = np.asarray(initial)
+    else:
+        values = initial
+    leaves = [v if is_traced(v) else np.asarray(v) for v in jax.tree.leaves(values)]
+    numeric = all(leaf.dtype.kind in "biufV" for leaf in leaves)  # V: bfloat16
+    fine = numeric and all(is_traced(v) or np.isfinite(v).all() for v in leaves)
+    if not fine or not sum(leaf.size for leaf in leaves):
+        raise ModelError(
+            "from_log_density: initial= must hold finite numbers near the target, an array or a "
+            f"dict of arrays, got {initial!r}."
+        )
+    return values
+
+
+def _check_scalar(name: str, fn: Callable[..., Array], prior: Any, args: Any) -> None:
     zeros = {name: jnp.zeros(d.shape()) for name, d in _as_dict(prior).items()}
     shaped = zeros[_SINGLE] if isinstance(prior, Distribution) else zeros
     _require_scalar(name, jax.eval_shape(lambda v: fn(v, *args), shaped))

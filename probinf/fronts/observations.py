@@ -166,13 +166,37 @@ _CHEAP = tuple(
 )
 
 
-def parameter_violations(fn: Any) -> dict[str, Array]:
-    """Per distribution parameter with a simple bound: whether any entry breaks it."""
+def parameter_violations(fn: Any) -> dict[str, dict[str, Array]]:
+    """Per distribution parameter with a simple bound: whether and how some entry breaks it.
+
+    Returns:
+        By parameter ``outside``, whether a finite entry lies beyond the bound; ``lost``, whether
+        one is NaN, infinite, or was rounded onto the bound; and ``worst``, the first such entry.
+    """
     while "base_dist" in vars(fn):
         fn = fn.base_dist
     report = {}
     for name, constraint in type(fn).arg_constraints.items():
         if isinstance(constraint, _CHEAP) and vars(fn).get(name) is not None:
-            value = vars(fn)[name]
-            report[name] = jnp.any(~jnp.asarray(constraint(value)))
+            value = jnp.asarray(vars(fn)[name])
+            if not value.size:
+                continue
+            broken = jnp.broadcast_to(~jnp.asarray(constraint(value)), value.shape)
+            lost = broken & (~jnp.isfinite(value) | _on_bound(constraint, value))
+            outside = broken & ~lost
+            first = jnp.argmax(jnp.ravel(jnp.where(outside.any(), outside, broken)))
+            report[name] = {
+                "outside": outside.any(),
+                "lost": lost.any(),
+                "worst": jnp.ravel(value)[first],
+            }
     return report
+
+
+def _on_bound(constraint: Any, value: Array) -> Array:
+    """Where a value is an end of an interval, up to rounding: exp(-200) is zero."""
+    near = jnp.zeros(value.shape, bool)
+    for end in (getattr(constraint, "lower_bound", None), getattr(constraint, "upper_bound", None)):
+        if end is not None:
+            near |= jnp.abs(value - end) <= 1e-5 * jnp.abs(end)
+    return near

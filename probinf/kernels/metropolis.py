@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from probinf.core.coordinates import Mixed
+from probinf.core.inputs.limits import inside
 from probinf.core.program import Key, Position, Program, log_density
 from probinf.kernels import blackjax
 from probinf.kernels.base import Info, Kernel, Params, info
@@ -35,6 +36,9 @@ class RandomWalk(Kernel):
     """
 
     target_acceptance: float = 0.234
+
+    def __post_init__(self) -> None:
+        inside(0, 1, target_acceptance=self.target_acceptance)
 
     @property
     def moves_keys(self) -> bool:

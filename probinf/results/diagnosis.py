@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from probinf.core.gradients import hidden_nan
 from probinf.results.chain_findings import of_chains
 from probinf.results.findings import Diagnosis, Finding
 from probinf.results.precision import of_precision
@@ -25,7 +26,7 @@ def diagnose(posterior: Posterior) -> Diagnosis:
     """
     own = list(posterior.findings)
     if posterior.kind == "chains":
-        found = [*of_chains(posterior), *own]
+        found = [*_hidden(posterior), *of_chains(posterior), *own]
     else:
         found = [*own, *_of_weights(posterior)]
     found += [*_lost(posterior), *of_precision(posterior)]
@@ -43,6 +44,18 @@ def diagnose(posterior: Posterior) -> Diagnosis:
     if posterior.provenance.get("interrupted"):
         found.append(Finding("interrupted", "the run was stopped before its end; draws are few."))
     return Diagnosis(tuple(found))
+
+
+def _hidden(posterior: Posterior) -> list[Finding]:
+    """NaN gradients where the density is finite: chains that follow gradients stay outside."""
+    if posterior.program is None or "divergent" not in posterior.stats:
+        return []
+    hidden = hidden_nan(posterior.program)
+    if hidden is None:
+        return []
+    return [
+        Finding("nan_gradient", f"{hidden}. Draws miss that region, and divergences mark its edge.")
+    ]
 
 
 def _of_weights(posterior: Posterior) -> list[Finding]:

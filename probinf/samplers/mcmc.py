@@ -12,9 +12,10 @@ from jaxtyping import Array, Bool, Int
 
 from probinf import kernels
 from probinf.core.coordinates import Layout, layout_of, storable, vector_of
+from probinf.core.gradients import require_gradient
 from probinf.core.program import Key, Program
 from probinf.errors import MethodError
-from probinf.kernels.base import Kernel, MetricName
+from probinf.kernels.base import Kernel, MetricName, check_kernel
 from probinf.kernels.coverage import check_coordinates
 from probinf.results.collecting import Transition
 from probinf.runtime.method import Plan, Run
@@ -23,7 +24,7 @@ from probinf.samplers.warmup.adaptation import Adaptation, AdaptationState
 from probinf.samplers.warmup.fisher import FisherAdaptation
 from probinf.samplers.warmup.metric_option import Groups, Metric, check_sites, checked
 from probinf.samplers.warmup.moments import GroupedMoments, Moments
-from probinf.samplers.warmup.starting import found_start, pathfinder_start
+from probinf.samplers.warmup.starting import found_start, pathfinder_start, scattered
 
 Start = Literal["wide", "pathfinder"]
 
@@ -73,7 +74,9 @@ class MCMC(ChainMethod):
     start: Start = "wide"
 
     def __post_init__(self) -> None:
+        check_kernel(self.kernel)
         self.check_counts()
+        self.check_warmup(self.kernel)
         object.__setattr__(self, "metric", checked(self.metric))
         if self.start not in get_args(Start):
             raise MethodError(f"start must be 'wide' or 'pathfinder', got {self.start!r}.")
@@ -106,6 +109,11 @@ class MCMC(ChainMethod):
             indices = [layout.part(sites)[0] for sites in self.metric]
             moments = GroupedMoments(tuple(tuple(index.tolist()) for index in indices))
         return Adaptation(self.kernel, self.warmup, moments)
+
+    @property
+    def follows_gradients(self) -> bool:
+        """Whether its kernel does."""
+        return self.kernel.needs_gradient
 
     def plan(self, program: Program, layout: Layout) -> Plan:
         """Chains that the kernel can move.
@@ -141,6 +149,8 @@ class MCMC(ChainMethod):
                 "particle-filter weight). Use MCMC(kernels.RandomWalk()), "
                 "SMC(kernel=kernels.RandomWalk()) or Importance()."
             )
+        if self.follows_gradients or self.start == "pathfinder":
+            require_gradient(program, name if self.follows_gradients else "start='pathfinder'")
         plan = super().plan(program, layout)
         return plan._replace(moves_integers=self.kernel.moves_integers)
 
@@ -151,8 +161,8 @@ class MCMC(ChainMethod):
         rarely does, and one drawn by Pathfinder hardly ever.
         """
 
-        def attempt(key: Key) -> tuple[Any, Any]:
-            state = self.kernel.init(program, program.start(key, program.data))
+        def attempt(key: Key, tries: Any) -> tuple[Any, Any]:
+            state = self.kernel.init(program, scattered(program, key, tries))
             return state, state
 
         if self.start == "pathfinder":

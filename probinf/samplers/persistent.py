@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float
 
 from probinf.core.coordinates import Layout, vector_of
 from probinf.core.estimate import Estimate
-from probinf.core.inputs.limits import at_least
+from probinf.core.inputs.limits import at_least, positive
 from probinf.core.population import (
     Population,
     drawn,
@@ -26,7 +26,7 @@ from probinf.core.program import Key, Program
 from probinf.core.resampling import inverse_cdf, strata_points
 from probinf.core.transformations.paths import power, temper
 from probinf.errors import MethodError
-from probinf.kernels.base import Kernel
+from probinf.kernels.base import Kernel, check_kernel
 from probinf.runtime.method import Plan, Run
 from probinf.runtime.progress import Status
 from probinf.samplers.populations.base import Islands, PopulationMethod
@@ -80,6 +80,9 @@ class PersistentSMC(PopulationMethod):
     max_stages: int = 100
 
     def __post_init__(self) -> None:
+        check_kernel(self.kernel, optional=True)
+        at_least(1, particles=self.particles, islands=self.islands, max_moves=self.max_moves)
+        positive(target_ess=self.target_ess)
         if self.particles < 4 or self.particles % 2:
             raise MethodError(
                 f"particles must be an even number of at least 4, got {self.particles}."
@@ -88,8 +91,6 @@ class PersistentSMC(PopulationMethod):
             raise MethodError(
                 f"islands must be at least 2, got {self.islands}: their spread is the error."
             )
-        if self.target_ess <= 0:
-            raise MethodError(f"target_ess must be positive, got {self.target_ess}.")
         at_least(1, moves=self.moves)
         at_least(2 + self._first, max_stages=self.max_stages)
 

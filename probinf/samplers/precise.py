@@ -6,17 +6,14 @@ import dataclasses
 import time
 import warnings
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
 from probinf.core import precision
-from probinf.core.compiling import compiled
-from probinf.core.coordinates import flatten, storable
-from probinf.core.precision import LIMIT, Loss, Precision, lost, scattered
-from probinf.core.program import Key, Program
+from probinf.core.precision import LIMIT, Loss, Precision, at_the_base, lost, scattered
+from probinf.core.program import Program
 from probinf.errors import EvidenceError, MethodError, ModelError, PrecisionWarning
 from probinf.results.posterior import Posterior
 from probinf.results.precision import loss_at_draws
@@ -60,7 +57,7 @@ def automatically(
     try:
         found = once("single", {})
     except (ModelError, MethodError, EvidenceError):
-        loss = _at_the_base(program)
+        loss = at_the_base(program)
         if loss is None or not loss.matters or not again or not _possible(loss):
             raise
         return _in_double(once, loss, "before the run, which failed in single precision", tell)
@@ -98,26 +95,3 @@ def _possible(loss: Loss) -> bool:
         stacklevel=4,
     )
     return False
-
-
-def _at_the_base(program: Program) -> Loss | None:
-    """The comparison at draws from the prior where there are any, and around the origin."""
-    rows = scattered(program)
-    if rows is None:
-        return None
-    try:
-        keys = jax.random.split(jax.random.key(0), precision.POINTS)
-        drawn = np.asarray(_draws(flatten(program)[0], keys))
-    except (ModelError, MethodError):
-        drawn = rows[:0]
-    finite = np.isfinite(drawn).all(axis=1)
-    both = np.concatenate([np.where(finite[:, None], drawn, rows[: len(drawn)]), rows])
-    return lost(program, both, forgiving=True)
-
-
-@partial(compiled, once=True)
-def _draws(flat: Program, keys: Key) -> jax.Array:
-    def one(key: Key) -> Any:
-        return storable(flat.draw(key, flat.data))
-
-    return jax.lax.map(one, keys)

@@ -25,7 +25,7 @@ from probinf.core.population import (
 from probinf.core.program import Key, Program
 from probinf.core.resampling import Resampler, multinomial, systematic, thinned
 from probinf.errors import MethodError
-from probinf.kernels.base import Kernel, Params
+from probinf.kernels.base import Kernel, Params, check_kernel
 from probinf.runtime.method import Plan, Run
 from probinf.runtime.progress import Status
 from probinf.samplers.populations.base import Islands, PopulationMethod
@@ -98,7 +98,9 @@ class SMC(PopulationMethod):
 
     def __post_init__(self) -> None:
         at_least(4, particles=self.particles)
-        at_least(1, islands=self.islands, moves=self.moves)
+        at_least(1, islands=self.islands, moves=self.moves, max_moves=self.max_moves)
+        at_least(1, waste_free=self.waste_free)
+        check_kernel(self.kernel, optional=True)
         inside(0, 1, target_ess=self.target_ess)
         inside(0, 1, closed=True, resample_below=self.resample_below)
         if self.tune and self.particles % 2:

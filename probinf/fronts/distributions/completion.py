@@ -23,6 +23,7 @@ from probinf.fronts.distributions.combined import (
     unfolded,
     with_base,
 )
+from probinf.fronts.distributions.enforcing import enforced
 from probinf.fronts.distributions.inverse import Inverted
 from probinf.fronts.distributions.truncation import truncated
 
@@ -57,7 +58,7 @@ class Complete(Messenger):
         if isinstance(value, np.ndarray) and value.dtype.kind in "iu" and value.dtype != np.int32:
             msg["value"] = as_given(f"site '{msg['name']}'", value)
         try:
-            msg["fn"] = completed(msg["fn"], latent=not msg["is_observed"])
+            msg["fn"] = enforced(completed(msg["fn"], latent=not msg["is_observed"]))
         except ModelError as error:
             raise ModelError(f"site '{msg['name']}' ({described(msg['fn'])}) {error}") from None
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool
 
 from probinf.core.coordinates import Layout, vector_of
-from probinf.core.inputs.limits import at_least, inside
+from probinf.core.inputs.limits import at_least, inside, positive
 from probinf.core.population import drawn, scored
 from probinf.core.program import Key, Program
 from probinf.core.zero_likelihood import zero_likelihood
@@ -89,6 +89,9 @@ class Nested(Method[Posterior]):
     max_evaluations: int | None = None
 
     def __post_init__(self) -> None:
+        at_least(1, live=self.live, batch=self.batch, min_ess=self.min_ess)
+        at_least(1, max_evaluations=self.max_evaluations)
+        positive(max_error=self.max_error)
         if self.live < 4 or self.live % 2:
             raise MethodError(f"live must be an even number of at least 4, got {self.live}.")
         at_least(1, runs=self.runs, moves=self.moves)

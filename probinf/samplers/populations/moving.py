@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from probinf import kernels
 from probinf.core.coordinates import Layout, vector_of
+from probinf.core.gradients import require_gradient
 from probinf.core.program import Key, Program
 from probinf.errors import MethodError
 from probinf.kernels.base import Info, Kernel, Params
@@ -56,6 +57,8 @@ def check_drawable(program: Program, layout: Layout, kernel: Kernel | None) -> N
     """Raise where the base has no draws, or the kernel cannot move some coordinate."""
     jax.eval_shape(program.draw, jax.random.key(0), program.data)
     if kernel is None:
+        if not (layout.has_keys or layout.integers):
+            require_gradient(program, "HMC, the default kernel,")
         return
     name = type(kernel).__name__
     if layout.has_keys and not kernel.moves_keys:
@@ -69,6 +72,8 @@ def check_drawable(program: Program, layout: Layout, kernel: Kernel | None) -> N
             f"{name} needs at least {kernel.least_dim} coordinates, this program has "
             f"{layout.size}. Leave kernel=None."
         )
+    if kernel.needs_gradient and not layout.integers:
+        require_gradient(program, name)
 
 
 def first_params(kernel: Kernel, vectors: Float[Array, "n d"], groups: int) -> Params:
