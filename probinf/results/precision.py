@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 import numpy as np
 
 from probinf.core import precision
-from probinf.core.precision import Loss, precisely
+from probinf.core.precision import Loss, Precision, precisely
 from probinf.results.findings import Finding
 from probinf.results.statistics.weighted import weights_of
 
@@ -33,6 +33,15 @@ def in_its_precision(
             return fn(posterior, *args, **kwargs)
 
     return call
+
+
+def precision_of_evidence(posterior: Posterior) -> Precision | None:
+    """In which densities at its draws make an evidence: double where single shifts them all."""
+    loss = posterior.provenance.get("precision_loss")
+    if loss is not None and abs(loss["offset"]) > precision.LIMIT:
+        return "double"
+    found: Precision | None = posterior.provenance.get("precision")
+    return found
 
 
 def loss_at_draws(posterior: Posterior) -> Loss | None:

@@ -85,7 +85,8 @@ def test_short_whole_numbers_are_in_the_support(model: Any, dtype: Any) -> None:
     y = np.array([1, 7, 3])
     x = {"a": 0.2} if model is betabinomial else {"p": 0.2}
     expected = weight(pi.from_numpyro(model, y.astype(np.int32)), **x)
-    assert weight(pi.from_numpyro(model, y.astype(dtype)), **x) == expected
+    for given in (y.astype(dtype), jnp.asarray(y.astype(dtype))):
+        assert weight(pi.from_numpyro(model, given), **x) == expected
     assert pi.check(pi.from_numpyro(model, y.astype(dtype)), gradients=False).sites
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from probinf.errors import ArrayError
@@ -27,7 +28,8 @@ def as_given(name: str, value: Any) -> Any:
         ArrayError: whole numbers that no float64 holds either.
     """
     if isinstance(value, jax.Array):
-        return value
+        short = jnp.issubdtype(value.dtype, jnp.integer) and value.dtype.itemsize < 4
+        return value.astype(jnp.int32) if short else value
     kept = np.array(value)
     if kept.dtype.kind in "iu":
         kept = _whole(name, kept)
