@@ -189,31 +189,31 @@ def _in(precision: Precision, rows: Any) -> np.ndarray:
 def _batched(fn: Any, program: Program, rows: Any, precision: Precision) -> Any:
     vectors = _in(precision, rows)
     count = vectors.shape[0]
+    layout = Layout.of(program, integers=True)
     with precisely(precision):
-        flat, _ = flatten(program, integers=True)
         parts = []
         for first in range(0, count, POINTS):
             part = jax.tree.map(lambda v, k=first: v[k : k + POINTS], rows)
             vector = vectors[first : first + POINTS]
             part = part._replace(vector=vector) if isinstance(part, Mixed) else vector
-            parts.append(jax.tree.map(lambda v: np.asarray(v, float), fn(flat, part)))
+            parts.append(jax.tree.map(lambda v: np.asarray(v, float), fn(layout, program, part)))
     return jax.tree.map(lambda *v: np.concatenate(v), *parts)
 
 
-@partial(compiled, once=True)
-def _scores(flat: Program, rows: Any) -> jax.Array:
+@partial(compiled, static=("layout",), once=True)
+def _scores(layout: Layout, program: Program, rows: Any) -> jax.Array:
     def one(row: Any) -> jax.Array:
-        log_base, log_weight = flat.score(restored(row), flat.data)
+        log_base, log_weight = program.score(layout.unravel(restored(row)), program.data)
         return log_base + log_weight
 
     return jax.lax.map(one, rows)
 
 
-@partial(compiled, once=True)
-def _by_site(flat: Program, rows: Any) -> dict[str, jax.Array]:
+@partial(compiled, static=("layout",), once=True)
+def _by_site(layout: Layout, program: Program, rows: Any) -> dict[str, jax.Array]:
     def one(row: Any) -> dict[str, jax.Array]:
-        assert flat.sites is not None
-        found = flat.sites(restored(row), flat.data)
+        assert program.sites is not None
+        found = program.sites(layout.unravel(restored(row)), program.data)
         return {name: jnp.asarray(site["log_prob"]) for name, site in found.items()}
 
     return jax.lax.map(one, rows)
