@@ -84,6 +84,10 @@ class UnreliableWeightsWarning(UserWarning):
     """Importance weights are too uneven to be trusted; the message says what was done instead."""
 
 
+class PrecisionWarning(UserWarning):
+    """Single precision changes the answer, and double precision was not used."""
+
+
 class TooFewLabelsError(ProbinfError, ValueError):
     """Too few labelled rows for the requested estimate or its variance."""
 

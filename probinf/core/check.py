@@ -10,6 +10,7 @@ import numpy as np
 
 from probinf.core.doctor import POINTS, refuse
 from probinf.core.gradients import hidden_nan, no_gradient
+from probinf.core.precision import at_the_base
 from probinf.core.program import Position, Program, log_density
 
 
@@ -93,6 +94,9 @@ def check(program: Program, *, gradients: bool = True) -> Report:
             slopes = jax.tree.map(np.asarray, _slopes(program, keys))
             if hidden := hidden_nan(program):
                 notes.append(f"Not for NUTS: {hidden}.")
+    loss = at_the_base(program)
+    if loss is not None and loss.matters:
+        notes.append(f"Not in single precision: {loss}; pass precision='double'.")
     observed = {}
     if program.observations is not None:
         observed = jax.eval_shape(program.observations.get, program.data)

@@ -33,7 +33,7 @@ class Observations(NamedTuple):
     """How a front reads and replaces the observed values inside ``Program.data``."""
 
     get: Callable[[Data], dict[str, Array]]
-    set: Callable[[Data, dict[str, Array]], Data]
+    set: Callable[[Data, dict[str, Any]], Data]
 
 
 @jax.tree_util.register_dataclass
@@ -103,7 +103,7 @@ def log_density(program: Program, x: Position) -> Float[Array, ""]:
     return jnp.where(jnp.isnan(total) | jnp.isposinf(total), -jnp.inf, total)
 
 
-def condition(program: Program, observed: dict[str, Array]) -> Program:
+def condition(program: Program, observed: dict[str, Any]) -> Program:
     """The same model with other observed values, by site name.
 
     Raises:

@@ -9,6 +9,7 @@ import numpy as np
 from probinf.core.estimate import Estimate
 from probinf.errors import MethodError
 from probinf.results.posterior import Posterior
+from probinf.results.precision import in_its_precision
 from probinf.results.statistics.ess import ess_mean
 from probinf.results.statistics.weighted import chain_blocks, cluster_error, weights_of
 from probinf.results.summary import MIN_DRAWS
@@ -45,6 +46,7 @@ class SeparateModes(list[SeparateMode]):
     __repr__ = __str__
 
 
+@in_its_precision
 def separate_modes(posterior: Posterior, *, smallest: float = 0.02) -> SeparateModes:
     """The modes of a posterior, with the share and the evidence of each.
 

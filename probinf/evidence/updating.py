@@ -15,6 +15,7 @@ from probinf.core.keys import as_key
 from probinf.core.program import Data, Key, Position, Program
 from probinf.errors import MethodError, StructureError
 from probinf.results.posterior import Posterior
+from probinf.results.precision import in_its_precision
 from probinf.results.statistics.weighted import chain_blocks
 from probinf.runtime import session
 from probinf.samplers.populations.restarting import restarted
@@ -56,6 +57,7 @@ class _Start(NamedTuple):
     share: np.ndarray
 
 
+@in_its_precision
 def update(
     posterior: Posterior,
     program: Program,

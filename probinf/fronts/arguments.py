@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from probinf.core.inputs.given import as_given, number_as_given
 from probinf.errors import ModelError
 
 
@@ -33,7 +34,7 @@ def split(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, tuple, tu
                     f"{_argument(path)} is an array of dtype {leaf.dtype}; pass numbers "
                     "(category codes instead of strings, for instance)."
                 )
-            arrays.append(leaf)
+            arrays.append(as_given(_argument(path), leaf))
             static.append(ARRAY)
         else:
             try:
@@ -44,7 +45,7 @@ def split(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, tuple, tu
                     "hashable; pass its numbers as NumPy arrays (for a data frame: "
                     "frame['column'].to_numpy())."
                 ) from None
-            static.append(leaf)
+            static.append(number_as_given(_argument(path), leaf))
     return treedef, tuple(static), tuple(arrays)
 
 

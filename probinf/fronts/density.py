@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from probinf.core.program import Data, Position, Score
+from probinf.fronts.latent import law_of_coordinates
 from probinf.fronts.model import Model, jacobian_of
 from probinf.fronts.observations import on_edge, parameter_violations
 from probinf.fronts.observing import is_factor
@@ -63,6 +64,9 @@ class _Evaluate:
                     weights[_free_name(f"{latent.name}_scale", trace)] = jnp.asarray(added)
             else:
                 base = counted
+            law = law_of_coordinates(latent, trace[latent.name])
+            if law is not None:
+                base = jnp.sum(law.log_prob(x[latent.name]))
             if latent.discrete:  # log_prob does not look whether the value is a possible one
                 site = trace[latent.name]
                 inside = jnp.all(site["fn"].support(site["value"]))

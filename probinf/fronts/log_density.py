@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from jaxtyping import Array
 from numpyro.distributions import Distribution
 
 from probinf.core.inputs.arrays import is_traced
+from probinf.core.inputs.given import as_given
 from probinf.core.program import Data, Key, Position, Program, Score
 from probinf.errors import ImproperPriorError, ModelError
 from probinf.fronts.numpyro import from_numpyro
@@ -83,7 +85,10 @@ class _FlatScore:
     fn: Callable[..., Array]
 
     def __call__(self, x: Position, data: Data) -> Score:
-        return Score(jnp.zeros((), float), jnp.asarray(self.fn(x, *data[1]), float))
+        return Score(
+            jnp.zeros((), float),
+            jnp.asarray(self.fn(x, *jax.tree.map(jnp.asarray, data[1])), float),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,10 +103,14 @@ class _NoDraw:
 
 def _initial(key: Key, data: Data) -> Position:
     """The given starting point with unit normal noise."""
-    leaves, treedef = jax.tree.flatten(data[0])
+    leaves, treedef = jax.tree.flatten(jax.tree.map(jnp.asarray, data[0]))
     keys = jax.random.split(key, max(len(leaves), 1))
     noisy = [v + jax.random.normal(k, v.shape, v.dtype) for v, k in zip(leaves, keys, strict=True)]
     return jax.tree.unflatten(treedef, noisy)
+
+
+def _floats(value: Any) -> Any:
+    return value.astype(float) if isinstance(value, jax.Array) else np.array(value, float)
 
 
 def _identity(x: Position, data: Data) -> dict[str, Array]:
@@ -142,14 +151,14 @@ def from_log_density(
             "from_log_density: pass base= (distributions over the parameters) or initial= (an "
             "array or dict of arrays near the target), so that the shapes are known."
         )
-    initial = jax.tree.map(lambda v: jnp.asarray(v, float), initial)
+    initial = jax.tree.map(_floats, initial)
     _require_scalar("from_log_density", jax.eval_shape(log_density, initial, *args))
     return Program(
         draw=_NoDraw(),
         start=_initial,
         score=_FlatScore(log_density),
         constrain=_identity,
-        data=(initial, jax.tree.map(jnp.asarray, args)),
+        data=(initial, jax.tree.map(partial(as_given, "an argument of the density"), args)),
     )
 
 

@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from probinf.core.program import Observations, Program
 from probinf.fronts.arguments import split
@@ -81,7 +80,7 @@ def from_numpyro(
         observations=Observations(GetObserved(full), set_observed),
         sites=NumpyroSites(full),
         levels=tuple((n.name, *n.levels) for n in latents if n.levels is not None),
-        data=jax.tree.map(jnp.asarray, data),
+        data=data,
     )
     anywhere = {latent.name: latent.blank() for latent in latents}
     leaves, structure = jax.tree.flatten((anywhere, program.data))

@@ -9,6 +9,7 @@ import numpy as np
 from probinf.core.gradients import hidden_nan
 from probinf.results.chain_findings import of_chains
 from probinf.results.findings import Diagnosis, Finding
+from probinf.results.precision import of_precision
 from probinf.results.statistics.weighted import kish_ess, weights_of
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def diagnose(posterior: Posterior) -> Diagnosis:
         found = [*_hidden(posterior), *of_chains(posterior), *own]
     else:
         found = [*own, *_of_weights(posterior)]
-    found += _lost(posterior)
+    found += [*_lost(posterior), *of_precision(posterior)]
     summary = posterior.summary()
     finite = np.isfinite(summary.columns["mean"]) & np.isfinite(summary.columns["sd"])
     if broken := [name for name, fine in zip(summary.names, finite, strict=True) if not fine]:

@@ -22,6 +22,7 @@ from probinf.results.diagnosis import diagnose
 from probinf.results.export import to_anesthetic
 from probinf.results.findings import Diagnosis, Finding
 from probinf.results.plotting import plot
+from probinf.results.precision import in_its_precision
 from probinf.results.saving import save
 from probinf.results.sites import by_row
 from probinf.results.summary import Summary, summarise
@@ -108,6 +109,7 @@ class Posterior:
         """
         return self._summary
 
+    @in_its_precision
     def diagnose(self) -> Diagnosis:
         """What is wrong, where, and what to do about it."""
         return diagnose(self)
@@ -141,6 +143,7 @@ class Posterior:
             clusters=None if self.clusters is None else take(self.clusters),
         )
 
+    @in_its_precision
     def predict(self, *, key: int | Key, program: Program | None = None) -> dict[str, np.ndarray]:
         """Posterior predictive draws of every observed site, (chain, draw, ...).
 
@@ -191,6 +194,7 @@ class Posterior:
             return restored(vectors)
         return restored(Mixed(vectors, tuple(k.reshape(-1, *k.shape[2:]) for k in self.keys)))
 
+    @in_its_precision
     def to_datatree(self) -> xarray.DataTree:
         """An ``xarray.DataTree`` in the ArviZ schema; opens in ArviZ 0.23 and 1.x.
 

@@ -12,6 +12,7 @@ import numpyro.distributions as dist
 from numpyro.contrib.control_flow.scan import scan_wrapper
 from numpyro.primitives import Messenger
 
+from probinf.core.inputs.given import as_given
 from probinf.errors import ModelError
 from probinf.fronts.distributions.bounds import ends_of
 from probinf.fronts.distributions.combined import (
@@ -53,8 +54,11 @@ class Complete(Messenger):
             reach_inside(msg, Complete)
         if msg["type"] != "sample" or not isinstance(msg["fn"], dist.Distribution):
             return
-        if isinstance(msg["value"], bool | int | float):  # of which NumPyro makes no array
-            msg["value"] = np.asarray(msg["value"])
+        value = msg["value"]
+        if isinstance(value, bool | int | float):  # of which NumPyro makes no array
+            value = msg["value"] = np.asarray(value)
+        if isinstance(value, np.ndarray) and value.dtype.kind in "iu" and value.dtype != np.int32:
+            msg["value"] = as_given(f"site '{msg['name']}'", value)
         try:
             msg["fn"] = enforced(completed(msg["fn"], latent=not msg["is_observed"]))
         except ModelError as error:
