@@ -14,6 +14,7 @@ from numpyro.infer import util as numpyro_util
 
 from probinf.core.program import Key, Position
 from probinf.fronts.arguments import ARRAY
+from probinf.fronts.begun import Begun
 from probinf.fronts.distributions.completion import Complete
 from probinf.fronts.latent import Latent
 
@@ -52,7 +53,7 @@ class Model:
         leaves = [next(arrays) if leaf is ARRAY else leaf for leaf in self.static]
         args, kwargs = jax.tree.unflatten(self.treedef, leaves)
         fn = handlers.condition(self.fn, data.replaced) if data.replaced else self.fn
-        Complete(fn)(*args, **kwargs)
+        Complete(Begun(fn))(*args, **kwargs)
 
     def trace(self, data: NumpyroData, x: Position = None, key: Key | None = None) -> dict:
         """One trace: latents at ``x`` where given, drawn with ``key`` where not."""
