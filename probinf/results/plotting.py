@@ -53,7 +53,7 @@ def compare_plot(posteriors: dict[str, Posterior], names: list[str], *, columns:
             "compare_plot needs matplotlib: pip install 'probinf[plot]'."
         ) from None
 
-    from probinf.results.statistics.weighted import weights_of
+    from probinf.results.statistics.weighted import weighted_quantile, weights_of
     from probinf.results.summary import scalars
 
     rows = -(-len(names) // columns)
@@ -66,9 +66,17 @@ def compare_plot(posteriors: dict[str, Posterior], names: list[str], *, columns:
         weights = weights_of(posterior.log_weights.ravel())
         for axis, name in zip(axes.ravel(), names, strict=False):
             column = values[:, :, found.index(name)].ravel()
-            low, high = np.quantile(column, [0.002, 0.998])
+            low, high = (weighted_quantile(column, weights, q) for q in (0.002, 0.998))
             bins = np.linspace(low, high, 40)
-            axis.hist(column, bins, weights=weights, density=True, histtype="step", label=label)
+            alive = weights > 0
+            axis.hist(
+                column[alive],
+                bins,
+                weights=weights[alive],
+                density=True,
+                histtype="step",
+                label=label,
+            )
             axis.set_title(name)
             axis.set_yticks([])
     axes[0, 0].legend(frameon=False)
