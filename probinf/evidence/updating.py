@@ -32,8 +32,8 @@ class _OldFirst:
     counts: tuple[tuple[str, int], ...]
 
     def __call__(self, x: Position, data: Data) -> dict[str, jax.Array]:
-        old = dict(self.counts)
-        terms = {name: jnp.ravel(value) for name, value in self.pointwise(x, data).items()}
+        old, found = dict(self.counts), self.pointwise(x, data)
+        terms = {name: jnp.ravel(found[name]) for name in sorted(found)}  # as jit returns them
         return {
             "old": jnp.concatenate([v[: old.get(name, 0)] for name, v in terms.items()]),
             "new": jnp.concatenate([v[old.get(name, 0) :] for name, v in terms.items()]),

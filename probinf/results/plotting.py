@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from probinf.errors import MethodError, MissingPackageError
+from probinf.results.datatree import safe_names
 
 if TYPE_CHECKING:
     from probinf.results.posterior import Posterior
@@ -29,6 +30,11 @@ def plot(posterior: Posterior, kind: str, names: list[str] | None = None, **opti
     except ImportError:
         raise MissingPackageError("plot needs ArviZ: pip install 'probinf[plot]'.") from None
     options.setdefault("backend", "matplotlib")
+    if names is not None:
+        safe = safe_names(posterior.draws)
+        if unknown := [name for name in names if name not in safe]:
+            raise MethodError(f"plot: no site named {unknown}; there are {list(safe)}.")
+        names = [safe[name] for name in names]
     return getattr(arviz_plots, _KINDS[kind])(posterior.to_datatree(), var_names=names, **options)
 
 

@@ -188,13 +188,27 @@ class Posterior:
             return restored(vectors)
         return restored(Mixed(vectors, tuple(k.reshape(-1, *k.shape[2:]) for k in self.keys)))
 
-    def to_datatree(self) -> xarray.DataTree:
-        """An ``xarray.DataTree`` in the ArviZ schema; opens in ArviZ 0.23 and 1.x.
+    def to_datatree(
+        self, *, predictive: int | Key | None = None, log_likelihood: bool = False
+    ) -> xarray.DataTree:
+        """An ``xarray.DataTree`` in the ArviZ schema.
+
+        ArviZ 1.x, ``arviz_stats`` and ``arviz_plots`` take it as it is; the functions of ArviZ
+        0.23 (``az.summary``, ``az.loo``) take ``az.from_datatree(tree)``.
 
         Weighted draws appear twice: resampled to equal weights in ``posterior`` (flagged
-        ``resampled``), and as they are with ``log_weight`` in ``weighted_posterior``.
+        ``resampled``), and as they are with ``log_weight`` in ``weighted_posterior``. A site
+        whose name cannot stand in a file (a slash, ``chain``, ``draw``) is renamed, and keeps
+        its name in the attribute ``site``.
+
+        Args:
+            predictive: random key or seed; adds ``posterior_predictive``, data drawn anew.
+            log_likelihood: adds that group, of every datum at every draw.
+
+        Raises:
+            StructureError: what is asked for needs a program, or positions that were not kept.
         """
-        return to_datatree(self)
+        return to_datatree(self, predictive, log_likelihood)
 
     def to_anesthetic(self) -> Any:
         """An ``anesthetic.NestedSamples`` of a run of ``Nested``, birth contours included.

@@ -204,3 +204,31 @@ def test_moves_that_forget_the_new_data_are_found(
     other = dataclasses.replace(METHOD, max_moves=39)  # another record: compiled by itself
     after = pi.update(half, first(10), other, key=2, progress=False)
     assert wrong(after, 10)
+
+
+def z_before_y(z, y):
+    mu = numpyro.sample("mu", dist.Normal(0.0, 2.0))
+    numpyro.sample("z", dist.Normal(mu, 2.0), obs=z)
+    numpyro.sample("y", dist.Normal(mu, 1.0), obs=y)
+
+
+def y_before_z(z, y):
+    mu = numpyro.sample("mu", dist.Normal(0.0, 2.0))
+    numpyro.sample("y", dist.Normal(mu, 1.0), obs=y)
+    numpyro.sample("z", dist.Normal(mu, 2.0), obs=z)
+
+
+def test_sites_in_any_order() -> None:
+    """The likelihood terms leave a trace in its order, and jit by name."""
+    z, y = np.array([0.2, -0.4, 1.0]), np.array([0.5, 0.1, -0.3, 0.9, 0.4])
+    method = pi.SMC(path="data", particles=200, islands=2, kernel=pi.kernels.RandomWalk(), moves=3)
+    for before, after in ((z_before_y, z_before_y), (y_before_z, z_before_y)):
+        first_data = pi.from_numpyro(before, z[:2], y[:3])
+        old = pi.sample(first_data, pi.Importance(draws=2000), key=0, progress=False)
+        changed = pi.from_numpyro(after, z, y + 0.1)
+        with pytest.raises(StructureError, match=r"3 of the 3 old data of 'y' has changed"):
+            pi.update(old, changed, method, key=1, progress=False)
+    found = pi.update(old, pi.from_numpyro(z_before_y, z, y), method, key=1, progress=False)
+    covariance = np.diag([4.0] * 3 + [1.0] * 5) + 4.0
+    exact = dist.MultivariateNormal(np.zeros(8), covariance).log_prob(np.concatenate([z, y]))
+    assert abs(found.log_evidence.z(float(exact))) < 4
