@@ -161,9 +161,7 @@ class _Walk:
                 yield from self.parts(vars(value).get(field), f"{path}.{field}")
         elif isinstance(value, jax.tree_util.PyTreeDef):
             yield path, str(value)
-        elif self.count < _PARTS and (
-            hasattr(value, "__dict__") or dataclasses.is_dataclass(value)
-        ):
+        elif self.count < _PARTS and hasattr(value, "__dict__"):
             yield from self._instance(value, path)
         else:
             text = repr(value)
