@@ -108,6 +108,8 @@ def update(
     method.plan(extended, layout)
     states = restarted(method, flat, start.position, start.log_w, start.eve, count)
     found = session.start(method, extended, typed, progress=progress, states=states)
+    if found.evidence is None:  # interrupted
+        raise MethodError(f"update: {found.no_evidence}")
     return _joined(posterior, found, start, count, program)
 
 
