@@ -36,6 +36,20 @@ class Observations(NamedTuple):
     set: Callable[[Data, dict[str, Any]], Data]
 
 
+class Predicted(NamedTuple):
+    """What a program predicts from the values of some of its sites.
+
+    Attributes:
+        observables: data drawn anew, by site.
+        latents: all latent sites, those at given values and those drawn given them.
+        outside: for each latent site at a given value, whether that lies outside its support.
+    """
+
+    observables: dict[str, Array]
+    latents: dict[str, Array]
+    outside: dict[str, Array]
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Program:
@@ -56,6 +70,8 @@ class Program:
             None when unknown.
         observations: reads and replaces the observed values in ``data``; None when unknown.
         sites: ``(x, data) -> dict``, per-site checks for the model doctor; None when unknown.
+        predict: ``(key, values, data) -> Predicted``, observables given the values of some
+            latent sites in the user's coordinates; None when unknown.
         levels: name, lowest and highest value of every discrete coordinate with finitely many.
         data: everything dynamic: observations, covariates, network weights, path parameters.
     """
@@ -77,7 +93,9 @@ class Program:
     sites: Callable[[Position, Data], dict[str, Any]] | None = dataclasses.field(
         default=None, metadata={"static": True}
     )
-
+    predict: Callable[[Key, dict[str, Array], Data], Predicted] | None = dataclasses.field(
+        default=None, metadata={"static": True}
+    )
     levels: tuple[tuple[str, int, int], ...] = dataclasses.field(
         default=(), metadata={"static": True}
     )

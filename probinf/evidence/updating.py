@@ -33,8 +33,8 @@ class _OldFirst:
     counts: tuple[tuple[str, int], ...]
 
     def __call__(self, x: Position, data: Data) -> dict[str, jax.Array]:
-        old = dict(self.counts)
-        terms = {name: jnp.ravel(value) for name, value in self.pointwise(x, data).items()}
+        old, found = dict(self.counts), self.pointwise(x, data)
+        terms = {name: jnp.ravel(found[name]) for name in sorted(found)}  # as jit returns them
         return {
             "old": jnp.concatenate([v[: old.get(name, 0)] for name, v in terms.items()]),
             "new": jnp.concatenate([v[old.get(name, 0) :] for name, v in terms.items()]),
@@ -110,6 +110,8 @@ def update(
     method.plan(extended, layout)
     states = restarted(method, flat, start.position, start.log_w, start.eve, count)
     found = session.start(method, extended, typed, progress=progress, states=states)
+    if found.evidence is None:  # interrupted
+        raise MethodError(f"update: {found.no_evidence}")
     return _joined(posterior, found, start, count, program)
 
 

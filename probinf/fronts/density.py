@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from probinf.core.program import Data, Position, Score
-from probinf.fronts.latent import law_of_coordinates
+from probinf.fronts.latent import law_of_coordinates, refuse_begun
 from probinf.fronts.model import Model, jacobian_of
 from probinf.fronts.observations import on_edge, parameter_violations
 from probinf.fronts.observing import is_factor
@@ -47,6 +47,7 @@ class _Evaluate:
     model: Model
 
     def terms(self, x: Position, data: Data) -> tuple[Array, dict[str, Array]]:
+        refuse_begun(self.model.latents)
         trace = self.model.trace(data, x)
         log_base: Any = 0.0
         weights: dict[str, Array] = {}

@@ -18,6 +18,7 @@ from probinf.fronts.drawing import NumpyroConstrain, NumpyroDraw, NumpyroStart
 from probinf.fronts.latent import Latent
 from probinf.fronts.model import Model, NumpyroData
 from probinf.fronts.observing import GetObserved, NumpyroSimulate, set_observed
+from probinf.fronts.predicting import NumpyroPredict
 from probinf.fronts.translation import abstractly
 
 
@@ -79,15 +80,17 @@ def from_numpyro(
         pointwise=NumpyroPointwise(full),
         observations=Observations(GetObserved(full), set_observed),
         sites=NumpyroSites(full),
+        predict=NumpyroPredict(full),
         levels=tuple((n.name, *n.levels) for n in latents if n.levels is not None),
         data=data,
     )
     anywhere = {latent.name: latent.blank() for latent in latents}
     leaves, structure = jax.tree.flatten((anywhere, program.data))
     shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
-    _try_score(NumpyroScore(full), structure, shapes)
-    refuse_missing(program, args, kwargs)
-    warn_unobserved(program, model, args, kwargs)
+    if not any(latent.given for latent in latents):  # with it, only predictions can be made
+        _try_score(NumpyroScore(full), structure, shapes)
+        refuse_missing(program, args, kwargs)
+        warn_unobserved(program, model, args, kwargs)
     return program
 
 

@@ -11,7 +11,12 @@ import numpy as np
 from probinf.results.statistics.ess import ess_bulk, ess_mean, ess_tail
 from probinf.results.statistics.nested_rhat import nested_rhat
 from probinf.results.statistics.rhat import rhat
-from probinf.results.statistics.weighted import cluster_error, weighted_quantile, weights_of
+from probinf.results.statistics.weighted import (
+    cluster_error,
+    counted,
+    weighted_quantile,
+    weights_of,
+)
 
 MIN_DRAWS = 8
 """Draws per chain below which no effective size or R-hat is given."""
@@ -146,8 +151,8 @@ def _chains(values: np.ndarray) -> dict[str, np.ndarray]:
 def _weighted(
     values: np.ndarray, log_weights: np.ndarray, clusters: np.ndarray
 ) -> dict[str, np.ndarray]:
-    pooled = values.reshape(-1, values.shape[2])
     w = weights_of(log_weights.ravel())
+    pooled = counted(values.reshape(-1, values.shape[2]), w)
     mean = w @ pooled
     sd = np.sqrt(w @ (pooled - mean) ** 2)
     mcse = cluster_error(pooled, w, clusters.ravel())

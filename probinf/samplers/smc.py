@@ -26,9 +26,11 @@ from probinf.core.program import Key, Program
 from probinf.core.resampling import Resampler, multinomial, systematic, thinned
 from probinf.errors import MethodError
 from probinf.kernels.base import Kernel, Params, check_kernel
+from probinf.results.posterior import Posterior
 from probinf.runtime.method import Plan, Run
 from probinf.runtime.progress import Status
 from probinf.samplers.populations.base import Islands, PopulationMethod
+from probinf.samplers.populations.halfway import halfway
 from probinf.samplers.populations.islands import IslandState, Particle, StageRecord, gathered
 from probinf.samplers.populations.moving import (
     Moved,
@@ -291,6 +293,12 @@ class SMC(PopulationMethod):
             f"the end of the path was not reached in {_MAX_STAGES[self.path]} stages. Lower "
             "target_ess or use more particles."
         )
+
+    def stopped(self, run: Run, found: Islands, reason: str) -> Posterior:
+        """After an interruption, the particles at the point of the path that was reached."""
+        if not run.provenance["interrupted"]:
+            raise MethodError(reason)
+        return halfway(run, found, self.way, self.history(run), reason)
 
     def history(self, run: Run) -> dict[str, np.ndarray]:
         """The places on the path, what each stage was like, and evidences of first data."""

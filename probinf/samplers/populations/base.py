@@ -85,7 +85,20 @@ class PopulationMethod(Method[Posterior]):
     def unfinished(self, run: Run) -> str:
         """Why the run has not come to its end; empty where it has."""
         done = np.asarray(jax.vmap(self.done)(run.states))
-        return "" if done.all() else "the run was interrupted before its populations arrived."
+        if done.all():
+            return ""
+        return (
+            "the run was interrupted before its populations arrived. Give it more time, or a "
+            "folder with checkpoint=, from which pi.resume(folder, program) goes on."
+        )
+
+    def stopped(self, run: Run, found: Islands, reason: str) -> Posterior:
+        """What a run leaves that has not come to its end.
+
+        Raises:
+            MethodError: nothing that could be used.
+        """
+        raise MethodError(reason)
 
     def history(self, run: Run) -> dict[str, np.ndarray]:
         """The records by name, (island, stage)."""
@@ -126,7 +139,7 @@ class PopulationMethod(Method[Posterior]):
                 f"the likelihood is zero or NaN at all {found.log_w.size} particles",
             )
         if reason:
-            raise MethodError(reason)
+            return self.stopped(run, found, reason)
         total = np.logaddexp.reduce(found.log_w, axis=1, keepdims=True)
         log_w = np.where(np.isneginf(total), -np.inf, found.log_w - total)
         weights, log_w = np.exp(log_w), log_w + found.log_z[:, None]
