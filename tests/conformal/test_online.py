@@ -84,7 +84,7 @@ def test_enbpi_is_the_shortest_window():
     everything = np.concatenate([first, errors])
     for t in range(30):
         recent = np.sort(everything[t : t + 40])
-        widths = recent[32:] - recent[:8]  # 33 of 41 ranks
+        widths = recent[33:] - recent[:7]  # 33 of 41 gaps
         assert np.isclose(out.size()[t], widths.min(), atol=1e-5)
     with pytest.warns(InfiniteSetWarning):
         assert np.isinf(pc.enbpi(first[:5], mu, mu, alpha=0.1).upper).all()

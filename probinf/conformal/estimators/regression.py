@@ -256,7 +256,7 @@ class CrossRegressor(_Conformal):
         if self.method == "base":
             levels = np.atleast_1d(np.asarray(alpha))
             q = order_stat(self.residuals_, upper_rank(self.residuals_.size, levels))
-            ends = mu[:, None] - q, mu[:, None] + q
+            ends = Absolute().interval(mu, q)
             return mu, stacked(make_interval(*ends, levels, "none (cross-conformal base)"))
         folds = np.stack([np.asarray(m.predict(X), float) for m in self.models_], axis=1)
         if self.method == "plus":

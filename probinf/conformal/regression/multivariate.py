@@ -11,6 +11,7 @@ from probinf.conformal.calibration.ranks import order_stat, upper_rank
 from probinf.conformal.sets.reporting import check_columns, check_test, too_few, warn_infinite
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float
 from probinf.core.inputs.levels import fraction
+from probinf.core.rounding import beyond
 from probinf.errors import ArrayError
 
 JOINT = ">= 1-alpha for all outcomes jointly, exchangeable data"
@@ -141,7 +142,7 @@ def box(
     if min(s_cal.min(), s_test.min()) <= 0:
         raise ArrayError("scales must be positive.")
     q, level = _threshold((abs(y - mu) / s_cal).max(axis=1), alpha)
-    return Box(t - q * s_test, t + q * s_test, level)
+    return Box(beyond(t, -q * s_test, -1), beyond(t, q * s_test, 1), level)
 
 
 def ellipsoid(
@@ -216,7 +217,7 @@ def copula_box(
     padded = np.vstack([r0, np.full(r0.shape[1], np.inf)])
     side = padded[int(min(q, len(r0)))]
     warn_infinite(side, "residuals_fit has too few points for these errors.")
-    return Box(t - side, t + side, level)
+    return Box(beyond(t, -side, -1), beyond(t, side, 1), level)
 
 
 def sample_distance(draws: ArrayLike, y: ArrayLike) -> np.ndarray:

@@ -14,6 +14,7 @@ from probinf.conformal.sets.reporting import check_test, too_few, warn_infinite
 from probinf.core.inputs.arrays import ArrayLike, as_float
 from probinf.core.inputs.levels import Level, as_levels
 from probinf.core.program import Key
+from probinf.core.rounding import beyond
 from probinf.errors import ArrayError, LevelError
 
 
@@ -63,7 +64,7 @@ class PredictiveSystem:
         as_levels(levels, "level")
         ranks = upper_rank(self.residuals.size, 1 - levels)
         found = np.concatenate([[-np.inf], self.residuals, [np.inf]])[ranks]
-        values = self.mean[:, None] + self.scale[:, None] * found
+        values = np.asarray(beyond(self.mean[:, None], self.scale[:, None] * found, 1))
         return values if np.ndim(level) else values[:, 0]
 
     def interval(self, alpha: Level) -> Interval:
@@ -71,8 +72,9 @@ class PredictiveSystem:
         shares = [a / 2 for a in as_levels(alpha)]
         n = self.residuals.size
         padded = np.concatenate([[-np.inf], self.residuals, [np.inf]])
-        low = self.mean[:, None] + self.scale[:, None] * padded[lower_rank(n, shares)]
-        high = self.mean[:, None] + self.scale[:, None] * padded[upper_rank(n, shares)]
+        mean, scale = self.mean[:, None], self.scale[:, None]
+        low = beyond(mean, scale * padded[lower_rank(n, shares)], -1)
+        high = beyond(mean, scale * padded[upper_rank(n, shares)], 1)
         warn_infinite(high, too_few(n, shares))
         promise = ">= 1-alpha marginal, exchangeable data (central interval of a predictive system)"
         return make_interval(low, high, alpha, promise)
