@@ -122,6 +122,12 @@ def predictive_system(
     """
     mean_cal, scale_cal = _mean_scale("pred_cal", pred_cal)
     mean, scale = _mean_scale("pred_test", pred_test)
+    forms = [isinstance(v, tuple | list) and np.ndim(v[0]) > 0 for v in (pred_cal, pred_test)]
+    if forms[0] != forms[1]:
+        raise ArrayError(
+            "pred_cal and pred_test must have one form, mu or (mu, sigma): residuals in units of "
+            "sigma mean nothing without it."
+        )
     y = np.asarray(as_float("y_cal", y_cal, ndim=1, size=mean_cal.size), float)
     if y.size == 0:
         raise ArrayError("y_cal is empty: a predictive system needs calibration points.")
