@@ -9,7 +9,7 @@ matplotlib.use("Agg")
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.sparse import csr_array, coo_array
+from scipy.sparse import coo_array, csr_array
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_diabetes, load_digits, load_wine
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor

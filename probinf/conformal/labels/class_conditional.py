@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from probinf.conformal.calibration.calibrate import uniforms
 from probinf.conformal.calibration.groups import group_thresholds
+from probinf.conformal.calibration.randomness import uniforms
 from probinf.conformal.calibration.split import label_set, tie_breakers
 from probinf.conformal.scores.classification import LabelScore
 from probinf.conformal.sets.labels import LabelSet

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from probinf.conformal.calibration.calibrate import Calibration, calibrate, uniforms
+from probinf.conformal.calibration.calibrate import Calibration, calibrate
+from probinf.conformal.calibration.randomness import row_uniforms, uniforms
 from probinf.conformal.calibration.ranks import lower_rank, upper_rank
 from probinf.conformal.sets.intervals import Interval, make_interval
 from probinf.conformal.sets.reporting import check_test, too_few, warn_infinite
@@ -56,7 +57,9 @@ class PredictiveSystem:
 
     def pit(self, y: ArrayLike, *, key: int | Key) -> np.ndarray:
         """(m,) exact probability integral transforms of the outcomes, uniform one by one."""
-        return self.cdf(y, tau=uniforms(key, self.mean.size))
+        value = np.asarray(as_float("y", y, ndim=1, size=self.mean.size), float)
+        rows = np.column_stack([self.mean, self.scale, value])
+        return self.cdf(value, tau=row_uniforms(key, rows))
 
     def quantile(self, level: ArrayLike) -> np.ndarray:
         """Quantiles (m,) or (m, L): the least y with ``P(Y <= y) >= level``, +inf past the data."""

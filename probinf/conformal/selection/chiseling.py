@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from probinf.conformal.calibration.calibrate import uniforms
+from probinf.conformal.calibration.randomness import uniforms
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float
 from probinf.core.inputs.levels import fraction
 from probinf.core.program import Key

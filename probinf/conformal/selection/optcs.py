@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from probinf.conformal.calibration.calibrate import uniforms
+from probinf.conformal.calibration.randomness import uniforms
 from probinf.conformal.selection.prune import prune_candidates
 from probinf.conformal.selection.pvalues import Selection, benjamini_hochberg, selection_pvalues
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from probinf.conformal.calibration.calibrate import uniforms
+from probinf.conformal.calibration.randomness import row_uniforms
 from probinf.conformal.selection.prune import prune_candidates
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float, as_weights
 from probinf.core.inputs.levels import fraction
@@ -94,7 +94,7 @@ def selection_pvalues(
     mass = np.concatenate([[0.0], np.cumsum(np.asarray(w, float)[order])])
     below = mass[np.searchsorted(v[order], t, "left")]
     up_to = mass[np.searchsorted(v[order], t, "right")]
-    u = 1.0 if key is None else uniforms(key, t.size)
+    u = 1.0 if key is None else row_uniforms(key, t)
     return np.asarray((below + u * (own + up_to - below)) / (mass[-1] + own))
 
 
