@@ -67,7 +67,9 @@ def conditional_thresholds(
         raise ArrayError(f"features_test must have {phi.shape[1]} columns, got {test.shape[1]}.")
     if not np.isfinite(s).all():
         raise ArrayError("scores must be finite for conditional calibration.")
-    nowhere = ~test.any(axis=1)  # every function of the class is zero there: nothing is promised
+    nowhere = np.asarray(
+        ~test.any(axis=1)
+    )  # every function of the class is zero there: nothing is promised
     phi, test = _same_span(phi, test)
     target: Any = np.full(len(test), 1 - level)
     apart, own = np.zeros(s.size), np.zeros(len(test))

@@ -156,6 +156,7 @@ def _scales(
     if fixed is not None and cal is not None:
         raise ArrayError("give scale, or scale_cal and scale_test, not both.")
     p = shape[1]
+    wanted: tuple[tuple[int, ...], ...]
     if cal is None:
         cal = test = np.ones(p) if fixed is None else np.asarray(as_float("scale", fixed), float)
         names, wanted = ("scale", "scale"), ((p,), (p,))
