@@ -215,7 +215,7 @@ def estimate(
     options = make_options(
         method, tune, clip, alpha, alternative, small_sample, d, predictors=several
     )
-    scheme = resolve(declared, n, N)
+    scheme = resolve(declared, n, N, (next(iter(labeled.values())), next(iter(others[0].values()))))
     notes: list[str] = []
     if options.method != "classical":
         for name in check_rows("proxies", guesses[0]):
@@ -237,5 +237,6 @@ def estimate(
         notes=notes,
         pandas=any(map(is_pandas, labeled.values())),
         spent=d + options.cost(d * several),
+        tuning=options.cost(d * several),
         method=f"{options.method}, {several} predictors" if several > 1 else None,
     )
