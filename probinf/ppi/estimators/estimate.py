@@ -47,6 +47,14 @@ def checked_solve(
     with jax.enable_x64(True):
         found = core.solve(model, data, jnp.asarray(M), jnp.asarray(init), **kwargs)
         theta = np.asarray(found.theta)
+    if bool(found.runaway):
+        largest = int(np.argmax(np.abs(theta)))
+        raise ConvergenceError(
+            f"{what}: no finite estimate. The fit improves without end as parameters grow "
+            f"(parameter {largest} reached {theta[largest]:.3g}): the classes are perfectly "
+            "separated by the regressors, or a group has no events at all. Remedies: more labels, fewer "
+            "regressors or groups, or a penalty in a loss of your own (ppi.estimate)."
+        )
     if not bool(found.converged):
         raise ConvergenceError(
             f"{what}: Newton's method found no root after {int(found.steps)} steps (it stopped at "
