@@ -52,8 +52,8 @@ def checked_solve(
         raise ConvergenceError(
             f"{what}: no finite estimate. The fit improves without end as parameters grow "
             f"(parameter {largest} reached {theta[largest]:.3g}): the classes are perfectly "
-            "separated by the regressors, or a group has no events at all. Remedies: more labels, fewer "
-            "regressors or groups, or a penalty in a loss of your own (ppi.estimate)."
+            "separated by the regressors, or a group has no events at all. Remedies: more labels, "
+            "fewer regressors or groups, or a penalty in a loss of your own (ppi.estimate)."
         )
     if not bool(found.converged):
         raise ConvergenceError(
