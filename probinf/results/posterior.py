@@ -99,7 +99,8 @@ class Posterior:
         if self.streamed is not None:
             return self.streamed
         superchains = self.provenance.get("superchains")
-        return summarise(self.draws, self.log_weights, self.clusters, superchains)
+        live = self.stats.get("live_points")
+        return summarise(self.draws, self.log_weights, self.clusters, superchains, live)
 
     def summary(self) -> Summary:
         """Mean, sd, quantiles, Monte Carlo errors and effective sizes per scalar.

@@ -11,7 +11,12 @@ import numpy as np
 from probinf.results.statistics.ess import ess_bulk, ess_mean, ess_tail
 from probinf.results.statistics.nested_rhat import nested_rhat
 from probinf.results.statistics.rhat import rhat
-from probinf.results.statistics.weighted import cluster_error, weighted_quantile, weights_of
+from probinf.results.statistics.weighted import (
+    cluster_error,
+    volume_error,
+    weighted_quantile,
+    weights_of,
+)
 
 MIN_DRAWS = 8
 """Draws per chain below which no effective size or R-hat is given."""
@@ -23,7 +28,8 @@ class Summary:
     Columns: ``mean``, ``sd``, ``q5``, ``q50``, ``q95``, ``mcse`` (standard error of the mean);
     then ``ess_bulk``, ``ess_tail``, ``r_hat`` for Markov chains (``nested_r_hat`` too where
     groups of them share their starts), ``ess`` for weighted draws
-    (sd² / mcse², so that it counts ancestry as well as weights). Without the draws
+    (sd² / mcse², so that it counts ancestry, and what nested sampling does not know of its
+    volumes, as well as weights). Without the draws
     (``summaries_only=True``) a Markov chain has ``ess`` from batch means and the R-hat of halves
     without ranks, and its quantiles come from about 1,000 evenly spaced draws.
     """
@@ -109,10 +115,13 @@ def summarise(
     log_weights: np.ndarray,
     clusters: np.ndarray | None,
     superchains: int | None = None,
+    live: np.ndarray | None = None,
 ) -> Summary:
     """The table; ``clusters`` is None for Markov chains (equal weights).
 
-    With ``superchains``, groups of chains with one start each, it has a nested R-hat.
+    With ``superchains``, groups of chains with one start each, it has a nested R-hat. With
+    ``live``, the points of nested sampling that were alive at each removal, in whose order
+    ``clusters`` counts, errors count what is not known of the volumes.
     """
     names, values = scalars(draws)
     with np.errstate(invalid="ignore", over="ignore"):  # infinite draws: their rows are NaN
@@ -121,7 +130,7 @@ def summarise(
             if superchains is not None and 1 < superchains < values.shape[0]:
                 columns["nested_r_hat"] = nested_rhat(values, superchains)
             return Summary(columns, names)
-        return Summary(_weighted(values, log_weights, clusters), names)
+        return Summary(_weighted(values, log_weights, clusters, live), names)
 
 
 def _chains(values: np.ndarray) -> dict[str, np.ndarray]:
@@ -144,13 +153,16 @@ def _chains(values: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _weighted(
-    values: np.ndarray, log_weights: np.ndarray, clusters: np.ndarray
+    values: np.ndarray, log_weights: np.ndarray, clusters: np.ndarray, live: np.ndarray | None
 ) -> dict[str, np.ndarray]:
     pooled = values.reshape(-1, values.shape[2])
     w = weights_of(log_weights.ravel())
     mean = w @ pooled
     sd = np.sqrt(w @ (pooled - mean) ** 2)
-    mcse = cluster_error(pooled, w, clusters.ravel())
+    if live is None:
+        mcse = cluster_error(pooled, w, clusters.ravel())
+    else:
+        mcse = volume_error(pooled, w, clusters.ravel(), live.ravel())
     with np.errstate(divide="ignore", invalid="ignore"):
         ess = np.where(sd > 0, sd**2 / mcse**2, np.nan)
     quantiles = {
