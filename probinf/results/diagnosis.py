@@ -90,10 +90,11 @@ def _lost(posterior: Posterior) -> list[Finding]:
     lost = int(posterior.provenance.get("nan_evaluations", 0))
     if not lost:
         return []
+    what = "the density was" if posterior.kind == "chains" else "the log likelihood was"
     return [
         Finding(
             "nan",
-            f"the log likelihood was NaN at {lost} particles, which were given weight zero. "
-            "Find out where with pi.check(program).",
+            f"{what} NaN or +inf at {lost} of the points that were tried, which count as "
+            "impossible. Find out where with pi.check(program).",
         )
     ]
