@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from probinf.results.both_ends import both_ends
 from probinf.results.chain_findings import of_chains
 from probinf.results.findings import Diagnosis, Finding
 from probinf.results.statistics.weighted import kish_ess, weights_of
@@ -27,7 +28,7 @@ def diagnose(posterior: Posterior) -> Diagnosis:
         found = [*of_chains(posterior), *own]
     else:
         found = [*own, *_of_weights(posterior)]
-    found += _lost(posterior)
+    found += [*both_ends(posterior), *_lost(posterior)]
     summary = posterior.summary()
     finite = np.isfinite(summary.columns["mean"]) & np.isfinite(summary.columns["sd"])
     if broken := [name for name, fine in zip(summary.names, finite, strict=True) if not fine]:
