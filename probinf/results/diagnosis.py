@@ -30,7 +30,9 @@ def diagnose(posterior: Posterior) -> Diagnosis:
         found = [*own, *_of_weights(posterior)]
     found += [*both_ends(posterior), *_lost(posterior)]
     summary = posterior.summary()
-    finite = np.isfinite(summary.columns["mean"]) & np.isfinite(summary.columns["sd"])
+    finite = np.isfinite(summary.columns["mean"])
+    if posterior.log_weights.size > 1:  # a single draw has no sd
+        finite &= np.isfinite(summary.columns["sd"])
     if broken := [name for name, fine in zip(summary.names, finite, strict=True) if not fine]:
         found.insert(
             0,
@@ -95,7 +97,7 @@ def _lost(posterior: Posterior) -> list[Finding]:
     return [
         Finding(
             "nan",
-            f"{what} NaN or +inf at {lost} of the points that were tried, which count as "
+            f"{what} NaN at {lost} of the points that were tried (or +inf), which count as "
             "impossible. Find out where with pi.check(program).",
         )
     ]
