@@ -198,6 +198,7 @@ class MCMC(ChainMethod):
             "evaluations": info.evaluations,
             "step_size": own.adaptation.params.step_size,
             "energy": info.energy,
+            "lost": info.lost,
         }
         if self.kernel.needs_gradient:
             stats["divergent"] = info.divergent
