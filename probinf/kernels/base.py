@@ -15,7 +15,7 @@ from probinf.core.program import Key, Position, Program
 from probinf.errors import MethodError
 from probinf.kernels.metric import LowRank
 
-MetricName = Literal["diagonal", "dense", "low_rank", "groups"]
+MetricName = Literal["auto", "diagonal", "dense", "low_rank", "groups"]
 
 
 class Params(NamedTuple):

@@ -44,7 +44,7 @@ class NUTS(Kernel):
     max_depth: int = 10
     target_acceptance: float = 0.8
 
-    default_metric: ClassVar[MetricName] = "low_rank"
+    default_metric: ClassVar[MetricName] = "auto"
     reports: ClassVar[tuple[str, ...]] = ("depth",)
 
     def __post_init__(self) -> None:
