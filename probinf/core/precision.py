@@ -24,7 +24,6 @@ POINTS = 32
 
 _FORGIVEN = 1e-3  # of the gap to the best of the positions, which nobody knows to matter
 _ROUNDING = 1e-5  # of a log density, which is a large number far from the data, but not near them
-_ROUNDING = 1e-5  # of a log density, which is a large number far from the data, but not near them
 _HOPELESS = 50.0  # nats below the best of them: a weight of zero is as good
 
 
