@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
 import numpy as np
 from scipy.special import logsumexp
 
-from probinf.conformal.posteriors.draws import Draws, LogLik, draws_of, on_grid
+from probinf.conformal.posteriors.draws import Draws, LogLik, draws_of, grid_blocks
 from probinf.conformal.scores.density import PredictiveDensity
 from probinf.core.inputs.arrays import ArrayLike, as_float
 
@@ -32,5 +31,9 @@ def predict_density(
     sites, log_w = draws_of(posterior, draws)
     values = np.asarray(as_float("grid", grid), float)
     values = np.broadcast_to(values, (x.shape[0], values.shape[-1]))
-    each = np.asarray(on_grid(log_lik, sites, jnp.asarray(x), jnp.asarray(values)), float)
-    return PredictiveDensity(values, logsumexp(each + log_w - logsumexp(log_w), axis=2))
+    log_density = np.empty(values.shape)
+    share = log_w - logsumexp(log_w)
+    for block, each in grid_blocks(log_lik, sites, np.asarray(x), values):
+        for j, row in enumerate(each, block.start):
+            log_density[j] = logsumexp(row + share, axis=1)
+    return PredictiveDensity(values, log_density)

@@ -116,7 +116,8 @@ def full_kernel(
 def _grid_pvalues(scores: Any, X: Any, y: Any, X_test: Any, grid: Any) -> jax.Array:
     def one(x: Any, candidate: Any) -> jax.Array:
         s = scores(jnp.concatenate([X, x[None]]), jnp.append(y, candidate))
-        return (s >= s[-1]).mean()
+        share = (s >= s[-1]).mean()
+        return jnp.where(jnp.isnan(s).any(), jnp.nan, share)
 
     def row(pair: Any) -> jax.Array:
         return jax.vmap(one, (None, 0))(*pair)
@@ -151,6 +152,14 @@ def full_grid(
     g = np.asarray(as_float("grid", grid))
     g = np.sort(np.broadcast_to(g, (t.shape[0], g.shape[-1])), axis=1)
     p = np.asarray(_grid_pvalues(scores, x, target, t, jnp.asarray(g)), float)
+    failed = np.argwhere(np.isnan(p))
+    if failed.size:
+        row, place = failed[0]
+        raise ArrayError(
+            f"scores returned NaN at {len(failed)} of {p.size} pairs of test point and candidate, "
+            f"the first at test point {row} with outcome {g[row, place]:.6g}; a NaN has no rank. "
+            "Make the fit succeed there (a ridge, more steps, another grid)."
+        )
     return grid_set(g, p, alpha, FULL, len(target))
 
 
