@@ -18,6 +18,7 @@ from probinf.conformal.sets.reporting import static_alpha, too_few, warn_infinit
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float
 from probinf.core.inputs.levels import Level, as_levels, is_single
 from probinf.core.rounding import beyond
+from probinf.errors import ArrayError
 
 FULL = ">= 1-alpha marginal, exchangeable data, symmetric learner; <= 1-alpha+1/(n+1) without ties"
 
