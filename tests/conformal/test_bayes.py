@@ -48,8 +48,8 @@ def normal_lik(draw, x, y):
 class Posterior:
     def __init__(self, draws):
         rng = np.random.default_rng(0)
-        self.draws = {"b": rng.normal(size=(1, draws, 2)).astype(np.float32) / 10}
-        self.log_weights = rng.normal(size=(1, draws))
+        self.draws = {"b": rng.normal(size=(1, draws, 2)).astype(np.float32) / 40}
+        self.log_weights = 0.3 * rng.normal(size=(1, draws))
 
 
 def test_memory_stays_the_same_for_any_number_of_points():

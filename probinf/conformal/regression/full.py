@@ -16,6 +16,7 @@ from probinf.conformal.sets.grids import GridSet
 from probinf.conformal.sets.intervals import Interval, make_interval
 from probinf.conformal.sets.reporting import static_alpha, too_few, warn_infinite
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float
+from probinf.core.inputs.frames import same_index
 from probinf.core.inputs.levels import Level, as_levels, is_single
 from probinf.core.rounding import beyond
 from probinf.errors import ArrayError
@@ -148,6 +149,7 @@ def full_grid(
 
     Source: Vovk, Gammerman & Shafer (2005), section 2.2.
     """
+    same_index(X=X, y=y)
     x, t = jnp.asarray(as_float("X", X)), jnp.asarray(as_float("X_test", X_test))
     target = jnp.asarray(as_float("y", y, ndim=1, size=x.shape[0]))
     g = np.asarray(as_float("grid", grid))
