@@ -16,6 +16,7 @@ from probinf.core.inputs.arrays import ArrayLike, as_float
 from probinf.core.inputs.frames import same_index
 from probinf.core.inputs.levels import Level
 from probinf.core.psis import pareto_k
+from probinf.core.rounding import must_survive_single
 from probinf.errors import ArrayError, MethodError, UnreliableWeightsWarning
 
 RELIABLE = 0.7
@@ -178,6 +179,7 @@ def bayes(
     Source: Fong & Holmes (2021), section 3.
     """
     same_index(X=X, y=y)
+    must_survive_single(X=X, y=y)
     x, t = as_float("X", X), as_float("X_test", X_test)
     outcome = as_float("y", y, ndim=1, size=x.shape[0])
     sites, log_w = draws_of(posterior, draws)

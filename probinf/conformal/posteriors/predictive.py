@@ -8,6 +8,7 @@ from scipy.special import logsumexp
 from probinf.conformal.posteriors.draws import Draws, LogLik, draws_of, grid_blocks
 from probinf.conformal.scores.density import PredictiveDensity
 from probinf.core.inputs.arrays import ArrayLike, as_float
+from probinf.core.rounding import must_survive_single
 
 
 def predict_density(
@@ -27,9 +28,11 @@ def predict_density(
         grid: (g,) or (n, g) ascending values.
         draws: thin to at most so many draws; None uses all.
     """
+    must_survive_single(X=X)
     x = as_float("X", X)
     sites, log_w = draws_of(posterior, draws)
     values = np.asarray(as_float("grid", grid), float)
+    must_survive_single(grid=values.T)
     values = np.broadcast_to(values, (x.shape[0], values.shape[-1]))
     log_density = np.empty(values.shape)
     share = log_w - logsumexp(log_w)

@@ -18,7 +18,7 @@ from probinf.conformal.sets.reporting import static_alpha, too_few, warn_infinit
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float
 from probinf.core.inputs.frames import same_index
 from probinf.core.inputs.levels import Level, as_levels, is_single
-from probinf.core.rounding import beyond
+from probinf.core.rounding import beyond, must_survive_single
 from probinf.errors import ArrayError
 
 FULL = ">= 1-alpha marginal, exchangeable data, symmetric learner; <= 1-alpha+1/(n+1) without ties"
@@ -150,6 +150,7 @@ def full_grid(
     Source: Vovk, Gammerman & Shafer (2005), section 2.2.
     """
     same_index(X=X, y=y)
+    must_survive_single(X=X, y=y)
     x, t = jnp.asarray(as_float("X", X)), jnp.asarray(as_float("X_test", X_test))
     target = jnp.asarray(as_float("y", y, ndim=1, size=x.shape[0]))
     g = np.asarray(as_float("grid", grid))
