@@ -20,7 +20,12 @@ def together(*arrays: Any) -> Any:
     Where one of them lies on the host, all are taken there in double precision; JAX arrays among
     themselves, and whatever is inside ``jit``, stay as they are.
     """
-    if is_traced(*arrays) or all(namespace(a) is not np for a in arrays):
+    if is_traced(*arrays):
+        for a in arrays:
+            if namespace(a) is np and np.ndim(a) == 1:
+                must_survive_single(**{"an argument beside traced ones": a})
+        return arrays
+    if all(namespace(a) is not np for a in arrays):
         return arrays
     return tuple(np.asarray(a, float) for a in arrays)
 
@@ -34,7 +39,7 @@ def outward(ends: Any, size: Any, side: int) -> Any:
         side: 1 or -1.
     """
     xp = namespace(ends, size)
-    error = np.finfo(ends.dtype).eps * (abs(ends) + UNITS * size)
+    error = jnp.finfo(ends.dtype).eps * (abs(ends) + UNITS * size)
     return ends + side * xp.where(xp.isfinite(error) & (size > 0), error, 0.0)
 
 

@@ -123,6 +123,8 @@ def test_compiled_scores_stay_compiled():
     found = jax.jit(lambda m, o: pc.split(pc.Absolute(), m, o, m, alpha=0.2).size())(y - 1, y)
     assert np.allclose(found, 2, rtol=1e-5) and found.dtype == jnp.float32
     assert isinstance(pc.Absolute()(y, y), jax.Array)
+    with pytest.raises(ArrayError, match="needs more digits"):  # outcomes that meet traced values
+        jax.jit(lambda m: pc.Absolute()(m, 1.7e9 + np.arange(20.0)))(y)
 
 
 def spread_out(X, y):
