@@ -380,7 +380,7 @@ def test_chisel_of_few_skewed_scores(monkeypatch):
     monkeypatch.setattr(file, "_skewness", lambda sample: 0.0)
     assert (
         found_nothing_there("mostly treated", 100, 150)[0] > most
-    )  # the broken twin: Student's t alone
+    )  # Student's t
 
 
 def test_bad_input():
