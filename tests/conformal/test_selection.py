@@ -378,9 +378,7 @@ def test_chisel_of_few_skewed_scores(monkeypatch):
     assert rate <= most
     file = importlib.import_module("probinf.conformal.selection.chiseling")
     monkeypatch.setattr(file, "_skewness", lambda sample: 0.0)
-    assert (
-        found_nothing_there("mostly treated", 100, 150)[0] > most
-    )  # Student's t
+    assert found_nothing_there("mostly treated", 100, 150)[0] > most  # Student's t
 
 
 def test_bad_input():
