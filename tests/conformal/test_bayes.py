@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import warnings
 
 import jax.numpy as jnp
@@ -38,6 +39,43 @@ def problem(rng, n=60, noise=1.2, df=3, m=1):
         X, X @ beta + noise * rng.standard_t(df, size=n),
         x, x @ beta + noise * rng.standard_t(df, size=m),
     )  # fmt: skip
+
+
+def normal_lik(draw, x, y):
+    return dist.Normal(x @ draw["b"], 1.0).log_prob(y)
+
+
+class Posterior:
+    def __init__(self, draws):
+        rng = np.random.default_rng(0)
+        self.draws = {"b": rng.normal(size=(1, draws, 2)).astype(np.float32) / 40}
+        self.log_weights = 0.3 * rng.normal(size=(1, draws))
+
+
+def test_memory_stays_the_same_for_any_number_of_points():
+    rng = np.random.default_rng(0)
+    posterior, grid = Posterior(500), np.linspace(-3, 3, 40)
+    x, y = rng.normal(size=(30, 2)), rng.normal(size=30)
+    test = rng.normal(size=(900, 2))
+
+    def peak(points):
+        sets = pc.bayes(posterior, normal_lik, x, y, test[:points], grid=grid)
+        density = pc.predict_density(posterior, normal_lik, test[:points], grid=grid)
+        return sets, density
+
+    few = peak(7)
+    tracemalloc.start()
+    many = peak(900)  # 18 million log densities, in blocks of 4
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert held < 60e6
+    for a, b in zip(few, many, strict=True):
+        name = "p_values" if hasattr(a, "p_values") else "log_density"
+        assert np.allclose(getattr(a, name), getattr(b, name)[:7], atol=1e-5)
+    each = normal_lik({"b": posterior.draws["b"][0].T}, test[899], grid[:, None])
+    weights = np.exp(posterior.log_weights[0])
+    right = np.log(np.exp(np.asarray(each, float)) @ weights / weights.sum())
+    assert np.allclose(many[1].log_density[899], right, atol=1e-4)
 
 
 def test_weights_reproduce_refitting():

@@ -12,6 +12,7 @@ import pytest
 from scipy.sparse import coo_array, csr_array
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_diabetes, load_digits, load_wine
+from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -299,6 +300,8 @@ def test_a_frozen_model_keeps_its_own_classes(way):
     column = np.searchsorted(model.classes_, y[two])
     covered = sets[np.arange(two.size), column, 0].mean()
     assert 0.85 < covered < 0.95 and sets.sum(axis=1).mean() < 1.3
+    with pytest.raises(ArrayError, match=r"lack .*red"):
+        E.VennAbersClassifier(frozen, calibration_size=0.5).fit(x[two], y[two])
     with pytest.raises(ArrayError, match="whose classes are"):
         model.conformalize(x[two], np.repeat("black", two.size))
 
@@ -319,3 +322,26 @@ def test_classes_in_any_order():
     _, sets = model.predict_set(x[800:])
     column = [list(model.classes_).index(label) for label in y[800:]]
     assert sets[np.arange(400), column, 0].mean() > 0.85 and sets.sum(axis=1).mean() < 1.7
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        E.SplitRegressor(DummyRegressor(strategy="constant", constant=1.1), calibration_size=0.4),
+        E.QuantileRegressor(
+            DummyRegressor(strategy="constant", constant=1.0),
+            DummyRegressor(strategy="constant", constant=1.3),
+            calibration_size=0.4,
+        ),
+        E.CrossRegressor(DummyRegressor(strategy="constant", constant=1.1)),
+        E.CrossRegressor(DummyRegressor(strategy="constant", constant=1.1), method="minmax"),
+        E.CrossRegressor(DummyRegressor(strategy="constant", constant=1.1), method="base"),
+        E.CrossRegressor(DummyRegressor(), cv=10),
+    ],
+    ids=str,
+)
+def test_decimal_outcomes_with_ties(estimator):
+    y = np.random.default_rng(0).choice([0.1, 1.1, 3.4], 600, p=[0.75, 0.2, 0.05])
+    x = np.zeros((600, 1))
+    interval = estimator.fit(x[:300], y[:300]).predict_interval(x[300:])[1][..., 0]
+    assert ((interval[:, 0] <= y[300:]) & (y[300:] <= interval[:, 1])).mean() > 0.85

@@ -184,3 +184,13 @@ def test_discrete_outcomes_lie_on_the_ends():
             out = method(x[:40], y[:40], x[40:], ridge=0.0, alpha=0.1)
             covered.append(out.contains(y[40:]).mean())
     assert np.mean(covered) > 0.9
+
+
+def sometimes_nan(X, y):
+    return jnp.where(y[-1] > 1.2, jnp.nan, abs(y - y.mean()))
+
+
+def test_scores_that_are_nan_are_named():
+    x, grid = np.zeros((10, 1)), np.linspace(0, 2, 5)
+    with pytest.raises(ArrayError, match=r"NaN at 4 of 10 pairs.*test point 0 with outcome 1\.5"):
+        pc.full_grid(sometimes_nan, x, np.arange(10.0), x[:2], grid=grid)

@@ -191,3 +191,42 @@ def test_class_conditional_never_empty():
     sets = [pc.class_conditional(pc.LAC(), p, LABELS, sure, allow_empty=e) for e in (True, False)]
     assert sets[0].empty_fraction == 1 and sets[1].empty_fraction == 0
     assert (sets[1].size() == 1).all()
+
+
+SERIES, OTHER = pd.Series(Y), pd.Series(Y, index=np.arange(50)[::-1])
+FRAME = pd.DataFrame(CUBE)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda y: pc.split(pc.Absolute(), SERIES, y, MU),
+        lambda y: pc.split(pc.Normalised(), (SERIES, np.ones(50)), y, (MU, np.ones(50))),
+        lambda y: pc.split(pc.Absolute(), MU, SERIES, MU, groups_cal=y > 0, groups_test=HALVES),
+        lambda y: pc.split(
+            pc.Absolute(), MU, SERIES, SERIES, weights_cal=np.ones(50), weights_test=0 * y + 1
+        ),
+        lambda y: pc.split(pc.LAC(), pd.DataFrame(P), (y > 0).astype(int), P),
+        lambda y: pc.class_conditional(
+            pc.LAC(), pd.DataFrame(P), (y > 0).astype(int), P, clusters=[0, 0, 0]
+        ),
+        lambda y: pc.calibrate(SERIES, weights=y**2),
+        lambda y: pc.jackknife_plus_ridge(FRAME, y, CUBE),
+        lambda y: pc.full_ridge(FRAME, y, CUBE),
+        lambda y: pc.cv_plus(CUBE, SERIES.abs(), (y > 0).astype(int)),
+        lambda y: pc.predictive_system(SERIES, y, MU),
+        lambda y: pc.box(FRAME, pd.DataFrame(CUBE, index=y.index), CUBE),
+        lambda y: pc.venn_abers(SERIES, (y > 0).astype(int), MU),
+        lambda y: pc.calibration.conditional_thresholds(y, FRAME, CUBE, alpha=0.3),
+        lambda y: pc.calibration.rlcp_thresholds(y, FRAME, CUBE, bandwidth=9, alpha=0.3, key=0),
+        lambda y: pc.selection.weighted_selection(0, SERIES, MU, y**2, MU**2, q=0.5),
+        lambda y: pc.selection.clipped_scores(MU, SERIES, y),
+        lambda y: pc.selection.joint_leave_one_out(FRAME, y > 0, CUBE),
+        lambda y: pc.selection.chisel(FRAME, y, key=0, least=20),
+        lambda y: pc.enbpi(MU, SERIES, y, alpha=0.3),
+    ],
+)
+def test_rows_of_other_indexes_are_refused(call):
+    call(SERIES)
+    with pytest.raises(ArrayError, match="different indexes"):
+        call(OTHER)

@@ -44,6 +44,12 @@ def test_uniform_over_keys_and_alike_in_any_batch():
     assert np.unique(one).size == 6
 
 
+def test_no_rows_at_all():
+    p, y = labels(np.random.default_rng(0), 60, 4)
+    assert pc.split(pc.APS(), p, y, p[:0], key=0).mask.shape == (0, 4)
+    assert row_uniforms(0, np.empty((0, 3))).shape == (0,)
+
+
 def one_at_a_time(score, key):
     """Coverage of sets that are asked for one by one under one key."""
     p, y = labels(np.random.default_rng(7), 700, 4)

@@ -10,6 +10,7 @@ import pytest
 import probinf.conformal as pc
 from probinf.conformal.scores import regression as scores_file
 from probinf.core.rounding import beyond
+from probinf.errors import ArrayError
 
 MEANS = [1.1, 0.3, -2.7]
 OFFSETS = [-1.0, 0.0, 2.3, -0.7]
@@ -122,3 +123,23 @@ def test_compiled_scores_stay_compiled():
     found = jax.jit(lambda m, o: pc.split(pc.Absolute(), m, o, m, alpha=0.2).size())(y - 1, y)
     assert np.allclose(found, 2, rtol=1e-5) and found.dtype == jnp.float32
     assert isinstance(pc.Absolute()(y, y), jax.Array)
+    with pytest.raises(ArrayError, match="needs more digits"):  # outcomes that meet traced values
+        jax.jit(lambda m: pc.Absolute()(m, 1.7e9 + np.arange(20.0)))(y)
+
+
+def spread_out(X, y):
+    return abs(y - y.mean())
+
+
+def test_compiled_methods_refuse_what_single_precision_loses():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 1)), 1.7e9 + 10 * rng.normal(size=40)
+    grid = 1.7e9 + np.linspace(-40, 40, 9)
+    with pytest.raises(ArrayError, match=r"y needs more digits.*Subtract a constant"):
+        pc.full_grid(spread_out, x, y, x[:2], grid=grid)
+    with pytest.raises(ArrayError, match="X needs more digits"):
+        pc.full_grid(spread_out, 1.7e9 + x, y - 1.7e9, x[:2], grid=grid - 1.7e9)
+    centred = pc.full_grid(spread_out, x, y - 1.7e9, x[:2], grid=grid - 1.7e9)
+    with jax.enable_x64(True):
+        double = pc.full_grid(spread_out, x, y, x[:2], grid=grid)
+    assert np.array_equal(centred.mask, double.mask) and 1 < centred.mask[0].sum() < 9

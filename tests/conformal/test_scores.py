@@ -151,3 +151,21 @@ def test_summary_says_level_guarantee_and_sizes():
     empty = pc.split(pc.Absolute(), np.zeros(99), np.arange(99.0), np.empty(0))
     assert "no test points" in empty.summary()
     assert out.clip(low=0.0).lower.min() == 0
+
+
+def test_mass_of_a_flat_density_does_not_depend_on_the_order_of_the_grid():
+    grid = np.tile(np.linspace(0, 1, 101), (40, 1))
+    flat = pc.scores.PredictiveDensity(grid, np.zeros((40, 101)))
+    assert (pc.scores.HDRMass().on_grid(flat) == 0).all()  # no value is more probable
+    steps = pc.scores.PredictiveDensity(grid, np.where(grid < 0.5, 0.0, -1.0))
+    scores = pc.scores.HDRMass().on_grid(steps)
+    assert np.allclose(scores[0, :50], 0) and np.ptp(scores[0, 50:]) == 0 and scores[0, 60] > 0.7
+    out = pc.split(pc.scores.HDRMass(), flat, np.linspace(0, 1, 40), flat)
+    assert out.mask.all()
+    # the mirror image of a density has the mirror image of its scores
+    log_p = -np.random.default_rng(0).exponential(size=(40, 101)).round(1)
+    found = pc.scores.HDRMass().on_grid(pc.scores.PredictiveDensity(grid, log_p))
+    mirror = pc.scores.HDRMass().on_grid(pc.scores.PredictiveDensity(grid, log_p[:, ::-1]))
+    assert np.allclose(found, mirror[:, ::-1])
+    half = np.where(grid < 0.5, -np.inf, log_p)
+    assert np.isfinite(pc.scores.HDRMass().on_grid(pc.scores.PredictiveDensity(grid, half))).all()

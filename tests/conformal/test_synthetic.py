@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from scipy.stats import norm
 
 import probinf.conformal as pc
-from probinf.conformal.calibration.synthetic import _windows
+from probinf.conformal.calibration.synthetic import _chance
 from probinf.errors import ArrayError, InfiniteSetWarning
 
 # alpha, beta, real: bounds; mean coverage for the same law, synthetic - 3, synthetic + 3
@@ -64,15 +65,35 @@ def test_coverage_stays_within_the_bounds(shift):
 
 def test_windows_are_the_law_of_ranks():
     rng = np.random.default_rng(0)
-    m, n, beta = 4, 30, 0.3
+    m, n = 4, 30
     joint = rng.uniform(size=(20_000, m + 1 + n)).argsort(axis=1).argsort(axis=1)
     real = np.sort(joint[:, : m + 1], axis=1)
     position = real - np.arange(m + 1) + 1  # one plus the synthetic scores below
-    low, high = _windows(m, n, beta)
     for r in range(m + 1):
-        cdf = [(position[:, r] <= k).mean() for k in range(1, n + 2)]
-        assert abs(low[r] - (np.searchsorted(cdf, beta / 2, "right") + 1)) <= 1
-        assert abs(high[r] - min(np.searchsorted(cdf, 1 - beta / 2) + 1, n)) <= 1
+        for k in range(1, n + 2):
+            assert abs(_chance(m, n, r + 1, k) - (position[:, r] <= k).mean()) < 0.02
+
+
+def windows(m, n, beta):
+    """The window of every real rank, all m + 1 by n + 1 chances written out."""
+    cdf = np.array([[_chance(m, n, r, k) for k in range(1, n + 2)] for r in range(1, m + 2)])
+    low = (cdf <= beta / 2).sum(axis=1) + 1
+    return low, np.minimum((cdf < 1 - beta / 2).sum(axis=1) + 1, n)
+
+
+@pytest.mark.parametrize(("m", "n"), [(1, 1), (4, 20), (15, 40)])
+def test_bounds_are_those_of_the_windows_and_need_no_table(m, n):
+    for beta in (0.1, 0.4, 0.8):
+        low, high = windows(m, n, beta)
+        for alpha in (0.01, 0.1, 0.3, 0.9):
+            k = pc.calibration.upper_rank(n, alpha)
+            bounds = pc.calibration.spi_bounds(m, n, alpha=alpha, beta=beta)
+            assert bounds.low_rank == (high <= k).sum()
+            assert bounds.high_rank == (low <= k).sum()
+    tracemalloc.start()
+    pc.calibration.spi_bounds(6000, 6000 + n, alpha=0.1)
+    assert tracemalloc.get_traced_memory()[1] < 5e6  # a table takes 288 MB
+    tracemalloc.stop()
 
 
 def test_closed_form_is_clipping_between_real_scores():

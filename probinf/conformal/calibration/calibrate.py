@@ -15,6 +15,7 @@ from probinf.conformal.calibration.ranks import (
     weighted_quantile,
 )
 from probinf.core.inputs.arrays import ArrayLike, as_float, as_weights
+from probinf.core.inputs.frames import same_index
 from probinf.core.inputs.levels import Level
 from probinf.core.program import Key
 from probinf.errors import ArrayError
@@ -76,6 +77,7 @@ class Calibration:
 
         Source: Vovk, Gammerman & Shafer (2005), section 2.2.
         """
+        same_index(scores=scores, test_weights=test_weights)
         test = np.asarray(as_float("scores", scores))
         at_least = self._mass_from(test, "left")
         above = self._mass_from(test, "right")
@@ -120,6 +122,7 @@ def calibrate(scores: ArrayLike, *, weights: ArrayLike | None = None) -> Calibra
     Raises:
         ArrayError: NaN scores, or weights that are negative or of another size.
     """
+    same_index(scores=scores, weights=weights)
     values = np.asarray(as_float("scores", scores, ndim=1)) + 0.0
     if weights is None:
         return Calibration(np.sort(values))

@@ -12,6 +12,7 @@ from probinf.conformal.calibration.columns import columns_of
 from probinf.conformal.calibration.randomness import row_uniforms, uniforms
 from probinf.conformal.sets.reporting import warn_infinite
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float
+from probinf.core.inputs.frames import same_index
 from probinf.core.inputs.levels import fraction
 from probinf.core.keys import as_key
 from probinf.core.program import Key
@@ -59,6 +60,7 @@ def conditional_thresholds(
 
     Source: Gibbs, Cherian & Candès (2023), sections 2.2 and 2.3.
     """
+    same_index(scores=scores, features=features)
     s = np.asarray(as_float("scores", scores, ndim=1), float)
     phi = np.asarray(as_float("features", features, ndim=2, size=s.size), float)
     test = np.asarray(as_float("features_test", features_test, ndim=2), float)

@@ -10,6 +10,7 @@ from probinf.conformal.calibration.randomness import row_uniforms
 from probinf.conformal.calibration.ranks import BLOCK
 from probinf.conformal.sets.reporting import warn_infinite
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float
+from probinf.core.inputs.frames import same_index
 from probinf.core.inputs.levels import Level, as_levels, is_single
 from probinf.core.program import Key
 from probinf.errors import ArrayError
@@ -46,6 +47,7 @@ def rlcp_thresholds(
 
     Source: Hore & Barber (2025), section 3.
     """
+    same_index(scores=scores, x=x)
     s = np.asarray(as_float("scores", scores, ndim=1), float)
     a = np.asarray(as_float("x", x, ndim=2, size=s.size), float)
     b = np.asarray(as_float("x_test", x_test, ndim=2), float)

@@ -42,15 +42,15 @@ def row_uniforms(key: int | Key, rows: ArrayLike, *, salt: int = 0, bits: int = 
     if is_traced(rows, key):
         return uniforms(jax.random.fold_in(as_key(key), salt), np.shape(rows)[0])
     values = np.asarray(rows, float)
-    values = values.reshape(len(values), -1)
-    mantissa, exponent = np.frexp(np.where(np.isfinite(values), values, np.sign(values)))
-    exponent = np.where(np.isfinite(values), exponent, 9999)
-    mantissa = np.rint(mantissa * 2.0**bits)
+    values = values.reshape(len(values), int(np.prod(values.shape[1:])))
+    if bits < 53:
+        mantissa, exponent = np.frexp(values)
+        values = np.ldexp(np.rint(mantissa * 2.0**bits), exponent - bits)
+    held = np.ascontiguousarray(values + 0.0).view(np.uint64)
     seed = np.asarray(jax.random.bits(as_key(key), (2,), "uint32"), np.uint64)
-    found = np.full(len(values), (seed[0] << np.uint64(32)) | seed[1], np.uint64)
-    found = _mixed(found + np.array([salt], np.uint64))
-    for column in (*mantissa.T, *exponent.T):
-        found = _mixed(found ^ _mixed(column.astype(np.int64).astype(np.uint64)))
+    start = _mixed(np.array([(seed[0] << np.uint64(32)) | seed[1]]) + np.uint64(salt))
+    place = _mixed(start + np.arange(1, held.shape[1] + 1).astype(np.uint64))
+    found = _mixed(start + _mixed(held ^ place).sum(axis=1, dtype=np.uint64))
     found = _mixed(found ^ _mixed(_earlier(found).astype(np.uint64)))
     return np.asarray(((found >> np.uint64(11)).astype(float) + 0.5) * 2.0**-53)
 

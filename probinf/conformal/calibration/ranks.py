@@ -12,6 +12,7 @@ import numpy as np
 
 from probinf.conformal.calibration.bisection import bisect_bits
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float, as_weights, namespace
+from probinf.core.inputs.frames import same_index
 from probinf.core.inputs.levels import Level, as_levels, is_single
 from probinf.errors import ArrayError
 
@@ -148,6 +149,7 @@ def weighted_quantile(
 
     Source: Tibshirani, Barber, Candès & Ramdas (2019), lemma 3.
     """
+    same_index(scores=scores, weights=weights)
     values = as_float("scores", scores, ndim=1)
     mass = as_weights("weights", weights, size=values.shape[0])
     extra = as_weights("test_weights", test_weights)

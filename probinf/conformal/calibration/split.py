@@ -24,6 +24,7 @@ from probinf.conformal.sets.reporting import (
 )
 from probinf.core.inputs.arrays import ArrayLike, is_traced, namespace
 from probinf.core.inputs.classes import as_probabilities
+from probinf.core.inputs.frames import same_index
 from probinf.core.inputs.levels import Level, as_levels, is_single
 from probinf.core.program import Key
 from probinf.errors import ArrayError, MethodError
@@ -70,7 +71,8 @@ def split(
         scores of a predictive density.
 
     Raises:
-        ArrayError: NaN, shapes that differ, groups or weights for one side only, no key.
+        ArrayError: NaN, shapes or pandas indexes that differ, groups or weights for one side only,
+            no key.
         LevelError: alpha outside (0, 1).
         MethodError: ``score`` is not a score.
 
@@ -84,6 +86,8 @@ def split(
         raise ArrayError("weights_cal and weights_test go together: give both or neither.")
     if groups_cal is not None and weights_cal is not None:
         raise ArrayError("groups and weights cannot be combined in one call; weight each group.")
+    same_index(pred_cal=pred_cal, y_cal=y_cal, groups_cal=groups_cal, weights_cal=weights_cal)
+    same_index(pred_test=pred_test, groups_test=groups_test, weights_test=weights_test)
     m = _rows(score, pred_test)
     if groups_test is not None:
         check_test("groups_test", np.size(groups_test), m)

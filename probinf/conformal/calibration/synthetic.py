@@ -46,23 +46,32 @@ class SpiThreshold:
     guarantee: str
 
 
-@lru_cache(maxsize=32)
-def _windows(m: int, n: int, beta: Number) -> tuple[np.ndarray, np.ndarray]:
-    """Synthetic ranks between which the real score of each rank 1..m+1 lies under one law."""
+@lru_cache(maxsize=4096)
+def _chance(m: int, n: int, r: int, k: int) -> float:
+    """P(the real score of rank r has at most rank k among the synthetic ones), under one law."""
     from scipy.special import gammaln
 
     M = m + 1
-    r = np.arange(1, M + 1)[:, None]
-    k = np.arange(1, n + 2)[None]
+    place = np.arange(1, min(k, n + 1) + 1)
     log_p = (
-        _log_choose(gammaln, k + r - 2, r - 1)
-        + _log_choose(gammaln, n + M - k - r + 1, M - r)
+        _log_choose(gammaln, place + r - 2, np.array(r - 1))
+        + _log_choose(gammaln, n + M - place - r + 1, np.array(M - r))
         - _log_choose(gammaln, np.array(n + M), np.array(M))
     )
-    cdf = np.cumsum(np.exp(log_p), axis=1)
-    low = (cdf <= beta / 2).sum(axis=1) + 1
-    high = (cdf < 1 - beta / 2).sum(axis=1) + 1
-    return low, np.minimum(high, n)
+    return float(np.exp(log_p).sum())
+
+
+def _ranks_with(m: int, n: int, k: int, least: float, *, strictly: bool) -> int:
+    """How many real ranks 1..m+1 have at least, or more than, this chance: it falls with rank."""
+    low, high = 0, m + 1
+    while low < high:
+        r = (low + high + 1) // 2
+        chance = _chance(m, n, r, k)
+        if chance > least or (not strictly and chance >= least):
+            low = r
+        else:
+            high = r - 1
+    return low
 
 
 def _log_choose(gammaln, n, k):  # type: ignore[no-untyped-def]
@@ -83,9 +92,9 @@ def spi_bounds(m: int, n: int, *, alpha: Number, beta: Number = 0.4) -> SpiBound
     if m < 1 or n < 1:
         raise ArrayError(f"spi needs at least one real and one synthetic score, got {m} and {n}.")
     a, b = fraction("alpha", alpha), fraction("beta", beta)
-    low, high = _windows(m, n, b)
     k = int(upper_rank(n, a))
-    r_plus, r_minus = int((high <= k).sum()), int((low <= k).sum())
+    r_plus = m + 1 if k >= n else _ranks_with(m, n, k, 1 - b / 2, strictly=False)
+    r_minus = _ranks_with(m, n, k, b / 2, strictly=True)
     return SpiBounds(r_plus / (m + 1), r_minus / (m + 1), r_plus, r_minus)
 
 

@@ -176,6 +176,15 @@ class VennAbersClassifier(_Conformal):
         self.calibration_size = calibration_size
         self.random_state = random_state
 
+    def _calibrate(self, X: Any, y: Any) -> None:
+        super()._calibrate(X, y)
+        count = np.bincount(self.labels_, minlength=self.classes_.size)
+        if (count == 0).any():
+            raise ArrayError(
+                f"calibration labels lack {self.classes_[count == 0][:5]} of the model's "
+                f"{self.classes_.size} classes; Venn-Abers needs points of every class."
+            )
+
     def predict_proba(self, X: Any) -> np.ndarray:
         """(m, K) calibrated probabilities; those of the classifier itself before calibration."""
         p = self._proba(X)

@@ -12,6 +12,7 @@ from probinf.conformal.sets.labels import LabelSet
 from probinf.conformal.sets.reporting import check_columns, warn_infinite
 from probinf.core.inputs.arrays import ArrayLike, as_float
 from probinf.core.inputs.classes import as_labels, as_probabilities
+from probinf.core.inputs.frames import same_index
 from probinf.core.inputs.levels import Level, as_groups, as_levels
 from probinf.core.program import Key
 from probinf.errors import ArrayError
@@ -49,6 +50,7 @@ def class_conditional(
 
     Source: Vovk (2012); Ding et al. (2023), section 2.
     """
+    same_index(pred_cal=pred_cal, y_cal=y_cal)
     p = as_probabilities("pred_cal", pred_cal)
     classes = p.shape[1]
     y = np.asarray(as_labels("y_cal", y_cal, classes, size=p.shape[0]))
@@ -93,6 +95,7 @@ def cluster_labels(
 
     Source: Ding et al. (2023), section 2.2.
     """
+    same_index(scores=scores, y=y)
     values = np.asarray(as_float("scores", scores, ndim=1), float)
     labels = np.asarray(as_labels("y", y, classes, size=values.size))
     if clusters < 1:

@@ -8,6 +8,7 @@ import numpy as np
 
 from probinf.core.inputs.arrays import ArrayLike, as_float
 from probinf.core.inputs.classes import as_labels, as_probabilities
+from probinf.core.inputs.frames import same_index
 from probinf.errors import ArrayError
 
 
@@ -76,6 +77,7 @@ def venn_abers(scores_cal: ArrayLike, y_cal: ArrayLike, scores_test: ArrayLike) 
 
     Source: Vovk, Petej & Fedorova (2015), algorithms 1 to 4.
     """
+    same_index(scores_cal=scores_cal, y_cal=y_cal)
     s = np.asarray(as_float("scores_cal", scores_cal, ndim=1), float)
     y = np.asarray(as_labels("y_cal", y_cal, 2, size=s.size), float)
     t = np.asarray(as_float("scores_test", scores_test, ndim=1), float)
@@ -98,6 +100,7 @@ def venn_abers_multiclass(
 
     Source: Manokhin (2017), with the coupling of Price et al. (1994).
     """
+    same_index(pred_cal=pred_cal, y_cal=y_cal)
     p, t = (np.asarray(as_probabilities("pred", v), float) for v in (pred_cal, pred_test))
     y = np.asarray(as_labels("y_cal", y_cal, p.shape[1], size=len(p)))
     classes = p.shape[1]

@@ -14,6 +14,7 @@ from probinf.conformal.online.window import push
 from probinf.conformal.sets.intervals import Interval
 from probinf.conformal.sets.reporting import warn_infinite
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float
+from probinf.core.inputs.frames import same_index
 from probinf.core.inputs.levels import fraction
 from probinf.core.rounding import beyond
 from probinf.errors import ArrayError
@@ -57,6 +58,7 @@ def enbpi(
 
     Source: Xu & Xie (2021), algorithm 1.
     """
+    same_index(predictions=predictions, y=y)
     r, mu, outcome = (
         np.asarray(as_float(name, v), float)
         for name, v in (("residuals", residuals), ("predictions", predictions), ("y", y))

@@ -10,6 +10,7 @@ import numpy as np
 from probinf.conformal.calibration.ranks import order_stat, upper_rank
 from probinf.conformal.sets.reporting import check_test, too_few, warn_infinite
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float
+from probinf.core.inputs.frames import same_index
 from probinf.core.inputs.levels import fraction
 from probinf.errors import ArrayError, MethodError, MissingPackageError
 
@@ -108,6 +109,7 @@ def calibrate_posterior(
 
     Source: Masserano et al. (2023); Cabezas, Soares, Ramos, Stern & Izbicki (2024), LOCART.
     """
+    same_index(scores=scores, x=x)
     s = np.asarray(as_float("scores", scores, ndim=1), float)
     level = fraction("alpha", alpha)
     if not local:

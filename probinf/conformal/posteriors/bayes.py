@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Iterable
 
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.conformal.posteriors.draws import Draws, LogLik, draws_of, on_data, on_grid
+from probinf.conformal.posteriors.draws import Draws, LogLik, draws_of, grid_blocks, on_data
 from probinf.conformal.regression.full import grid_set
 from probinf.conformal.sets.grids import GridSet
 from probinf.core.inputs.arrays import ArrayLike, as_float
+from probinf.core.inputs.frames import same_index
 from probinf.core.inputs.levels import Level
 from probinf.core.psis import pareto_k
+from probinf.core.rounding import must_survive_single
 from probinf.errors import ArrayError, MethodError, UnreliableWeightsWarning
 
 RELIABLE = 0.7
@@ -67,26 +70,42 @@ def bayes_arrays(
 
     Source: Fong & Holmes (2021), algorithm 1.
     """
-    data = np.asarray(as_float("log_lik_data", log_lik_data, ndim=2), float)
-    candidates = np.asarray(as_float("log_lik_grid", log_lik_grid, ndim=3), float)
+    data = np.asarray(as_float("log_lik_data", log_lik_data, ndim=2))
+    candidates = np.asarray(as_float("log_lik_grid", log_lik_grid, ndim=3))
+    if candidates.shape[2] != len(data):
+        raise ArrayError(f"log_lik_grid must end in {len(data)} draws, got {candidates.shape}.")
+    values = np.broadcast_to(np.asarray(as_float("grid", grid), float), candidates.shape[:2])
+    everything = [(slice(0, len(candidates)), candidates)]
+    return _sets(data, everything, values, alpha, log_weights, fallback)
+
+
+def _sets(
+    data: np.ndarray,
+    blocks: Iterable[tuple[slice, np.ndarray]],
+    values: np.ndarray,
+    alpha: Level,
+    log_weights: ArrayLike | None,
+    fallback: str,
+) -> BayesSet:
+    """The sets of m test points, whose candidates' log densities come in blocks."""
     draws, n = data.shape
-    if candidates.shape[2] != draws:
-        raise ArrayError(f"log_lik_grid must end in {draws} draws, got {candidates.shape}.")
     if fallback not in ("infinite", "raise", "keep"):
         raise MethodError(f"fallback must be 'infinite', 'raise' or 'keep', got {fallback!r}.")
     prior = np.zeros(draws) if log_weights is None else np.asarray(log_weights, float).ravel()
     if prior.shape != (draws,) or np.isnan(prior).any():
         raise ArrayError(f"log_weights must be {draws} numbers without NaN, got {prior.shape}.")
-    m, g, _ = candidates.shape
-    values = np.broadcast_to(np.asarray(as_float("grid", grid), float), (m, g))
-    top = np.maximum(data.max(axis=0), np.finfo(float).min)
+    m = len(values)
+    top = np.maximum(data.max(axis=0), np.finfo(data.dtype).min).astype(float)
     likelihood = np.exp(data - top, dtype=np.float32)  # relative to each column: in [0, 1]
-    p, ess = np.empty((m, g)), np.empty((m, g))
-    for j in range(m):
-        p[j], ess[j] = _ranks(likelihood, top, candidates[j], prior)
+    p, ess, shape = np.empty(values.shape), np.empty(values.shape), np.empty(m)
+    for block, rows in blocks:
+        for j, row in enumerate(rows, block.start):
+            row = np.asarray(as_float("log_lik_grid", row), float)
+            p[j], ess[j] = _ranks(likelihood, top, row, prior)
+            one = grid_set(values[j : j + 1], p[j : j + 1], alpha, PROMISE, n)
+            shape[j] = _end_shape(row, np.asarray(one.mask)[0], prior)
     out = grid_set(values, p, alpha, PROMISE, n)
     mask = np.asarray(out.mask)
-    shape = np.array([_end_shape(row, mask[j], prior) for j, row in enumerate(candidates)])
     bad = shape > RELIABLE
     if bad.any():
         said = f"at {int(bad.sum())} of {m} test points the add-one-in weights are unreliable "
@@ -94,7 +113,7 @@ def bayes_arrays(
         if fallback == "raise":
             raise MethodError(f"{said}: use split calibration on held-out data, or more draws.")
         kept = "their sets hold everything" if fallback == "infinite" else "their sets were kept"
-        warnings.warn(f"{said}; {kept}.", UnreliableWeightsWarning, stacklevel=2)
+        warnings.warn(f"{said}; {kept}.", UnreliableWeightsWarning, stacklevel=3)
         if fallback == "infinite":
             mask = mask | bad.reshape((m,) + (1,) * (mask.ndim - 1))
     replaced = bad & (fallback == "infinite")
@@ -159,18 +178,14 @@ def bayes(
 
     Source: Fong & Holmes (2021), section 3.
     """
+    same_index(X=X, y=y)
+    must_survive_single(X=X, y=y)
     x, t = as_float("X", X), as_float("X_test", X_test)
     outcome = as_float("y", y, ndim=1, size=x.shape[0])
     sites, log_w = draws_of(posterior, draws)
     values = np.sort(np.asarray(as_float("grid", grid), float), axis=-1)
     values = np.broadcast_to(values, (t.shape[0], values.shape[-1]))
     data = on_data(log_lik, sites, jnp.asarray(x), jnp.asarray(outcome))
-    candidates = on_grid(log_lik, sites, jnp.asarray(t), jnp.asarray(values))
-    return bayes_arrays(
-        np.asarray(data),
-        np.asarray(candidates),
-        grid=values,
-        alpha=alpha,
-        log_weights=log_w,
-        fallback=fallback,
-    )
+    data = np.asarray(as_float("log_lik of the data", data))
+    blocks = grid_blocks(log_lik, sites, np.asarray(t), values)
+    return _sets(data, blocks, values, alpha, log_w, fallback)

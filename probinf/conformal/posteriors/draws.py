@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+HELD = 4_000_000  # log densities held at once, or those of one test point
 LogLik = Callable[[dict[str, Any], Any, Any], Any]
 
 
@@ -44,6 +45,26 @@ def on_data(log_lik: LogLik, draws: Any, X: Any, y: Any) -> jax.Array:
     """(T, n) log densities of the data."""
     over_data = jax.vmap(log_lik, (None, 0, 0))
     return jax.vmap(over_data, (0, None, None))(draws, X, y)
+
+
+def grid_blocks(
+    log_lik: LogLik, draws: Any, X: np.ndarray, grid: np.ndarray
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Test points in blocks, with the log densities (rows, g, T) of their candidates.
+
+    Memory stays the same for any number of points. The last block is filled up, so that all have
+    one shape and compile once.
+    """
+    rows = max(1, min(len(X), HELD // max(grid.shape[1] * _count(draws), 1)))
+    for start in range(0, len(X), rows):
+        block = slice(start, min(start + rows, len(X)))
+        index = np.minimum(np.arange(start, start + rows), len(X) - 1)
+        found = on_grid(log_lik, draws, jnp.asarray(X[index]), jnp.asarray(grid[index]))
+        yield block, np.asarray(found)[: block.stop - start]
+
+
+def _count(draws: Any) -> int:
+    return int(jax.tree.leaves(draws)[0].shape[0])
 
 
 @partial(jax.jit, static_argnames="log_lik")

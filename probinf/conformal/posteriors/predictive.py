@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
 import numpy as np
 from scipy.special import logsumexp
 
-from probinf.conformal.posteriors.draws import Draws, LogLik, draws_of, on_grid
+from probinf.conformal.posteriors.draws import Draws, LogLik, draws_of, grid_blocks
 from probinf.conformal.scores.density import PredictiveDensity
 from probinf.core.inputs.arrays import ArrayLike, as_float
+from probinf.core.rounding import must_survive_single
 
 
 def predict_density(
@@ -28,9 +28,15 @@ def predict_density(
         grid: (g,) or (n, g) ascending values.
         draws: thin to at most so many draws; None uses all.
     """
+    must_survive_single(X=X)
     x = as_float("X", X)
     sites, log_w = draws_of(posterior, draws)
     values = np.asarray(as_float("grid", grid), float)
+    must_survive_single(grid=values.T)
     values = np.broadcast_to(values, (x.shape[0], values.shape[-1]))
-    each = np.asarray(on_grid(log_lik, sites, jnp.asarray(x), jnp.asarray(values)), float)
-    return PredictiveDensity(values, logsumexp(each + log_w - logsumexp(log_w), axis=2))
+    log_density = np.empty(values.shape)
+    share = log_w - logsumexp(log_w)
+    for block, each in grid_blocks(log_lik, sites, np.asarray(x), values):
+        for j, row in enumerate(each, block.start):
+            log_density[j] = logsumexp(row + share, axis=1)
+    return PredictiveDensity(values, log_density)

@@ -12,6 +12,7 @@ from probinf.conformal.regression.merge import merged_order_stat, tie_slack
 from probinf.conformal.sets.intervals import Interval, make_interval
 from probinf.conformal.sets.reporting import too_few, warn_infinite
 from probinf.core.inputs.arrays import ArrayLike, as_float
+from probinf.core.inputs.frames import same_index
 from probinf.core.inputs.levels import Level, as_levels
 from probinf.core.rounding import beyond, outward
 from probinf.errors import ArrayError
@@ -146,6 +147,7 @@ def cv_plus(
 
     Source: Barber et al. (2021), section 3 and theorem 4.
     """
+    same_index(residuals=residuals, folds=folds)
     mu = np.asarray(as_float("fold_predictions", fold_predictions, ndim=2), float)
     r = _residuals(residuals)
     f = as_folds(folds, mu.shape[1], r.size)

@@ -16,8 +16,10 @@ from probinf.conformal.sets.grids import GridSet
 from probinf.conformal.sets.intervals import Interval, make_interval
 from probinf.conformal.sets.reporting import static_alpha, too_few, warn_infinite
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float
+from probinf.core.inputs.frames import same_index
 from probinf.core.inputs.levels import Level, as_levels, is_single
-from probinf.core.rounding import beyond
+from probinf.core.rounding import beyond, must_survive_single
+from probinf.errors import ArrayError
 
 FULL = ">= 1-alpha marginal, exchangeable data, symmetric learner; <= 1-alpha+1/(n+1) without ties"
 
@@ -116,7 +118,8 @@ def full_kernel(
 def _grid_pvalues(scores: Any, X: Any, y: Any, X_test: Any, grid: Any) -> jax.Array:
     def one(x: Any, candidate: Any) -> jax.Array:
         s = scores(jnp.concatenate([X, x[None]]), jnp.append(y, candidate))
-        return (s >= s[-1]).mean()
+        share = (s >= s[-1]).mean()
+        return jnp.where(jnp.isnan(s).any(), jnp.nan, share)
 
     def row(pair: Any) -> jax.Array:
         return jax.vmap(one, (None, 0))(*pair)
@@ -146,11 +149,21 @@ def full_grid(
 
     Source: Vovk, Gammerman & Shafer (2005), section 2.2.
     """
+    same_index(X=X, y=y)
+    must_survive_single(X=X, y=y)
     x, t = jnp.asarray(as_float("X", X)), jnp.asarray(as_float("X_test", X_test))
     target = jnp.asarray(as_float("y", y, ndim=1, size=x.shape[0]))
     g = np.asarray(as_float("grid", grid))
     g = np.sort(np.broadcast_to(g, (t.shape[0], g.shape[-1])), axis=1)
     p = np.asarray(_grid_pvalues(scores, x, target, t, jnp.asarray(g)), float)
+    failed = np.argwhere(np.isnan(p))
+    if failed.size:
+        row, place = failed[0]
+        raise ArrayError(
+            f"scores returned NaN at {len(failed)} of {p.size} pairs of test point and candidate, "
+            f"the first at test point {row} with outcome {g[row, place]:.6g}; a NaN has no rank. "
+            "Make the fit succeed there (a ridge, more steps, another grid)."
+        )
     return grid_set(g, p, alpha, FULL, len(target))
 
 

@@ -10,6 +10,7 @@ from probinf.conformal.calibration.columns import columns_of
 from probinf.conformal.regression.cross import PLUS, plus_interval, plus_intervals
 from probinf.conformal.sets.intervals import Interval
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float
+from probinf.core.inputs.frames import same_index
 from probinf.core.inputs.levels import Level
 from probinf.errors import ArrayError
 
@@ -55,6 +56,7 @@ def ridge_smoother(
     The columns are centred (beside an intercept) and scaled, the penalty with them, and a QR
     factorisation replaces the normal equations.
     """
+    same_index(X=X, y=y)
     x = np.asarray(as_float("X", X, ndim=2), float)
     t = np.asarray(as_float("X_test", X_test, ndim=2), float)
     target = np.asarray(as_float("y", y, ndim=1, size=len(x)), float)

@@ -10,6 +10,7 @@ import numpy as np
 from probinf.conformal.calibration.ranks import order_stat, upper_rank
 from probinf.conformal.sets.reporting import check_columns, check_test, too_few, warn_infinite
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float
+from probinf.core.inputs.frames import same_index
 from probinf.core.inputs.levels import fraction
 from probinf.core.rounding import beyond
 from probinf.errors import ArrayError
@@ -135,6 +136,8 @@ def box(
 
     Source: Diquigiovanni, Fontana & Vantini (2022), in finite dimension.
     """
+    same_index(pred_cal=pred_cal, y_cal=y_cal, scale_cal=scale_cal)
+    same_index(pred_test=pred_test, scale_test=scale_test)
     mu, t, y = _matrix("pred_cal", pred_cal), _matrix("pred_test", pred_test), _matrix("y", y_cal)
     check_test("y_cal", len(y), len(mu))
     check_columns("pred_test", t, mu.shape[1])
@@ -192,6 +195,7 @@ def ellipsoid(
 
     Source: Johnstone & Cox (2021); Messoudi, Destercke & Rousseau (2022).
     """
+    same_index(pred_cal=pred_cal, y_cal=y_cal)
     mu, t, y = _matrix("pred_cal", pred_cal), _matrix("pred_test", pred_test), _matrix("y", y_cal)
     p = mu.shape[1]
     check_test("y_cal", len(y), len(mu))
@@ -241,6 +245,7 @@ def copula_box(
 
     Source: Messoudi, Destercke & Rousseau (2021), empirical copula, with a second split.
     """
+    same_index(pred_cal=pred_cal, y_cal=y_cal)
     r0 = np.sort(abs(_matrix("residuals_fit", residuals_fit)), axis=0)
     mu, t, y = _matrix("pred_cal", pred_cal), _matrix("pred_test", pred_test), _matrix("y", y_cal)
     check_test("y_cal", len(y), len(mu))

@@ -13,6 +13,7 @@ from probinf.conformal.calibration.ranks import lower_rank, upper_rank
 from probinf.conformal.sets.intervals import Interval, make_interval
 from probinf.conformal.sets.reporting import check_test, too_few, warn_infinite
 from probinf.core.inputs.arrays import ArrayLike, as_float
+from probinf.core.inputs.frames import same_index
 from probinf.core.inputs.levels import Level, as_levels
 from probinf.core.program import Key
 from probinf.core.rounding import beyond
@@ -123,6 +124,8 @@ def predictive_system(
 
     Source: Vovk, Shen, Manokhin & Xie (2019); Vovk et al. (2020), split version.
     """
+    same_index(pred_cal=pred_cal, y_cal=y_cal)
+    same_index(pred_test=pred_test)
     mean_cal, scale_cal = _mean_scale("pred_cal", pred_cal)
     mean, scale = _mean_scale("pred_test", pred_test)
     forms = [isinstance(v, tuple | list) and np.ndim(v[0]) > 0 for v in (pred_cal, pred_test)]

@@ -10,6 +10,8 @@ import numpy as np
 from probinf.core.inputs.arrays import ArrayLike, as_float
 from probinf.errors import ArrayError
 
+TIED = 1e-9  # log densities this close are equal but for rounding
+
 
 @dataclasses.dataclass(frozen=True)
 class PredictiveDensity:
@@ -90,6 +92,8 @@ class PIT(DensityScore):
 class HDRMass(DensityScore):
     """Mass of all values more probable than y: highest-density sets of recalibrated level.
 
+    Values of one density share a score, in whatever order the grid holds them.
+
     Source: Izbicki, Shimizu & Stern (2022), HPD-split.
     """
 
@@ -98,6 +102,10 @@ class HDRMass(DensityScore):
         rows = np.arange(len(log_p))[:, None]
         order = np.argsort(-log_p, axis=1, kind="stable")
         ordered = mass[rows, order]
+        before = np.cumsum(ordered, axis=1) - ordered
+        with np.errstate(invalid="ignore"):  # values of no density at all are equal too
+            falls = np.diff(log_p[rows, order], axis=1, prepend=np.inf) < -TIED
+        first = np.maximum.accumulate(np.where(falls, np.arange(mass.shape[1]), 0), axis=1)
         found = np.empty_like(mass)
-        found[rows, order] = np.cumsum(ordered, axis=1) - ordered
+        found[rows, order] = before[rows, first]
         return found

@@ -11,6 +11,7 @@ import numpy as np
 from probinf.conformal.calibration.columns import columns_of
 from probinf.conformal.calibration.randomness import uniforms
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float
+from probinf.core.inputs.frames import same_index
 from probinf.core.inputs.levels import fraction
 from probinf.core.program import Key
 from probinf.errors import ArrayError
@@ -94,6 +95,7 @@ def chisel(
     correction for earlier tests not having rejected rests on the normal approximation far out,
     where skewed and heteroskedastic outcomes break it.
     """
+    same_index(X=X, z=z)
     x = np.asarray(as_float("X", X, ndim=2), float)
     values = np.asarray(as_float("z", z, ndim=1, size=len(x)), float)
     level, first = fraction("alpha", alpha), fraction("start", start)

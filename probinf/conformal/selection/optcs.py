@@ -10,6 +10,7 @@ from probinf.conformal.calibration.randomness import uniforms
 from probinf.conformal.selection.prune import prune_candidates
 from probinf.conformal.selection.pvalues import Selection, benjamini_hochberg, selection_pvalues
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float
+from probinf.core.inputs.frames import same_index
 from probinf.core.inputs.levels import fraction
 from probinf.core.keys import as_key
 from probinf.core.program import Key
@@ -142,6 +143,7 @@ def joint_leave_one_out(
 
     Source: Bai & Jin (2024), OptCS-Full and OptCS-Full-MSel.
     """
+    same_index(X=X, large=large)
     x = np.asarray(as_float("X", X, ndim=2), float)
     t = np.asarray(as_float("X_test", X_test, ndim=2), float)
     label = np.asarray(large).astype(bool)

@@ -95,6 +95,8 @@ def selection_pvalues(
 
     Source: Jin & Candès (2023a), equation 4; Jin & Candès (2023b), equation 6.
     """
+    same_index(v_cal=v_cal, weights_cal=weights_cal)
+    same_index(v_test=v_test, weights_test=weights_test)
     v = np.asarray(as_float("v_cal", v_cal, ndim=1), float)
     t = np.asarray(as_float("v_test", v_test, ndim=1), float)
     if (weights_cal is None) != (weights_test is None):
@@ -172,7 +174,9 @@ def weighted_selection(
     level = fraction("q", q)
     v, t = (np.asarray(a, float) for a in (v_cal, v_test))
     ties = jax.random.fold_in(as_key(key), 1)
-    p = selection_pvalues(v, t, weights_cal=weights_cal, weights_test=weights_test, key=ties)
+    p = selection_pvalues(
+        v_cal, v_test, weights_cal=weights_cal, weights_test=weights_test, key=ties
+    )
     w, own = np.asarray(weights_cal, float), np.asarray(weights_test, float)
     u = np.asarray(row_uniforms(ties, t))  # as in p: auxiliary sizes are then close to BH's own
     order = np.argsort(v, kind="stable")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,8 @@ def column_names(a: Any, axes: int) -> tuple[str, ...]:
 
 
 def same_index(**arrays: Any) -> None:
-    """Raise unless all pandas arguments carry the same index in the same order."""
-    frames = {k: a for k, a in arrays.items() if is_pandas(a)}
+    """Raise unless all pandas arguments, or their parts, carry the same index in the same order."""
+    frames = {k: a for k, a in _flat(arrays) if is_pandas(a)}
     first = None
     for name, frame in frames.items():
         if first is None:
@@ -36,6 +37,15 @@ def same_index(**arrays: Any) -> None:
                 f"{first} and {name} have different indexes, so their rows may not belong "
                 "together; align them (for example with .reindex) or pass .to_numpy()."
             )
+
+
+def _flat(arrays: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Names and arguments; those that are tuples or lists part by part."""
+    for name, a in arrays.items():
+        if isinstance(a, tuple | list):
+            yield from ((f"{name}[{i}]", part) for i, part in enumerate(a[:4]))
+        else:
+            yield name, a
 
 
 def same_rows(**arrays: np.ndarray | range | None) -> int:
