@@ -37,9 +37,12 @@ def log_loss(y, p) -> float:
 def test_more_rows_are_no_worse_than_forty() -> None:
     accuracy = {}
     for rows in (40, 45, 100, 400):
-        X, y, new, truth = table(rows, 0.37, 0)
-        accuracy[rows] = PFNClassifier(out_of_range="raise").fit(X, y).score(new, truth)
-    assert min(accuracy.values()) > 0.92 and min(accuracy.values()) > accuracy[40] - 0.02
+        found = []
+        for seed in range(3):
+            X, y, new, truth = table(rows, 0.37, seed)
+            found.append(PFNClassifier(out_of_range="raise").fit(X, y).score(new, truth))
+        accuracy[rows] = np.mean(found)
+    assert min(accuracy.values()) > max(0.92, accuracy[40] - 0.03), accuracy
 
 
 def test_the_nearest_rows_alone_are_one_sided(monkeypatch: pytest.MonkeyPatch) -> None:
