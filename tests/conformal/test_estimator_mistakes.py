@@ -17,7 +17,7 @@ LABELS = (X[:, 0] + 0.3 * np.sin(50 * X[:, 0]) > 0).astype(int)
 
 
 def test_a_misspelt_score_is_named_by_fit():
-    with pytest.raises(MethodError, match="must be one of .*'aps'.*got 'APSS'"):
+    with pytest.raises(MethodError, match=r"must be one of .*'aps'.*got 'APSS'"):
         E.SplitClassifier(conformity_score="APSS").fit(X, LABELS)
     with pytest.raises(MethodError, match="must be a score object"):
         E.SplitRegressor(conformity_score="absolute").fit(X, X[:, 0])

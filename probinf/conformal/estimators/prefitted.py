@@ -19,8 +19,9 @@ class Prefitted:
         Raises:
             NotFittedError: it was not, but the model inside is fitted already.
         """
-        if hasattr(self, "estimator_") or self.estimator is None:
-            return hasattr(self, "estimator_")
+        fitted = any(name.endswith("_") and name[:2] != "__" for name in vars(self))
+        if fitted or self.estimator is None:
+            return fitted
         try:
             check_is_fitted(self.estimator)
         except (NotFittedError, TypeError):
