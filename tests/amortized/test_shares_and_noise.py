@@ -11,7 +11,7 @@ from sklearn.datasets import load_breast_cancer
 
 from probinf.amortized import PFN, GaussianProcess, load
 from probinf.amortized.estimators import PFNClassifier, PFNRegressor, scaling
-from probinf.amortized.estimators.contexts import balanced, proportional
+from probinf.amortized.estimators.contexts import balanced, natural, proportional
 from probinf.amortized.heads import predictive
 from probinf.amortized.pfn import fitted as fitted_file
 from probinf.amortized.pfn.fitted import FittedPFN
@@ -85,6 +85,7 @@ def test_contexts_of_labels() -> None:
     assert set(rows[labels[rows] == 2]) == {80, 81, 82}  # each of the rare, one of them twice
     assert len(set(rows[labels[rows] == 0])) == 4
     assert len(set(balanced(rng, np.repeat([0, 1], 100), 10, 40))) == 40
+    assert not natural(labels, 40) and natural(np.repeat([0, 1], [17, 23]), 40)
     rows = proportional(rng, labels, 40)
     assert len(set(rows)) == 40 and np.abs(np.bincount(labels[rows]) - [24, 14.5, 1.5]).max() <= 1
     assert proportional(rng, labels, 100).tolist() == list(range(83))

@@ -95,12 +95,12 @@ class SplitRegressor(_Conformal):
         """Fit the regressor, and calibrate when ``calibration_size`` is set."""
         base = LinearRegression() if self.estimator is None else self.estimator
         X, y = checked(self, X, y, inner=base, reset=True, numeric=True)
+        fit_x, cal_x, fit_y, cal_y = self._divide(X, y)
         if isinstance(self.conformity_score, str):
             raise MethodError(
                 f"conformity_score must be a score object such as Absolute(), got "
                 f"{self.conformity_score!r}; names are for classifiers."
             )
-        fit_x, cal_x, fit_y, cal_y = self._divide(X, y)
         self.estimator_ = clone(base).fit(fit_x, fit_y)
         self.difficulty_ = None
         if self.difficulty is not None:
