@@ -73,7 +73,7 @@ def from_log_likelihood(
         *args: data for ``log_likelihood``; arrays are dynamic.
 
     Raises:
-        ModelError: the function does not return a scalar.
+        ModelError: the function does not return a scalar, or is not written in JAX.
     """
     _check_scalar("from_log_likelihood", log_likelihood, prior, args)
     single = isinstance(prior, Distribution)
@@ -139,7 +139,7 @@ def from_log_density(
 
     Raises:
         ModelError: neither ``base`` nor ``initial`` is given, or the function does not
-            return a scalar.
+            return a scalar or is not written in JAX.
     """
     if base is not None:
         _check_scalar("from_log_density", log_density, base, args)
@@ -152,7 +152,7 @@ def from_log_density(
             "array or dict of arrays near the target), so that the shapes are known."
         )
     initial = jax.tree.map(_floats, initial)
-    _require_scalar("from_log_density", jax.eval_shape(log_density, initial, *args))
+    _require_scalar("from_log_density", shape_of("from_log_density", log_density, initial, *args))
     return Program(
         draw=_NoDraw(),
         start=_initial,
@@ -187,7 +187,31 @@ def _numbers(initial: Any) -> Any:
 def _check_scalar(name: str, fn: Callable[..., Array], prior: Any, args: Any) -> None:
     zeros = {name: jnp.zeros(d.shape()) for name, d in _as_dict(prior).items()}
     shaped = zeros[_SINGLE] if isinstance(prior, Distribution) else zeros
-    _require_scalar(name, jax.eval_shape(lambda v: fn(v, *args), shaped))
+    _require_scalar(name, shape_of(name, lambda v: fn(v, *args), shaped))
+
+
+def shape_of(name: str, fn: Callable[..., Any], *args: Any) -> Any:
+    """The shape of ``fn(*args)``, from one abstract trace.
+
+    Raises:
+        ModelError: the function does not leave its computations to JAX.
+    """
+    try:
+        return jax.eval_shape(fn, *args)
+    except jax.errors.TracerArrayConversionError as error:
+        raise ModelError(
+            f"{name}: the function hands its parameters to NumPy (or SciPy, or another library "
+            "that needs numbers), so that JAX can neither compile nor differentiate it. Write "
+            "jnp.exp in place of np.exp, jax.scipy in place of scipy; for code that cannot be "
+            "rewritten wrap it in jax.pure_callback and use an engine without gradients (SMC with "
+            "kernels.RandomWalk, Nested)."
+        ) from error
+    except jax.errors.ConcretizationTypeError as error:
+        raise ModelError(
+            f"{name}: the function needs the value of a parameter in Python (an if, a float(), "
+            "a size), which JAX does not know when it compiles. Write jnp.where(condition, a, b) "
+            "in place of if, and take sizes from arguments."
+        ) from error
 
 
 def _require_scalar(name: str, out: Any) -> None:

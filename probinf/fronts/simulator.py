@@ -17,7 +17,7 @@ from numpyro.distributions import Distribution
 from probinf.core.inputs.given import as_given
 from probinf.core.program import Data, Key, Observations, Position, Program, Score
 from probinf.errors import ModelError
-from probinf.fronts.log_density import _as_dict
+from probinf.fronts.log_density import _as_dict, shape_of
 from probinf.fronts.numpyro import from_numpyro
 
 Simulator = Callable[[Key, Any], Any]
@@ -112,7 +112,7 @@ def from_simulator(
 
     Raises:
         ModelError: the tolerance is not positive, the output and ``observed`` differ in
-            structure, or the distance is not a scalar.
+            structure, the distance is not a scalar, or a function is not written in JAX.
 
     Source: Sisson, Fan & Beaumont (2018), chapter 1.
     """
@@ -148,15 +148,17 @@ def _check_output(static: tuple[Any, ...], data: Data) -> None:
     def both(key: Key) -> Any:
         return simulate(key, draw(key, data), data)
 
-    simulated = jax.eval_shape(both, jax.random.key(0))
+    simulated = shape_of("from_simulator", both, jax.random.key(0))
     expected = jax.eval_shape(lambda: _as_observables(data[1]))
     if jax.tree.map(jnp.shape, simulated) != jax.tree.map(jnp.shape, expected):
         raise ModelError(
             f"from_simulator: the simulator returns {simulated}, observed holds {expected}; they "
             "must have the same structure and shapes."
         )
-    weight = jax.eval_shape(
-        lambda key: _AbcScore(*static)(draw(key, data), data).log_weight, jax.random.key(0)
+    weight = shape_of(
+        "from_simulator",
+        lambda key: _AbcScore(*static)(draw(key, data), data).log_weight,
+        jax.random.key(0),
     )
     if weight.shape != ():
         raise ModelError(

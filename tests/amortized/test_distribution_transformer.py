@@ -21,7 +21,7 @@ from probinf.amortized import (
     RandomMixtures,
     oracles,
 )
-from probinf.errors import ArrayError, RangeError, StructureError, TrainingError
+from probinf.errors import ArrayError, RangeError, RangeWarning, StructureError, TrainingError
 
 SENSOR = LinearSensor([[1.0, 0.0]], [[0.25]])
 SMALL = dict(width=16, layers=1, heads=2, hidden=32, batch=16, draws=4)
@@ -169,7 +169,8 @@ def test_filter_is_the_network_step_by_step(tracker) -> None:
         np.testing.assert_allclose(found.mixtures.means[k], after.means, atol=1e-4)
         prior = after.moved(*MOTION)
     assert found.means.shape == (3, 2) and found.covariances.shape == (3, 2, 2)
-    long = pi.amortized.filter(tracker, MOTION, start, np.r_[z, 1e6])
+    with pytest.warns(RangeWarning, match="the first of them step 3: z is 1e"):
+        long = pi.amortized.filter(tracker, MOTION, start, np.r_[z, 1e6])
     assert any("z is" in text for text in long.outside[-1])
 
 

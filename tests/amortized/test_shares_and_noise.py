@@ -11,7 +11,7 @@ from sklearn.datasets import load_breast_cancer
 
 from probinf.amortized import PFN, GaussianProcess, load
 from probinf.amortized.estimators import PFNClassifier, PFNRegressor, scaling
-from probinf.amortized.estimators.contexts import balanced, proportional
+from probinf.amortized.estimators.contexts import balanced, natural, proportional
 from probinf.amortized.heads import predictive
 from probinf.amortized.pfn import fitted as fitted_file
 from probinf.amortized.pfn.fitted import FittedPFN
@@ -37,9 +37,12 @@ def log_loss(y, p) -> float:
 def test_more_rows_are_no_worse_than_forty() -> None:
     accuracy = {}
     for rows in (40, 45, 100, 400):
-        X, y, new, truth = table(rows, 0.37, 0)
-        accuracy[rows] = PFNClassifier(out_of_range="raise").fit(X, y).score(new, truth)
-    assert min(accuracy.values()) > 0.92 and min(accuracy.values()) > accuracy[40] - 0.02
+        found = []
+        for seed in range(3):
+            X, y, new, truth = table(rows, 0.37, seed)
+            found.append(PFNClassifier(out_of_range="raise").fit(X, y).score(new, truth))
+        accuracy[rows] = np.mean(found)
+    assert min(accuracy.values()) > max(0.92, accuracy[40] - 0.03), accuracy
 
 
 def test_the_nearest_rows_alone_are_one_sided(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,6 +85,7 @@ def test_contexts_of_labels() -> None:
     assert set(rows[labels[rows] == 2]) == {80, 81, 82}  # each of the rare, one of them twice
     assert len(set(rows[labels[rows] == 0])) == 4
     assert len(set(balanced(rng, np.repeat([0, 1], 100), 10, 40))) == 40
+    assert not natural(labels, 40) and natural(np.repeat([0, 1], [17, 23]), 40)
     rows = proportional(rng, labels, 40)
     assert len(set(rows)) == 40 and np.abs(np.bincount(labels[rows]) - [24, 14.5, 1.5]).max() <= 1
     assert proportional(rng, labels, 100).tolist() == list(range(83))

@@ -186,3 +186,34 @@ def test_priors_must_be_distributions() -> None:
     build = inspect.unwrap(pi.from_log_likelihood)  # without the tests' own type checks
     with pytest.raises(ModelError, match=r"prior of 'b' must be a NumPyro distribution, got 3\.0"):
         build(nothing, {"a": dist.Normal(0, 1), "b": 3.0})
+
+
+def in_numpy(x):
+    return float(np.sum(-0.5 * np.asarray(x) ** 2))
+
+
+def in_python(x):
+    return -x if x > 0 else x
+
+
+def simulate_in_numpy(key, x):
+    return np.random.default_rng(0).normal(np.asarray(x))
+
+
+@pytest.mark.parametrize(("fn", "remedy"), [(in_numpy, "jnp.exp"), (in_python, "jnp.where")])
+def test_functions_that_jax_cannot_trace_are_named(fn, remedy):
+    normal = dist.Normal(0.0, 1.0)
+    for make in (
+        lambda: pi.from_log_likelihood(fn, normal),
+        lambda: pi.from_log_density(fn, base=normal),
+        lambda: pi.from_log_density(fn, initial=np.array(0.0)),
+        lambda: pi.from_simulator(
+            normal, lambda key, x: fn(x), lambda a, b: abs(a - b), 0.0, tolerance=1.0
+        ),
+    ):
+        with pytest.raises(ModelError, match=remedy):
+            make()
+    with pytest.raises(ModelError, match="from_simulator: the function hands"):
+        pi.from_simulator(
+            normal, simulate_in_numpy, lambda a, b: abs(a - b), np.array(0.0), tolerance=1.0
+        )

@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from probinf.amortized.estimators.contexts import balanced, proportional
+from probinf.amortized.estimators.contexts import balanced, natural, proportional
 from probinf.amortized.heads.categorical import CategoricalDistribution
 from probinf.amortized.pfn.fitted import FittedPFN
 from probinf.amortized.training.weights import load
@@ -26,9 +26,10 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
     the label, it hardly sees it, and a sparse regression is the better choice.
 
     A network of balanced tables, as the shipped one, takes no notice of how frequent the classes
-    are. It sees as many rows of each class (those of a rare one repeated up to the smallest table
-    of its training), and its odds are multiplied by those of the shares in the data, whose prior
-    is Dirichlet(1/2, ..., 1/2). Each pass sees other rows, where the network cannot take all.
+    are: its odds are multiplied by those of the shares in the data, whose prior is
+    Dirichlet(1/2, ..., 1/2). Where the shares are further from equal than chance explains it sees
+    as many rows of each class, those of a rare one repeated up to the smallest table of its
+    training. Each pass sees other rows, where the network cannot take all.
 
     Args:
         network: a fitted network with a categorical head, a file of one, or a name from
@@ -91,7 +92,7 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
         for k in range(passes):
             order = rng.permutation(self.varying_)[:inputs]
             names = np.roll(np.arange(labels), k)  # every class bears every name
-            if self.network_.balanced:
+            if self.network_.balanced and not natural(self.y_, most):
                 rows = balanced(rng, self.y_, min(least, len(self.y_)), most)
             else:
                 rows = proportional(rng, self.y_, most)

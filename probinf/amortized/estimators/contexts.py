@@ -24,6 +24,15 @@ def balanced(
     return np.concatenate([np.resize(rng.permutation(rows), each) for rows in places])
 
 
+def natural(labels: Int[np.ndarray, " n"], most: int) -> bool:
+    """Whether the shares of the classes are those of rows from a balanced table, two standard
+    errors of one share apart at most."""
+    shares = np.bincount(labels) / len(labels)
+    equal = 1 / len(shares)
+    error = np.sqrt(equal * (1 - equal) / min(len(labels), most))
+    return bool(np.max(np.abs(shares - equal)) <= 2 * error)
+
+
 def proportional(
     rng: np.random.Generator, labels: Int[np.ndarray, " n"], most: int
 ) -> Int[np.ndarray, " rows"]:

@@ -58,7 +58,8 @@ class PFNRegressor(RegressorMixin, BaseEstimator):
                 f"PFNRegressor: the network takes {found.config['inputs']} columns, X has "
                 f"{X.shape[1]}. Choose as many, or train a network on a prior with as many inputs."
             )
-        rounding = 16 * np.finfo(precision if precision.kind == "f" else float).eps
+        # a few roundings apart; half precision is too coarse to tell
+        rounding = 4 * np.finfo(precision if precision in ("f4", "f8") else float).eps
         if not np.ptp(y) > rounding * np.max(np.abs(y)):
             raise RangeError(
                 f"PFNRegressor: the outcomes of n_samples = {len(y)} rows do not vary (all are "

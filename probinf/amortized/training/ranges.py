@@ -83,9 +83,10 @@ class Ranges:
         found = self.outside(**values)
         if not found or policy == "ignore":
             return
+        last = "pass out_of_range='warn' and check" if policy == "raise" else "check"
         text = (
             f"outside the training range: {'; '.join(found)}. Train on a wider range, rescale the "
-            "data, or pass out_of_range='warn' and check the answer."
+            f"data, or {last} the answer."
         )
         if policy == "raise":
             raise RangeError(text)

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from probinf.conformal.calibration.split import split
 from probinf.conformal.estimators.data import checked, seed_of, tags_like
+from probinf.conformal.estimators.prefitted import Prefitted
 from probinf.conformal.labels.class_conditional import class_conditional
 from probinf.conformal.labels.venn_abers import venn_abers_multiclass
 from probinf.conformal.scores.classification import APS, LAC, RAPS, SAPS, LabelScore, Margin, TopK
@@ -25,7 +26,7 @@ SCORES: dict[str, type[LabelScore]] = {
 }  # fmt: skip
 
 
-class _Conformal(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+class _Conformal(Prefitted, ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     """What the classifiers share: fitting, the split, labels as integers."""
 
     def _model(self) -> Any:
@@ -123,6 +124,24 @@ class SplitClassifier(_Conformal):
         self.calibration_size = calibration_size
         self.random_state = random_state
 
+    def fit(self, X: Any, y: Any) -> Any:
+        """Fit the classifier, and calibrate when ``calibration_size`` is set.
+
+        Raises:
+            MethodError: the score is unknown.
+        """
+        self._score()
+        return super().fit(X, y)
+
+    def _score(self) -> Any:
+        score: Any = self.conformity_score
+        if not isinstance(score, str):
+            return score
+        if score not in SCORES:
+            known = sorted(SCORES)
+            raise MethodError(f"conformity_score must be one of {known}, got {score!r}.")
+        return SCORES[score]()
+
     def predict(self, X: Any) -> np.ndarray:
         """(m,) labels of the classifier itself."""
         check_is_fitted(self)
@@ -137,12 +156,7 @@ class SplitClassifier(_Conformal):
         """Labels (m,) and sets (m, K, A) that hold the label with probability 1 - alpha."""
         self._need()
         p = self._proba(X)
-        score: Any = self.conformity_score
-        if isinstance(score, str):
-            if score not in SCORES:
-                known = sorted(SCORES)
-                raise MethodError(f"conformity_score must be one of {known}, got {score!r}.")
-            score = SCORES[score]()
+        score = self._score()
         levels: Any = [alpha] if is_single(alpha) else alpha
         cal, key = (self.probabilities_, self.labels_), seed_of(self.random_state)
         if self.class_conditional:

@@ -17,6 +17,7 @@ from probinf.conformal.calibration.calibrate import calibrate
 from probinf.conformal.calibration.ranks import order_stat, upper_rank
 from probinf.conformal.calibration.split import MARGINAL, split
 from probinf.conformal.estimators.data import checked, tags_like
+from probinf.conformal.estimators.prefitted import Prefitted
 from probinf.conformal.regression.cross import cv_plus, jackknife_minmax
 from probinf.conformal.regression.predictive import PredictiveSystem
 from probinf.conformal.scores.regression import CQR, Absolute, Normalised
@@ -34,7 +35,7 @@ def stacked(intervals: Interval) -> np.ndarray:
     return np.stack([lower, upper], axis=1)
 
 
-class _Conformal(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
+class _Conformal(Prefitted, RegressorMixin, MetaEstimatorMixin, BaseEstimator):
     """What the regressors share: the split, and the order of the verbs."""
 
     def _model(self) -> Any:
@@ -102,6 +103,11 @@ class SplitRegressor(_Conformal):
         base = self._model()
         X, y = checked(self, X, y, reset=True, numeric=True)
         fit_x, cal_x, fit_y, cal_y = self._divide(X, y)
+        if isinstance(self.conformity_score, str):
+            raise MethodError(
+                f"conformity_score must be a score object such as Absolute(), got "
+                f"{self.conformity_score!r}; names are for classifiers."
+            )
         self.estimator_ = clone(base).fit(fit_x, fit_y)
         self.difficulty_ = None
         if self.difficulty is not None:

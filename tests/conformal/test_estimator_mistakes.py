@@ -1,0 +1,39 @@
+"""Mistakes of a first hour with conformal estimators are named at once."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LinearRegression, LogisticRegression
+
+from probinf.conformal import estimators as E
+from probinf.errors import MethodError
+
+X = np.linspace(-1, 1, 40)[:, None]
+LABELS = (X[:, 0] + 0.3 * np.sin(50 * X[:, 0]) > 0).astype(int)
+
+
+def test_a_misspelt_score_is_named_by_fit():
+    with pytest.raises(MethodError, match=r"must be one of .*'aps'.*got 'APSS'"):
+        E.SplitClassifier(conformity_score="APSS").fit(X, LABELS)
+    with pytest.raises(MethodError, match="must be a score object"):
+        E.SplitRegressor(conformity_score="absolute").fit(X, X[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "model", "y"),
+    [
+        (E.SplitClassifier, LogisticRegression(), LABELS),
+        (E.SplitRegressor, LinearRegression(), X[:, 0]),
+    ],
+)
+def test_a_fitted_model_gets_its_remedy(wrapper, model, y):
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        wrapper(model).conformalize(X, y)
+    model.fit(X, y)
+    with pytest.raises(NotFittedError, match="FrozenEstimator"):
+        wrapper(model).conformalize(X, y)
+    wrapper(FrozenEstimator(model)).fit(X, y).conformalize(X, y)
