@@ -138,6 +138,7 @@ def resume(
     max_seconds: float | None = None,
     keep: str | Sequence[str] | None = None,
     summaries_only: bool = False,
+    check: bool = True,
 ) -> Posterior:
     """Continue the run that ``sample(..., checkpoint=path)`` left unfinished.
 
@@ -153,9 +154,14 @@ def resume(
         keep: sites whose draws are kept, as in ``sample``. All draws are in the folder, so that
             a run made with ``summaries_only=True`` gives them back by name, a few at a time.
         summaries_only: keep no draws, as in ``sample``.
+        check: refuse a program that is not the one of the run: other data, other arguments of
+            the model, other code (that of its functions, what they close over and the globals
+            they use; not that of installed packages). False goes on all the same, which is for
+            changes that do not change the measure.
 
     Raises:
-        SavedFileError: no run is there, a file was truncated or edited, or the data differ.
+        SavedFileError: no run is there, a file was truncated or edited, or the program is not
+            the one of the run; the message says what has changed.
         MethodError: ``keep`` names an unknown site, or the draws need more memory than there is.
     """
     return session.resume(
@@ -165,4 +171,5 @@ def resume(
         kept=wanted(program, keep, summaries_only),
         progress=progress,
         max_seconds=max_seconds,
+        check=check,
     )

@@ -27,6 +27,7 @@ _WIDE = (4.0, 12.0)  # times a start; beyond, exp and sigmoid functions have no 
 _HUGE = 1e15  # its square overflows single precision
 _OFTEN = 0.25  # share of the points at which a parameter is wrong that is no accident
 _SOMETIMES = 0.1
+_MATRIX = ("_matrix", "scale_tril")
 
 
 def refuse(program: Program) -> dict[str, Any]:
@@ -42,11 +43,11 @@ def refuse(program: Program) -> dict[str, Any]:
     if suspects:
         _refuse_outside(program, found, suspects)
     if dead and program.observations is not None:
-        observed = program.observations.get(program.data)
+        observed = _observed(program)
         for name in dead:
             if name in observed:
-                _refuse_overflow(name, np.asarray(observed[name]))
-                _refuse_edge(program, name, np.asarray(observed[name]))
+                _refuse_overflow(name, observed[name])
+                _refuse_edge(program, name, observed[name], found[name]["edge"])
     return found
 
 
@@ -67,11 +68,17 @@ def _look(program: Program, place: Callable[[Key, Data], Position], keys: jax.Ar
     def step(always: dict[str, Any], key: jax.Array) -> Any:
         report = at(key)
         outside = {name: site.pop("outside") for name, site in report.items()}
+        for site in report.values():
+            del site["edge"]
         return {name: always[name] & outside[name] for name in always}, report
 
-    first = {name: jnp.ones_like(site["outside"]) for name, site in at(keys[0]).items()}
+    example = at(keys[0])
+    first = {name: jnp.ones_like(site["outside"]) for name, site in example.items()}
     always, report = jax.lax.scan(step, first, keys)  # many keys at once compile slowly
-    return {name: {**site, "always_outside": always[name]} for name, site in report.items()}
+    return {
+        name: {**site, "always_outside": always[name], "edge": example[name]["edge"]}
+        for name, site in report.items()
+    }
 
 
 _seen = jax.jit(_look, static_argnums=1)
@@ -113,13 +120,23 @@ def _judge_parameter(program: Program, name: str, parameter: str, broken: Any) -
             f"{share} (it was {worst:.3g}). {behind(True)} a prior with the right support "
             "(dist.HalfNormal, dist.LogNormal) or transform it (jnp.exp)."
         )
-    if lost == 1:
+    if lost >= _SOMETIMES and parameter.endswith(_MATRIX):
+        told = (
+            f"site '{name}': the Cholesky decomposition of '{parameter}' fails at "
+            f"{lost:.0%} of {POINTS} trial points: the matrix is not positive definite there, or "
+            "not so in this precision. Add to its diagonal (K + 1e-4 * jnp.eye(n)), use "
+            "dist.LKJCholesky for correlations, or double precision (jax_enable_x64)."
+        )
+        if lost == 1:
+            raise ParameterError(told)
+        _warn(f"{told} The density counts as zero at these points.")
+    elif lost == 1:
         raise ParameterError(
             f"site '{name}': parameter '{parameter}' of its distribution is {broken['worst'][0]:g} "
             f"at all {POINTS} trial points. {behind(True)} a prior that keeps it in range, and "
             "look for NaN among the data it is computed from."
         )
-    if outside > 0:
+    elif outside > 0:
         _warn(
             f"site '{name}': parameter '{parameter}' of its distribution is outside its domain "
             f"{share}, where the density counts as zero. {behind(True)} a prior with the right "
@@ -178,6 +195,13 @@ def _used(jaxpr: Any) -> set[Any]:
     return needed
 
 
+def _observed(program: Program) -> dict[str, Any]:
+    if program.observations is None:
+        return {}
+    found = jax.jit(program.observations.get)(program.data)  # NumPyro does not validate here
+    return {name: np.asarray(value) for name, value in found.items()}
+
+
 def _refuse_outside(program: Program, found: dict[str, Any], suspects: list[str]) -> None:
     """Refuse data that no point near or far makes possible."""
     always = {name: found[name]["always_outside"] for name in suspects}
@@ -186,11 +210,11 @@ def _refuse_outside(program: Program, found: dict[str, Any], suspects: list[str]
         seen = seen_from(program, place, _MORE)
         always = {name: a & seen[name]["always_outside"] for name, a in always.items()}
         tried += _MORE
-    observed = {} if program.observations is None else program.observations.get(program.data)
+    observed = _observed(program)
     for name, mask in always.items():
         if mask.any():
             mask = np.asarray(mask)
-            value = np.asarray(observed[name]) if name in observed else np.zeros(0)
+            value = observed[name] if name in observed else np.zeros(0)
             shown = f" (first: {_first(value, mask)})" if value.shape == mask.shape else ""
             raise ObservationError(
                 f"site '{name}': an observed value{shown} lies outside its distribution's support "
@@ -215,25 +239,22 @@ def _refuse_overflow(name: str, value: np.ndarray) -> None:
         )
 
 
-def _refuse_edge(program: Program, name: str, value: np.ndarray) -> None:
+def _refuse_edge(program: Program, name: str, value: np.ndarray, edge: np.ndarray) -> None:
     """Refuse data on the edge of a support, where a density is zero or infinite."""
-    if program.pointwise is None or value.dtype.kind != "f":
+    if program.pointwise is None or not edge.any():
         return
-    finite = None
+    finite = np.zeros((), bool)
     for place in [program.start, *_places(program)]:
-        seen = np.asarray(_finite(program, place, name, _keys(_MORE)))
-        finite = seen if finite is None else finite | seen
-    bad = ~np.asarray(finite)
-    if value.shape[: bad.ndim] != bad.shape:
+        finite = finite | np.asarray(_finite(program, place, name, _keys(_MORE)))
+    if finite.shape != edge.shape:
         return
-    rows = value if value.ndim == bad.ndim else value.reshape(*bad.shape, -1)
-    edge = bad & ((rows == 0) | (rows == 1)).reshape(*bad.shape, -1).any(axis=-1)
+    edge = np.asarray(edge & ~finite)
     if edge.any():
         index = tuple(int(i) for i in np.argwhere(edge)[0])
         at = f" at {list(index)}" if index else ""
         raise ObservationError(
             f"site '{name}': {int(edge.sum())} of {edge.size} observed values lie on the edge of "
-            f"the support (first: {np.asarray(rows[index])}{at}), where the density is zero or "
+            f"the support (first: {np.asarray(value[index])}{at}), where the density is zero or "
             "infinite whatever the parameters. Move them inside by what was rounded away, or use "
             "a distribution with mass at the edge (a mixture of a dist.Bernoulli for the edge "
             "and this one for the rest)."

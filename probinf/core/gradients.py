@@ -59,13 +59,13 @@ class Hidden(NamedTuple):
     """Points at which the density is finite and its gradient is NaN.
 
     Attributes:
-        count: how many.
+        bad: how many.
         finite: points with a finite density.
         where: ``"starting points"`` or ``"draws of the prior"``.
         sites: the coordinates whose derivative is NaN.
     """
 
-    count: int
+    bad: int
     finite: int
     where: str
     sites: tuple[str, ...]
@@ -73,7 +73,7 @@ class Hidden(NamedTuple):
     @property
     def share(self) -> float:
         """Of the points with a finite density."""
-        return self.count / max(self.finite, 1)
+        return self.bad / max(self.finite, 1)
 
     def __str__(self) -> str:
         named = f" with respect to {', '.join(map(repr, self.sites))}" if self.sites else ""
@@ -113,7 +113,7 @@ def hidden_nan(program: Program) -> Hidden | None:
         sites = tuple(name for name, b in bad.items() if b.any() and name)
         found.append(Hidden(count, int(finite.sum()), where, sites))
     worst = max(found, key=lambda h: h.share)
-    return worst if worst.count else None
+    return worst if worst.bad else None
 
 
 def refuse_hidden_nan(program: Program, who: str) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from probinf.errors import StructureError
 
@@ -36,6 +37,20 @@ class Observations(NamedTuple):
     set: Callable[[Data, dict[str, Any]], Data]
 
 
+class Predicted(NamedTuple):
+    """What a program predicts from the values of some of its sites.
+
+    Attributes:
+        observables: data drawn anew, by site.
+        latents: all latent sites, those at given values and those drawn given them.
+        outside: for each latent site at a given value, whether that lies outside its support.
+    """
+
+    observables: dict[str, Array]
+    latents: dict[str, Array]
+    outside: dict[str, Array]
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Program:
@@ -56,6 +71,8 @@ class Program:
             None when unknown.
         observations: reads and replaces the observed values in ``data``; None when unknown.
         sites: ``(x, data) -> dict``, per-site checks for the model doctor; None when unknown.
+        predict: ``(key, values, data) -> Predicted``, observables given the values of some
+            latent sites in the user's coordinates; None when unknown.
         levels: name, lowest and highest value of every discrete coordinate with finitely many.
         data: everything dynamic: observations, covariates, network weights, path parameters.
     """
@@ -77,7 +94,9 @@ class Program:
     sites: Callable[[Position, Data], dict[str, Any]] | None = dataclasses.field(
         default=None, metadata={"static": True}
     )
-
+    predict: Callable[[Key, dict[str, Array], Data], Predicted] | None = dataclasses.field(
+        default=None, metadata={"static": True}
+    )
     levels: tuple[tuple[str, int, int], ...] = dataclasses.field(
         default=(), metadata={"static": True}
     )
@@ -98,9 +117,21 @@ def score(program: Program, x: Position) -> Score:
 
 def log_density(program: Program, x: Position) -> Float[Array, ""]:
     """Log of the measure's density at ``x``; NaN and +inf count as impossible (-inf)."""
+    return counted(program, x)[0]
+
+
+def counted(program: Program, x: Position) -> tuple[Float[Array, ""], Bool[Array, ""]]:
+    """``log_density``, and whether it is -inf only because NaN or +inf says nothing.
+
+    Where the base has no density, or the position itself has overflowed, nothing was asked.
+    """
     log_base, log_weight = program.score(x, program.data)
     total = log_base + log_weight
-    return jnp.where(jnp.isnan(total) | jnp.isposinf(total), -jnp.inf, total)
+    unusable = jnp.isnan(total) | jnp.isposinf(total)
+    leaves = [v for v in jax.tree.leaves(x) if jnp.issubdtype(v.dtype, jnp.floating)]
+    somewhere = [jnp.isfinite(leaf).all() for leaf in leaves]
+    asked = functools.reduce(jnp.logical_and, somewhere, ~jnp.isneginf(log_base))
+    return jnp.where(unusable, -jnp.inf, total), unusable & asked
 
 
 def condition(program: Program, observed: dict[str, Any]) -> Program:

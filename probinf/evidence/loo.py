@@ -17,6 +17,7 @@ from probinf.errors import StructureError
 from probinf.results.posterior import Posterior
 from probinf.results.precision import in_its_precision
 from probinf.results.sites import by_row
+from probinf.results.statistics.weighted import weights_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,8 +118,9 @@ def _log_likelihood(
     if max_draws < 10:
         raise StructureError(f"loo: max_draws must be at least 10, got {max_draws}.")
     flat, _ = flatten(program, integers=True)
-    size = posterior.log_weights.size
-    keep = np.unique(np.linspace(0, size - 1, min(size, max_draws)).astype(int))
+    # a draw of weight zero has likelihood zero too, which would have to be left out of itself
+    alive = np.flatnonzero(weights_of(posterior.log_weights.ravel()) > 0)
+    keep = alive[np.unique(np.linspace(0, alive.size - 1, min(alive.size, max_draws)).astype(int))]
     rows = jax.tree.map(lambda leaf: leaf[keep], posterior.rows())
     terms = by_row(_pointwise, flat, (rows,), (len(keep), 1))
     known = {name: v.reshape(len(keep), -1) for name, v in terms.items()}

@@ -168,12 +168,11 @@ def _numbers(initial: Any) -> Any:
     Raises:
         ModelError: it does not.
     """
+    values: Any = initial
     if isinstance(initial, dict):
         values = {name: _numbers(value) for name, value in initial.items()}
     elif isinstance(initial, list | tuple) and all(np.ndim(v) == 0 for v in initial):
         values = np.asarray(initial)
-    else:
-        values = initial
     leaves = [v if is_traced(v) else np.asarray(v) for v in jax.tree.leaves(values)]
     numeric = all(leaf.dtype.kind in "biufV" for leaf in leaves)  # V: bfloat16
     fine = numeric and all(is_traced(v) or np.isfinite(v).all() for v in leaves)

@@ -15,7 +15,7 @@ from probinf.core.program import Key, Position, Program
 from probinf.errors import MethodError
 from probinf.kernels.metric import LowRank
 
-MetricName = Literal["diagonal", "dense", "low_rank", "groups"]
+MetricName = Literal["auto", "diagonal", "dense", "low_rank", "groups"]
 
 
 class Params(NamedTuple):
@@ -55,6 +55,8 @@ class Info(NamedTuple):
         evaluations: density (or density and gradient) evaluations spent.
         energy: Hamiltonian of the proposal; minus the log density for other kernels.
         depth: doublings of a NUTS tree; 0 for other kernels.
+        lost: points that were tried at which the density is NaN or +inf; they count as
+            impossible. Gradient kernels count the ends of trajectories that diverged.
     """
 
     acceptance: Float[Array, "..."]
@@ -62,10 +64,16 @@ class Info(NamedTuple):
     evaluations: Int[Array, ""]
     energy: Float[Array, ""]
     depth: Int[Array, ""]
+    lost: Int[Array, ""]
 
 
 def info(
-    acceptance: Any, evaluations: Any, energy: Any, divergent: Any = False, depth: Any = 0
+    acceptance: Any,
+    evaluations: Any,
+    energy: Any,
+    divergent: Any = False,
+    depth: Any = 0,
+    lost: Any = 0,
 ) -> Info:
     """An ``Info`` of arrays, whatever mixture of numbers and arrays comes in."""
     return Info(
@@ -74,6 +82,7 @@ def info(
         jnp.asarray(evaluations, int),
         jnp.asarray(energy, float),
         jnp.asarray(depth, int),
+        jnp.asarray(lost, int),
     )
 
 

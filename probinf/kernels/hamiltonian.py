@@ -7,10 +7,10 @@ from typing import Any, ClassVar, get_args
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from probinf.core.inputs.limits import at_least, inside, positive
-from probinf.core.program import Key, Position, Program, log_density
+from probinf.core.program import Key, Position, Program, counted, log_density
 from probinf.kernels import blackjax
 from probinf.kernels.base import Info, Kernel, MetricName, Params, info
 from probinf.kernels.noise import metric
@@ -19,6 +19,15 @@ from probinf.kernels.noise import metric
 def with_gradient(program: Program, x: Position) -> Any:
     """Position, log density and its gradient."""
     return blackjax.hmc().init(x, lambda y: log_density(program, y))
+
+
+def lost_ends(program: Program, divergent: Bool[Array, ""], *ends: Any) -> Int[Array, ""]:
+    """At how many ends of a trajectory that diverged the density is NaN or +inf."""
+
+    def counts() -> Int[Array, ""]:
+        return jnp.asarray(sum(counted(program, end.position)[1].astype(int) for end in ends))
+
+    return jax.lax.cond(divergent, counts, lambda: jnp.zeros((), int))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +44,7 @@ class NUTS(Kernel):
     max_depth: int = 10
     target_acceptance: float = 0.8
 
-    default_metric: ClassVar[MetricName] = "low_rank"
+    default_metric: ClassVar[MetricName] = "auto"
     reports: ClassVar[tuple[str, ...]] = ("depth",)
 
     def __post_init__(self) -> None:
@@ -72,6 +81,12 @@ class NUTS(Kernel):
             report.energy,
             report.is_divergent,
             report.num_trajectory_expansions,
+            lost_ends(
+                program,
+                report.is_divergent,
+                report.trajectory_leftmost_state,
+                report.trajectory_rightmost_state,
+            ),
         )
 
 
@@ -130,7 +145,13 @@ class HMC(Kernel):
             metric(params),
             steps,
         )
-        return state, info(report.acceptance_rate, steps, report.energy, report.is_divergent)
+        return state, info(
+            report.acceptance_rate,
+            steps,
+            report.energy,
+            report.is_divergent,
+            lost=lost_ends(program, report.is_divergent, report.proposal),
+        )
 
     def _jitter(self, key: Key, like: Float[Array, ""]) -> Float[Array, ""]:
         if self.jitter == 0:

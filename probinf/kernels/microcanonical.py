@@ -14,7 +14,7 @@ from probinf.core.inputs.limits import at_least, inside, positive
 from probinf.core.program import Key, Position, Program, log_density
 from probinf.kernels import blackjax
 from probinf.kernels.base import Info, Kernel, MetricName, Params, info
-from probinf.kernels.hamiltonian import with_gradient
+from probinf.kernels.hamiltonian import lost_ends, with_gradient
 
 
 def _uniform_steps(key: Key, mean: Int[Array, ""]) -> Int[Array, ""]:
@@ -83,6 +83,7 @@ class MAMS(Kernel):
             2 * report.num_integration_steps,  # of McLachlan's integrator
             report.energy,
             report.is_divergent,
+            lost=lost_ends(program, report.is_divergent, report.proposal),
         )
 
     def first_step_size(self, dim: int) -> float:

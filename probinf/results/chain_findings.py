@@ -82,7 +82,7 @@ def of_chains(posterior: Posterior) -> list[Finding]:
                     f"{remedy or _of_funnel(posterior)}",
                 )
             )
-    if not moving.any():
+    if draws > 1 and not moving.any():
         found.append(Finding("stuck", "no coordinate ever moved; the draws are useless."))
     return found + _of_modes(posterior)
 

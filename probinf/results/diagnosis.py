@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from probinf.core.gradients import hidden_nan
+from probinf.results.both_ends import both_ends
 from probinf.results.chain_findings import of_chains
 from probinf.results.findings import Diagnosis, Finding
 from probinf.results.precision import of_precision
@@ -29,9 +30,11 @@ def diagnose(posterior: Posterior) -> Diagnosis:
         found = [*_hidden(posterior), *of_chains(posterior), *own]
     else:
         found = [*own, *_of_weights(posterior)]
-    found += [*_lost(posterior), *of_precision(posterior)]
+    found += [*both_ends(posterior), *_lost(posterior), *of_precision(posterior)]
     summary = posterior.summary()
-    finite = np.isfinite(summary.columns["mean"]) & np.isfinite(summary.columns["sd"])
+    finite = np.isfinite(summary.columns["mean"])
+    if posterior.log_weights.size > 1:  # a single draw has no sd
+        finite &= np.isfinite(summary.columns["sd"])
     if broken := [name for name, fine in zip(summary.names, finite, strict=True) if not fine]:
         found.insert(
             0,
@@ -104,10 +107,11 @@ def _lost(posterior: Posterior) -> list[Finding]:
     lost = int(posterior.provenance.get("nan_evaluations", 0))
     if not lost:
         return []
+    what = "the density was" if posterior.kind == "chains" else "the log likelihood was"
     return [
         Finding(
             "nan",
-            f"the log likelihood was NaN at {lost} particles, which were given weight zero. "
-            "Find out where with pi.check(program).",
+            f"{what} NaN at {lost} of the points that were tried (or +inf), which count as "
+            "impossible. Find out where with pi.check(program).",
         )
     ]

@@ -73,10 +73,11 @@ def resume(
     kept: Kept = Kept(),
     progress: bool = True,
     max_seconds: float | None = None,
+    check: bool = True,
 ) -> Result:
     """Continue a run from its folder; see :func:`probinf.resume`."""
     with precisely("double"):
-        store = Checkpoint.open(path, program)
+        store = Checkpoint.open(path, program, method, check)
     if method is None:
         method = decoded(store.header["method"])
         assert method is not None

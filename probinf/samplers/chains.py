@@ -27,6 +27,7 @@ from probinf.runtime.progress import Status
 from probinf.samplers.warmup.starting import START_TRIES, blank_array
 
 _LONGEST = 1000  # transitions between two looks from the host
+_SUMMED = {"evaluations", "lost"}  # over the transitions of which one draw is kept
 
 
 class ChainState(NamedTuple):
@@ -133,15 +134,15 @@ class ChainMethod(Method[Posterior]):
             own, before = carry
             own, record = self.transition(jax.random.fold_in(key, index), program, own, taken)
             stats = {**record.stats}
-            stats["evaluations"] += before.stats["evaluations"]
+            for name in _SUMMED & set(stats):
+                stats[name] += before.stats[name]
             if "divergent" in stats:
                 stats["divergent"] |= before.stats["divergent"]
             return own, record._replace(stats=stats)
 
-        nothing = jnp.zeros_like(blank.stats["evaluations"])
-        stats = {**blank.stats, "evaluations": nothing}
-        if "divergent" in stats:
-            stats["divergent"] = jnp.zeros_like(stats["divergent"])
+        stats = {**blank.stats}
+        for name in (_SUMMED | {"divergent"}) & set(stats):
+            stats[name] = jnp.zeros_like(stats[name])
         times = jnp.where(taken < self.warmup, 1, self.thin)
         own, record = jax.lax.fori_loop(0, times, body, (own, blank._replace(stats=stats)))
         return ChainState(own, taken + 1, started), record
@@ -203,4 +204,8 @@ class ChainMethod(Method[Posterior]):
         chains: Chains = run.records
         if not chains.stats:
             raise MethodError("the run was interrupted during warm-up; there are no draws yet.")
-        return assemble_chains(run, **self.report(run, chains.stats))
+        stats = dict(chains.stats)
+        lost = int(stats.pop("lost").sum()) if "lost" in stats else 0
+        told = self.report(run, stats)
+        provenance = {"nan_evaluations": lost, **told.pop("provenance", {})}
+        return assemble_chains(run, **told, provenance=provenance)

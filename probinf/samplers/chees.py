@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -16,7 +17,7 @@ from probinf.core.inputs.limits import at_least, inside
 from probinf.core.program import Key, Program, log_density
 from probinf.errors import MethodError
 from probinf.kernels import blackjax
-from probinf.kernels.hamiltonian import with_gradient
+from probinf.kernels.hamiltonian import lost_ends, with_gradient
 from probinf.results.collecting import Transition
 from probinf.runtime.method import Plan, Run
 from probinf.samplers.chains import ChainMethod
@@ -178,6 +179,11 @@ class ChEES(ChainMethod):
                 lambda: self._tuned(own, taken, moved, report, acceptance, steps * size),
                 lambda: tuning,
             )
+
+        def ends() -> Int[Array, " c"]:
+            return jax.vmap(partial(lost_ends, program))(report.is_divergent, report.proposal)
+
+        none = jnp.zeros(acceptance.shape, int)
         stats = {
             "log_density": moved.logdensity,
             "acceptance": acceptance,
@@ -185,6 +191,7 @@ class ChEES(ChainMethod):
             "energy": report.energy,
             "step_size": jnp.broadcast_to(size, acceptance.shape),
             "evaluations": jnp.broadcast_to(steps, acceptance.shape),
+            "lost": jax.lax.cond(report.is_divergent.any(), ends, lambda: none),
         }
         return Ensemble(moved, tuning), Transition(moved.position, stats)
 

@@ -25,6 +25,7 @@ from probinf.samplers.warmup.fisher import FisherAdaptation
 from probinf.samplers.warmup.metric_option import Groups, Metric, check_sites, checked
 from probinf.samplers.warmup.moments import GroupedMoments, Moments
 from probinf.samplers.warmup.starting import found_start, pathfinder_start, scattered
+from probinf.samplers.warmup.trial import told
 
 Start = Literal["wide", "pathfinder"]
 
@@ -50,10 +51,12 @@ class MCMC(ChainMethod):
         draws: kept transitions per chain.
         metric: ``"diagonal"`` variances or a ``"dense"`` covariance in the kernel; for
             Hamiltonian kernels also ``"low_rank"``, variances and up to 32 directions
-            estimated from draws and gradients, or groups of sites, ``[("a", "b")]``: the
-            covariance inside each group, variances elsewhere. By default low-rank for NUTS on
-            a CPU and diagonal otherwise (chains that move in lockstep on an accelerator would
-            all wait for each estimate).
+            estimated from draws and gradients; ``"auto"``, the one of these two that moves the
+            slowest coordinate further per gradient in a trial inside each chain's warm-up
+            (``provenance["metric"]`` tells which and why); or groups of sites,
+            ``[("a", "b")]``: the covariance inside each group, variances elsewhere. By default
+            ``"auto"`` for NUTS on a CPU and diagonal otherwise (chains that move in lockstep on
+            an accelerator would all wait for each estimate).
         thin: transitions per kept draw; the ones in between are never stored.
         start: where chains begin. ``"wide"`` is the densest of 8 over-dispersed points;
             ``"pathfinder"`` climbs from each of 8 and draws near one of the modes found, chosen
@@ -100,7 +103,9 @@ class MCMC(ChainMethod):
 
     @property
     def _fisher(self) -> FisherAdaptation | None:
-        return FisherAdaptation(self.kernel, self.warmup) if self._metric == "low_rank" else None
+        if self._metric not in ("auto", "low_rank"):
+            return None
+        return FisherAdaptation(self.kernel, self.warmup, chooses=self._metric == "auto")
 
     def _adaptation(self, program: Program) -> Adaptation:
         moments: Moments | GroupedMoments = Moments(dense=self.metric == "dense")
@@ -182,7 +187,8 @@ class MCMC(ChainMethod):
         adaptation, seen = own.adaptation, own.seen
         fisher = self._fisher
         if fisher is not None:  # outside the condition, which would copy all that was seen
-            seen = fisher.see(seen, taken, kernel.position, kernel.logdensity_grad)
+            score = kernel.logdensity_grad
+            seen = fisher.see(seen, taken, kernel.position, score, info.evaluations)
 
         def adapted() -> AdaptationState:
             if fisher is not None:
@@ -198,6 +204,7 @@ class MCMC(ChainMethod):
             "evaluations": info.evaluations,
             "step_size": own.adaptation.params.step_size,
             "energy": info.energy,
+            "lost": info.lost,
         }
         if self.kernel.needs_gradient:
             stats["divergent"] = info.divergent
@@ -209,7 +216,11 @@ class MCMC(ChainMethod):
         acceptance = stats["acceptance"]
         if acceptance.ndim == 3:
             stats = {**stats, "acceptance": acceptance.mean(axis=2), "part_acceptance": acceptance}
-        return super().report(run, stats)
+        fields = super().report(run, stats)
+        fisher = self._fisher
+        if fisher is not None and fisher.trial is not None:
+            fields["provenance"] = {"metric": told(run.states.own.adaptation.metric)}
+        return fields
 
     def note(self, own: Chain) -> str:
         """The step size."""
@@ -225,9 +236,9 @@ class NUTS(MCMC):
         chains: independent chains, each from its own over-dispersed start.
         warmup: adaptive transitions per chain, discarded.
         draws: kept transitions per chain.
-        metric: ``"diagonal"`` variances, a ``"dense"`` covariance, or ``"low_rank"``, variances
-            and up to 32 directions estimated from draws and gradients, the default on a CPU;
-            or groups of sites, as in ``MCMC``.
+        metric: ``"diagonal"`` variances, a ``"dense"`` covariance, ``"low_rank"``, variances
+            and up to 32 directions estimated from draws and gradients, ``"auto"``, the better of
+            diagonal and low-rank, the default on a CPU; or groups of sites, as in ``MCMC``.
         thin: transitions per kept draw; the ones in between are never stored.
         start: ``"wide"`` or ``"pathfinder"``, as in ``MCMC``.
 

@@ -174,7 +174,7 @@ class ParallelTempering(ChainMethod):
             adaptation=tuned,
             rejection=own.rejection + jnp.where(counted, 1 - chance, 0.0),
             tried=own.tried + counted,
-            nan_count=own.nan_count + lost,
+            nan_count=own.nan_count + lost + info.lost.sum(),
         )
         stats = {
             "log_density": rungs.log_base[-1] + rungs.log_likelihood[-1],
@@ -240,6 +240,7 @@ class ParallelTempering(ChainMethod):
                 "swap_rate": np.pad(rate, ((0, 0), (0, 1)), constant_values=np.nan),
             },
             "evidence": evidence.bridged,
+            "no_evidence": evidence.missing,
             "findings": _findings(betas, rate, barrier, trips),
             "provenance": {
                 "barrier": barrier,

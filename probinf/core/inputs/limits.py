@@ -46,7 +46,9 @@ def positive(**options: Any) -> None:
         MethodError: one of them is not.
     """
     for name, value in options.items():
-        if value is not None and not (isinstance(value, numbers.Real) and 0 < value < np.inf):
+        if value is not None and not (
+            isinstance(value, numbers.Real) and 0 < float(value) < np.inf
+        ):
             raise MethodError(f"{name} must be positive, got {value!r}.")
 
 

@@ -33,7 +33,8 @@ class _SetInner:
 def nest(program: Program, parameter: Any, **changes: Any) -> Program:
     """``program`` with ``data = (data, parameter)``, every unnamed callable lifted to match."""
     lifted: dict[str, Any] = {}
-    for name in ("draw", "start", "score", "constrain", "simulate", "pointwise", "sites"):
+    names = ("draw", "start", "score", "constrain", "simulate", "predict", "pointwise", "sites")
+    for name in names:
         fn = getattr(program, name)
         lifted[name] = None if fn is None else OnInner(fn)
     if program.observations is not None:

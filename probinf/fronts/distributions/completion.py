@@ -55,6 +55,8 @@ class Complete(Messenger):
         if msg["type"] != "sample" or not isinstance(msg["fn"], dist.Distribution):
             return
         value = msg["value"]
+        if isinstance(value, bool | int | float):  # of which NumPyro makes no array
+            value = msg["value"] = np.asarray(value)
         if isinstance(value, np.ndarray) and value.dtype.kind in "iu" and value.dtype != np.int32:
             msg["value"] = as_given(f"site '{msg['name']}'", value)
         try:

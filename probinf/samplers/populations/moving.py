@@ -121,6 +121,14 @@ class Mover(NamedTuple):
             params = params._replace(step_size=size)
         return states, params, info
 
+    def handed_over(self, params: Params, acceptance: Float[Array, " g"]) -> Params:
+        """Step sizes for the next stage, each from the acceptance of the other half."""
+        if not self.tune or self.kernel.target_acceptance is None:
+            return params
+        gain = jnp.exp(2 * (acceptance - self.kernel.aims))
+        size = params.step_size * gain.astype(params.step_size.dtype)
+        return params._replace(step_size=size[::-1])
+
     def until_mixed(
         self,
         key: Key,
@@ -175,19 +183,19 @@ class Mover(NamedTuple):
         """Chains of ``length`` states from each position, all states kept, chain by chain."""
         states = self.start(program, position)
 
-        def sweep(carry: Any, key: Key) -> tuple[Any, Any]:
-            states, params, info = self.sweep(key, program, *carry)
-            return (states, params), (states.position, info)
+        def sweep(states: Any, key: Key) -> tuple[Any, Any]:
+            states, _, info = self.sweep(key, program, states, params)
+            return states, (states.position, info)
 
         keys = jax.random.split(key, length - 1)
-        (last, params), (later, info) = jax.lax.scan(sweep, (states, params), keys)
+        last, (later, info) = jax.lax.scan(sweep, states, keys)
         every = jax.tree.map(
             lambda a, b: jnp.moveaxis(jnp.concatenate([a[None], b]), 0, 2), states.position, later
         )
         count = jnp.asarray(length - 1)
         return Moved(
             position=united(united(every)),
-            params=params,
+            params=self.handed_over(params, info.acceptance.mean(axis=(0, 2))),
             acceptance=info.acceptance.mean(),
             moves=count,
             evaluations=info.evaluations.sum(),
