@@ -144,6 +144,16 @@ def test_other_devices_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert posterior.provenance["precision"] == "single"
 
 
+@pytest.mark.parametrize("method", [pi.NUTS(chains=2, warmup=50, draws=50), pi.SMC(particles=64)])
+def test_what_is_not_kept_is_looked_at_before_it_goes(method: Any) -> None:
+    program = programs()["censored survival"]
+    posterior = pi.sample(
+        program, method, key=0, precision="single", progress=False, keep=("theta",)
+    )
+    assert posterior.unconstrained.shape[-1] == 0
+    assert "precision" in posterior.diagnose().codes
+
+
 def test_a_checkpoint_is_not_run_twice(tmp_path: pathlib.Path) -> None:
     program = programs()["far from the origin"]  # seen at the draws only
     method = pi.NUTS(chains=2, warmup=100, draws=100)
