@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 import numpy as np
 
 from probinf.core import precision
-from probinf.core.coordinates import Mixed
+from probinf.core.coordinates import Layout, Mixed
 from probinf.core.precision import Loss, Precision, precisely
 from probinf.core.program import Program
 from probinf.results.findings import Finding
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from probinf.results.posterior import Posterior
 
 _ROWS = 2 * precision.POINTS
+_CARRIES_WEIGHT = 10.0  # nats below the best draw
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,7 +48,10 @@ def precision_of_evidence(posterior: Posterior) -> Precision | None:
 
 
 def loss_at(program: Program, vectors: np.ndarray, log_weights: np.ndarray) -> Loss | None:
-    """What single precision loses at weighted positions.
+    """What single precision loses at weighted positions, and a little beyond them.
+
+    Where single precision has no number at all no draws go, and they show nothing; positions
+    twice as far from the mean do.
 
     Args:
         program: the user's, without random keys.
@@ -57,7 +61,15 @@ def loss_at(program: Program, vectors: np.ndarray, log_weights: np.ndarray) -> L
     steps = (np.arange(_ROWS) + 0.5) / _ROWS
     chosen = np.searchsorted(np.cumsum(weights_of(log_weights)), steps)
     rows = vectors[np.minimum(chosen, len(vectors) - 1)]
-    return precision.lost(program, rows, forgiving=False)
+    loss = precision.lost(program, rows, forgiving=False)
+    if loss is None or loss.matters or Layout.of(program, integers=True).integers:
+        return loss
+    centre = rows.mean(axis=0, dtype=float)
+    half = rows[:: _ROWS // precision.POINTS]
+    beyond = (centre + 2 * (half - centre)).astype(rows.dtype)
+    both = np.concatenate([half, beyond])
+    outside = precision.lost(program, both, forgiving=True, hopeless=_CARRIES_WEIGHT)
+    return outside if outside is not None and outside.matters else loss
 
 
 def loss_at_draws(posterior: Posterior) -> Loss | None:
