@@ -235,7 +235,7 @@ def _refuse_overflow(name: str, value: np.ndarray) -> None:
         raise ZeroLikelihoodError(
             f"site '{name}': the observed values reach {largest:.3g}, whose square overflows "
             "float32, so the likelihood is zero everywhere. Rescale the data, or pass "
-            "precision='double' (for all runs: jax.config.update('jax_enable_x64', True))."
+            "precision='double' (float64; for all runs: jax.config.update('jax_enable_x64', True))."
         )
 
 
