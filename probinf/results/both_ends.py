@@ -78,18 +78,16 @@ def _cuts(posterior: Posterior) -> list[Cut]:
     circles = posterior.provenance.get("periodic", {})
     rows = posterior.unconstrained.reshape(-1, d)
     w = weights_of(posterior.log_weights.ravel())
-    found, flat, kept = [], None, w > 0  # others may be anything, NaN too
+    found, flat = [], None
     for site, (first, shape) in layout.places().items():
         if site in circles or site in layout.integer_sites or site not in posterior.draws:
             continue
-        values = posterior.draws[site].reshape(len(rows), -1)[kept]
+        values = posterior.draws[site].reshape(len(rows), -1)
         if values.shape[1] != int(np.prod(shape, dtype=int)):
             continue
         for k in range(values.shape[1]):
-            share = expit(rows[kept, first + k].astype(float))
-            mass = np.bincount(
-                np.minimum(share * _STRIPS, _STRIPS - 1).astype(int), w[kept], _STRIPS
-            )
+            share = expit(rows[:, first + k].astype(float))
+            mass = np.bincount(np.minimum(share * _STRIPS, _STRIPS - 1).astype(int), w, _STRIPS)
             ends = min(mass[0], mass[-1])
             if ends < _SHARE or mass[1:-1].min() > _HOLLOW * ends:
                 continue
