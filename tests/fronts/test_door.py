@@ -210,6 +210,13 @@ def test_supports_far_from_every_start_are_legal() -> None:
     assert pi.check(pi.from_numpyro(low_end, y), gradients=False).sites
 
 
+def test_chains_begin_in_a_support_far_from_every_start() -> None:
+    program = pi.from_numpyro(low_end, np.array([0.6, 1.0]))
+    method = pi.MCMC(pi.kernels.RandomWalk(), chains=1, warmup=5, draws=6)
+    posterior = pi.sample(program, method, key=0, progress=False)
+    assert (posterior.draws["t"] < 0.6).all()
+
+
 @pytest.mark.slow
 def test_chains_find_a_support_far_from_every_start() -> None:
     y = np.array([0.6, 1.0, 2.0, 5.0])
