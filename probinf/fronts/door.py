@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from probinf.core.abstract import once_per_shape
 from probinf.core.inputs.arrays import is_traced
 from probinf.core.program import Program
 from probinf.errors import ModelError
@@ -147,11 +148,8 @@ def warn_unobserved(
 
     A model whose data are None, or which takes none, is meant to be its prior.
     """
-    assert program.observations is not None and program.sites is not None
-    sites = jax.eval_shape(program.sites, program.template(), program.data)
-    observed = jax.eval_shape(program.observations.get, program.data)
-    latents = jax.eval_shape(program.constrain, program.template(), program.data)
-    if any(leaf.size for leaf in observed.values()) or set(sites) - set(latents) - set(observed):
+    observed = _observed_in_vain(program)
+    if observed is None:
         return
     arrays = [n for n, v in _leaves(args, kwargs) if isinstance(v, np.ndarray | jax.Array)]
     if not arrays or _expects_none(model, args, kwargs):
@@ -164,6 +162,19 @@ def warn_unobserved(
         "are those of the prior. Pass observations with numpyro.sample(..., obs=y).",
         stacklevel=3,
     )
+
+
+@once_per_shape
+def _observed_in_vain(program: Program) -> tuple[str, ...] | None:
+    """Observed sites without a value, where nothing else is observed; None where something is."""
+    assert program.observations is not None and program.sites is not None
+    x = program.template()
+    sites = jax.eval_shape(program.sites, x, program.data)
+    observed = jax.eval_shape(program.observations.get, program.data)
+    latents = jax.eval_shape(program.constrain, x, program.data)
+    if any(leaf.size for leaf in observed.values()) or set(sites) - set(latents) - set(observed):
+        return None
+    return tuple(observed)
 
 
 def _expects_none(model: Callable[..., Any], args: Any, kwargs: Any) -> bool:

@@ -57,8 +57,10 @@ def test_a_refusal_after_the_first_starts_is_caught(monkeypatch: pytest.MonkeyPa
 
 def test_starts_that_never_go_out_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(starting, "_FARTHEST", 0.0)
+    jax.clear_caches()
     with pytest.raises(pi.errors.ZeroLikelihoodError):
         test_door.test_chains_begin_in_a_support_far_from_every_start()
+    jax.clear_caches()
 
 
 def test_missing_values_that_pass_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
