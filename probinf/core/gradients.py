@@ -131,7 +131,7 @@ def refuse_hidden_nan(program: Program, who: str) -> None:
     hidden = hidden_nan(program)
     if hidden is not None and hidden.share >= HIDDEN_SHARE:
         raise MethodError(
-            f"{who} follows gradients and would never enter a part of the posterior: {hidden}. "
+            f"{who} follows gradients and cannot move in a part of the posterior: {hidden}. "
             "check=False runs it all the same."
         )
 

@@ -77,8 +77,8 @@ def test_a_nan_that_hides_from_the_value_is_found(model: Any, site: str) -> None
     found = hidden_nan(program)
     assert found is not None and found.share > 0.2 and found.sites == (site,)
     says = r"gradient with respect to 'x' is NaN at \d+% .*jnp\.where\(x > 0, x, 1\.0\).*Slice"
-    methods = [pi.NUTS(), pi.MCMC(kernels.MALA()), pi.ChEES()]
-    for method in methods[: 3 if model is masked_root else 1]:
+    methods = [pi.NUTS(), pi.MCMC(kernels.MALA()), pi.ChEES(), pi.SMC(), pi.PersistentSMC()]
+    for method in [*methods, pi.ParallelTempering()] if model is masked_root else methods[:1]:
         with pytest.raises(MethodError, match=says):
             pi.sample(program, method, key=0, progress=False)
 
