@@ -29,7 +29,7 @@ def once_per_shape(say: Callable[[Program], Said]) -> Callable[[Program], Said]:
     def of(program: Program) -> Said:
         leaves, structure = jax.tree.flatten(program.data)
         shapes = tuple(_shape(leaf) for leaf in leaves)
-        double = bool(jax.config.jax_enable_x64)  # of which the types of results depend
+        double = jnp.result_type(float) == jnp.float64  # on which the types of results depend
         return said(dataclasses.replace(program, data=None), structure, shapes, double)
 
     return of

@@ -15,6 +15,7 @@ import pytest
 from numpyro.contrib.control_flow import scan
 
 import probinf as pi
+from probinf.core.doctor import indefinite
 from probinf.errors import ModelError, ObservationError, ParameterError
 
 Y3 = np.array([0.1, 0.2, 0.3])
@@ -279,6 +280,8 @@ def test_a_matrix_that_is_no_covariance_is_named() -> None:
     says = r"site 'y': the Cholesky decomposition of 'covariance_matrix' fails at \d+%.*diagonal"
     with pytest.warns(UserWarning, match=says):
         pi.check(pi.from_numpyro(correlated, np.zeros(2)), gradients=False)
+    assert "site 'y'" in indefinite(pi.from_numpyro(correlated, np.zeros(2)))
+    assert indefinite(pi.from_numpyro(normal, Y3)) == ""
     with pytest.raises(ParameterError, match=says.replace(r"\d+", "100")):
         pi.check(pi.from_numpyro(singular, np.zeros(2)), gradients=False)
 
