@@ -52,6 +52,7 @@ from probinf.samplers import ParallelTempering as ParallelTempering
 from probinf.samplers import PersistentSMC as PersistentSMC
 
 if _TYPE_CHECKING:
+    __version__: str
     from probinf import amortized as amortized
     from probinf import conformal as conformal
     from probinf import ppi as ppi
@@ -65,6 +66,8 @@ def __getattr__(name: str) -> _Any:
     """Import the larger subpackages, and the libraries that only they need, on first use."""
     import importlib
 
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("probinf")
     if name == "refine":
         return importlib.import_module("probinf.amortized").refine
     if name not in _ON_FIRST_USE:
@@ -73,4 +76,6 @@ def __getattr__(name: str) -> _Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*(name for name in globals() if name[0] != "_"), *_ON_FIRST_USE, "refine"])
+    return sorted(
+        [*(name for name in globals() if name[0] != "_"), *_ON_FIRST_USE, "refine", "__version__"]
+    )

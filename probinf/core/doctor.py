@@ -121,12 +121,7 @@ def _judge_parameter(program: Program, name: str, parameter: str, broken: Any) -
             "(dist.HalfNormal, dist.LogNormal) or transform it (jnp.exp)."
         )
     if lost >= _SOMETIMES and parameter.endswith(_MATRIX):
-        told = (
-            f"site '{name}': the Cholesky decomposition of '{parameter}' fails at "
-            f"{lost:.0%} of {POINTS} trial points: the matrix is not positive definite there, or "
-            "not so in this precision. Add to its diagonal (K + 1e-4 * jnp.eye(n)), use "
-            "dist.LKJCholesky for correlations, or double precision (jax_enable_x64)."
-        )
+        told = _indefinite(name, parameter, lost)
         if lost == 1:
             raise ParameterError(told)
         _warn(f"{told} The density counts as zero at these points.")
@@ -148,6 +143,27 @@ def _judge_parameter(program: Program, name: str, parameter: str, broken: Any) -
             f"or rounded to zero) at {round(lost * POINTS)} of {POINTS} trial points, where "
             f"the density counts as zero. If runs begin badly: {behind(False)} a narrower prior."
         )
+
+
+def _indefinite(name: str, parameter: str, share: float) -> str:
+    return (
+        f"site '{name}': the Cholesky decomposition of '{parameter}' fails at {share:.0%} of "
+        f"{POINTS} trial points: the matrix is not positive definite there, or not so in this "
+        "precision. Add to its diagonal (K + 1e-4 * jnp.eye(n)), use dist.LKJCholesky for "
+        "correlations, or double precision (jax_enable_x64)."
+    )
+
+
+def indefinite(program: Program) -> str:
+    """Which covariance often is none, for those who look for the cause of divergences."""
+    if program.sites is None:
+        return ""
+    for name, site in seen_from(program, program.start, POINTS).items():
+        for parameter, broken in site["invalid"].items():
+            share = broken["lost"].mean()
+            if parameter.endswith(_MATRIX) and share >= _SOMETIMES:
+                return _indefinite(name, parameter, share)
+    return ""
 
 
 def _warn(text: str) -> None:
@@ -234,8 +250,8 @@ def _refuse_overflow(name: str, value: np.ndarray) -> None:
     if largest > _HUGE:
         raise ZeroLikelihoodError(
             f"site '{name}': the observed values reach {largest:.3g}, whose square overflows "
-            "float32, so the likelihood is zero everywhere. Rescale the data, or enable float64 "
-            "with jax.config.update('jax_enable_x64', True)."
+            "float32, so the likelihood is zero everywhere. Rescale the data, or pass "
+            "precision='double' (float64; for all runs: jax.config.update('jax_enable_x64', True))."
         )
 
 

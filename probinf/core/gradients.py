@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from probinf.core.abstract import once_per_shape
 from probinf.core.hiding import may_hide
-from probinf.core.program import Position, Program, log_density
+from probinf.core.program import Data, Position, Program, log_density
 from probinf.errors import ImproperPriorError, MethodError
 
 POINTS = 32
@@ -28,14 +30,18 @@ def no_gradient(program: Program) -> str:
 
     Loops of unknown length (``while_loop``) and callbacks to Python have no such derivative.
     """
+    return _no_gradient(program)
 
-    def slopes(x: Position) -> Position:
-        return jax.grad(lambda y: log_density(program, y), allow_int=True)(x)
+
+@once_per_shape
+def _no_gradient(program: Program) -> str:
+    def density(x: Position, data: Data) -> Any:
+        return log_density(dataclasses.replace(program, data=data), x)
 
     x = program.template()
-    jax.eval_shape(lambda y: log_density(program, y), x)  # other errors are not about gradients
+    jax.eval_shape(density, x, program.data)  # other errors are not about gradients
     try:
-        jax.eval_shape(slopes, x)
+        jax.eval_shape(jax.grad(density, allow_int=True), x, program.data)
     except Exception as error:
         return str(error).split("\n", maxsplit=1)[0].split(". ")[0].rstrip(".")
     return ""
@@ -125,7 +131,7 @@ def refuse_hidden_nan(program: Program, who: str) -> None:
     hidden = hidden_nan(program)
     if hidden is not None and hidden.share >= HIDDEN_SHARE:
         raise MethodError(
-            f"{who} follows gradients and would never enter a part of the posterior: {hidden}. "
+            f"{who} follows gradients and cannot move in a part of the posterior: {hidden}. "
             "check=False runs it all the same."
         )
 

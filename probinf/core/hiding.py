@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from probinf.core.abstract import once_per_shape
 from probinf.core.program import Program
 
 _CALLS = {"jit", "pjit", "closed_call", "core_call", "remat", "checkpoint", "custom_vjp_call"}
@@ -31,6 +32,11 @@ def may_hide(program: Program) -> bool:
     that of ``sqrt(maximum(x, 0))``. Choices between a value and -inf do not count: there the
     density is zero. Most densities need no look at gradients after this one at their trace.
     """
+    return _may_hide(program)
+
+
+@once_per_shape
+def _may_hide(program: Program) -> bool:
     x, seen = program.template(), _Seen()
     traced = jax.make_jaxpr(program.score)(x, program.data)
     count, total = len(jax.tree.leaves(x)), len(traced.jaxpr.invars)

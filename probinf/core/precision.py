@@ -84,7 +84,9 @@ def scattered(program: Program) -> Any:
     return random.uniform(-2, 2, (POINTS, layout.size)).astype(np.float32)
 
 
-def lost(program: Program, rows: Any, *, forgiving: bool) -> Loss | None:
+def lost(
+    program: Program, rows: Any, *, forgiving: bool, hopeless: float = _HOPELESS
+) -> Loss | None:
     """What single precision loses at some positions.
 
     Args:
@@ -92,6 +94,8 @@ def lost(program: Program, rows: Any, *, forgiving: bool) -> Loss | None:
         rows: unconstrained, storable, leading axis of a multiple of ``POINTS``.
         forgiving: whether the positions are not those of a posterior, so that errors far below
             the best of them do not count.
+        hopeless: nats below the best of them where it does not even matter, if one is forgiving,
+            that single precision has no number.
 
     Returns:
         None where the two cannot be compared: double precision fails, or gives no number.
@@ -100,7 +104,9 @@ def lost(program: Program, rows: Any, *, forgiving: bool) -> Loss | None:
         single, double = (_batched(_scores, program, rows, p) for p in ("single", "double"))
     except Exception:  # a model that is written for one precision: it has none to compare with
         return None
-    loss = Loss(*(_compared if forgiving else _differences)(single, double))
+    loss = Loss(
+        *(_compared(single, double, hopeless) if forgiving else _differences(single, double))
+    )
     if not loss.matters and abs(loss.offset) <= LIMIT:
         return loss
     return loss._replace(site=_worst_site(program, rows))
@@ -139,14 +145,14 @@ def _differences(single: np.ndarray, double: np.ndarray) -> tuple[float, float]:
     return float(away.max()), offset
 
 
-def _compared(single: np.ndarray, double: np.ndarray) -> tuple[float, float]:
+def _compared(single: np.ndarray, double: np.ndarray, hopeless: float) -> tuple[float, float]:
     """The same over positions that stand for nothing: what cannot matter is left out."""
     # where double precision has steps of more than the limit, it is no help either
     double = np.where(np.abs(double) * np.finfo(float).eps > LIMIT, -np.inf, double)
     if not np.isfinite(double).any():
         return 0.0, 0.0
     gap = double[np.isfinite(double)].max() - double
-    kept = np.isfinite(double) & (np.isfinite(single) | (gap < _HOPELESS))
+    kept = np.isfinite(double) & (np.isfinite(single) | (gap < hopeless))
     nats = 0.0
     if kept.any():
         with np.errstate(invalid="ignore"):

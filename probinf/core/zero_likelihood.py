@@ -38,7 +38,8 @@ def zero_likelihood(flat: Program, layout: Layout, happened: str) -> ZeroLikelih
             if largest > 1e15 and layout.dtype == np.float32:
                 message += (
                     f" The data reach {largest:.3g}, whose square overflows float32: rescale "
-                    "them, or enable float64 with jax.config.update('jax_enable_x64', True)."
+                    "them, or pass precision='double' (float64; for all runs: "
+                    "jax.config.update('jax_enable_x64', True))."
                 )
             else:
                 message += (

@@ -13,15 +13,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from probinf.core.abstract import once_per_shape
 from probinf.core.inputs.arrays import is_traced
 from probinf.core.program import Program
 from probinf.errors import ModelError
+from probinf.fronts.recompiling import name_of, note_recompiling
 
 _TRIES = 4
 
 
 def admitted(
-    model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
     """The model under ``functools.partial``, with all of its arguments.
 
@@ -54,13 +56,8 @@ def admitted(
     clean = [_unmasked(name, leaf) for name, leaf in _leaves(args, kwargs)]
     treedef = jax.tree.structure((args, kwargs), is_leaf=_is_masked)
     args, kwargs = jax.tree.unflatten(treedef, clean)
-    _note_recompiling(model)
+    note_recompiling(model)
     return model, args, kwargs
-
-
-def name_of(model: Callable[..., Any]) -> str:
-    """What the user calls a model."""
-    return getattr(model, "__name__", type(model).__name__)
 
 
 def _is_masked(value: Any) -> bool:
@@ -92,27 +89,6 @@ def _unmasked(name: str, leaf: Any) -> Any:
 
 def _place(mask: np.ndarray) -> str:
     return str([int(i) for i in np.argwhere(mask)[0]])
-
-
-_SEEN: dict[Any, Any] = {}
-_TOLD: set[Any] = set()
-
-
-def _note_recompiling(model: Callable[..., Any]) -> None:
-    """One warning where a function that is made anew each time compiles everything again."""
-    code = getattr(model, "__code__", None)
-    if code is None or "<locals>" not in getattr(model, "__qualname__", ""):
-        return
-    first = _SEEN.setdefault(code, model)
-    if first is not model and first != model and code not in _TOLD:
-        _TOLD.add(code)
-        warnings.warn(
-            f"the model {name_of(model)} is made anew inside another function, so that nothing "
-            "that was compiled for it can be used again and every program of it compiles anew. "
-            "Define it at module level and pass what it needs as arguments of from_numpyro "
-            "(arrays among them may change freely), or make it once and keep it.",
-            stacklevel=4,
-        )
 
 
 def refuse_missing(program: Program, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -172,11 +148,8 @@ def warn_unobserved(
 
     A model whose data are None, or which takes none, is meant to be its prior.
     """
-    assert program.observations is not None and program.sites is not None
-    sites = jax.eval_shape(program.sites, program.template(), program.data)
-    observed = jax.eval_shape(program.observations.get, program.data)
-    latents = jax.eval_shape(program.constrain, program.template(), program.data)
-    if any(leaf.size for leaf in observed.values()) or set(sites) - set(latents) - set(observed):
+    observed = _observed_in_vain(program)
+    if observed is None:
         return
     arrays = [n for n, v in _leaves(args, kwargs) if isinstance(v, np.ndarray | jax.Array)]
     if not arrays or _expects_none(model, args, kwargs):
@@ -189,6 +162,19 @@ def warn_unobserved(
         "are those of the prior. Pass observations with numpyro.sample(..., obs=y).",
         stacklevel=3,
     )
+
+
+@once_per_shape
+def _observed_in_vain(program: Program) -> tuple[str, ...] | None:
+    """Observed sites without a value, where nothing else is observed; None where something is."""
+    assert program.observations is not None and program.sites is not None
+    x = program.template()
+    sites = jax.eval_shape(program.sites, x, program.data)
+    observed = jax.eval_shape(program.observations.get, program.data)
+    latents = jax.eval_shape(program.constrain, x, program.data)
+    if any(leaf.size for leaf in observed.values()) or set(sites) - set(latents) - set(observed):
+        return None
+    return tuple(observed)
 
 
 def _expects_none(model: Callable[..., Any], args: Any, kwargs: Any) -> bool:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array
 from numpyro import handlers
 from numpyro.infer import util as numpyro_util
@@ -49,6 +50,8 @@ class Model:
 
     def __call__(self, data: NumpyroData) -> None:
         """Run the model; to be called under handlers."""
+        if self.latents:  # from here on values are computed with, and may meet traced ones
+            data = jax.tree.map(jnp.asarray, data)
         known = data.arguments
         leaves = [known[v.name] if isinstance(v, ArraySlot) else v for v in self.static]
         args, kwargs = jax.tree.unflatten(self.treedef, leaves)

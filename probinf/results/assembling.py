@@ -11,6 +11,7 @@ from probinf.core.coordinates import Mixed, vector_of
 from probinf.results.collecting import Chains
 from probinf.results.findings import Finding
 from probinf.results.posterior import Kind, Posterior
+from probinf.results.precision import loss_before_letting_go
 from probinf.results.sites import site_draws
 from probinf.runtime.method import Run
 
@@ -41,7 +42,9 @@ def assemble(
     if draws is None:
         draws = site_draws(run.flat, run.layout, positions, run.kept.sites)
     keys = positions.keys if isinstance(positions, Mixed) else ()
+    provenance = dict(provenance or {})
     if not run.kept.everything:
+        provenance |= loss_before_letting_go(run.program, positions, log_weights)
         vectors, keys = vectors[:, :, :0], ()
     fields = _with_an_evidence_that_is_a_number({"stats": {}, "history": {}, **fields})
     return Posterior(
@@ -54,7 +57,7 @@ def assemble(
         kind=kind,
         provenance={
             **run.provenance,
-            **(provenance or {}),
+            **provenance,
             "layout": str(run.layout.treedef),
         },
         program=run.program,
@@ -89,6 +92,7 @@ def assemble_chains(
     shape = stats["log_density"].shape[:2]
     if chains.position is None:
         fields |= {"draws": chains.draws or {}, "streamed": chains.summary}
+        told |= loss_before_letting_go(run.program, chains.latest, None)
     nowhere = np.zeros((*shape, 0), run.layout.dtype)
     positions = nowhere if chains.position is None else chains.position
     return assemble(run, "chains", positions, stats=stats, provenance=told, **fields)

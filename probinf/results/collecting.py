@@ -34,6 +34,8 @@ class Chains(NamedTuple):
         draws: by site, where only some are kept; None otherwise.
         summary: where no draws are kept; None otherwise.
         warmup_evaluations: density evaluations before.
+        latest: unconstrained, some of the last draws, where they are not kept; for the check of
+            their precision.
     """
 
     stats: dict[str, np.ndarray]
@@ -41,6 +43,7 @@ class Chains(NamedTuple):
     draws: dict[str, np.ndarray] | None
     summary: Summary | None
     warmup_evaluations: int
+    latest: Any = np.empty((0, 0))
 
 
 class ChainCollector(Collector):
@@ -70,6 +73,7 @@ class ChainCollector(Collector):
         self.structure: Any = None
         self.rows: list[Rows] = []
         self.blocks: Blocks | None = None
+        self.latest: Any = np.empty((0, 0))
         if not run.kept.everything:
             self.blocks = Blocks(run.flat, run.layout, run.kept, chains, draws, superchains)
 
@@ -89,6 +93,7 @@ class ChainCollector(Collector):
         record = jax.tree.map(lambda leaf: leaf[:, first:], record)
         if self.blocks is not None:
             self.blocks.add(record.position)
+            self.latest = jax.tree.map(_some, record.position)
             record = record._replace(position=None)
         leaves, self.structure = jax.tree.flatten(record)
         self.rows = self.rows or [Rows(self.draws) for _ in leaves]
@@ -101,4 +106,9 @@ class ChainCollector(Collector):
             return Chains({}, None, None, None, self.spent)
         position, stats = jax.tree.unflatten(self.structure, [rows.filled() for rows in self.rows])
         draws, summary = (None, None) if self.blocks is None else self.blocks.result()
-        return Chains(stats, position, draws, summary, self.spent)
+        return Chains(stats, position, draws, summary, self.spent, self.latest)
+
+
+def _some(positions: np.ndarray) -> np.ndarray:
+    """At most 64 draws of each chain of a chunk (chain, draw, ...), copied."""
+    return positions[:, :: -(-positions.shape[1] // 64)].copy()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from probinf.core.doctor import indefinite
 from probinf.core.gradients import hidden_nan
 from probinf.results.both_ends import both_ends
 from probinf.results.chain_findings import of_chains
@@ -50,15 +51,16 @@ def diagnose(posterior: Posterior) -> Diagnosis:
 
 
 def _hidden(posterior: Posterior) -> list[Finding]:
-    """NaN gradients where the density is finite: chains that follow gradients stay outside."""
+    """What keeps chains out of a region: gradients or covariances that fail there."""
     if posterior.program is None or "divergent" not in posterior.stats:
         return []
-    hidden = hidden_nan(posterior.program)
-    if hidden is None:
-        return []
-    return [
-        Finding("nan_gradient", f"{hidden}. Draws miss that region, and divergences mark its edge.")
-    ]
+    found = []
+    if hidden := hidden_nan(posterior.program):
+        told = f"{hidden}. Draws miss that region, and divergences mark its edge."
+        found.append(Finding("nan_gradient", told))
+    if posterior.stats["divergent"].any() and (told := indefinite(posterior.program)):
+        found.append(Finding("not_positive_definite", f"{told} Divergences mark its edge."))
+    return found
 
 
 def _of_weights(posterior: Posterior) -> list[Finding]:

@@ -77,7 +77,7 @@ class Method(Options, abc.ABC, Generic[Result]):
 
     @property
     def follows_gradients(self) -> bool:
-        """Whether its draws come only from where the density has a gradient."""
+        """Whether it can move only where the density has a gradient."""
         return False
 
     @abc.abstractmethod

@@ -16,6 +16,7 @@ from probinf.core.coordinates import flatten, refuse_integers
 from probinf.core.precision import current, precisely
 from probinf.core.program import Key, Program
 from probinf.errors import SavedFileError
+from probinf.fronts.recompiling import recompiles
 from probinf.runtime.checkpoint import Checkpoint
 from probinf.runtime.codec import decoded, described, encoded
 from probinf.runtime.lanes import Lane, advance_lanes, start_lanes
@@ -141,6 +142,7 @@ class _Session:
             "compile_seconds": round(compiled - began, 3),
             "run_seconds": round(before + ended - compiled, 3),
             "interrupted": interrupted,
+            **recompiles(self.blank.program),
             **self.notes,
             **self.memory,
         }

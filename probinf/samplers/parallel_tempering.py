@@ -95,6 +95,11 @@ class ParallelTempering(ChainMethod):
         at_least(3, temperatures=self.temperatures)
         self.check_counts(("chains", "draws"))
 
+    @property
+    def follows_gradients(self) -> bool:
+        """Whether its kernel does."""
+        return self.kernel is None or self.kernel.needs_gradient
+
     def plan(self, program: Program, layout: Layout) -> Plan:
         """A lane for each ladder, whose records hold likelihoods and swaps too.
 

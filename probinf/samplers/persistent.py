@@ -96,6 +96,11 @@ class PersistentSMC(PopulationMethod):
         """Generations drawn from the base, enough for ``target_ess`` at temperature zero."""
         return math.floor(self.target_ess) + 1
 
+    @property
+    def follows_gradients(self) -> bool:
+        """Whether its kernel does."""
+        return self.kernel is None or self.kernel.needs_gradient
+
     def plan(self, program: Program, layout: Layout) -> Plan:
         """A lane for each island.
 

@@ -14,7 +14,7 @@ import numpy as np
 from probinf.core import precision
 from probinf.core.precision import LIMIT, Loss, Precision, at_the_base, lost, scattered
 from probinf.core.program import Program
-from probinf.errors import EvidenceError, MethodError, ModelError, PrecisionWarning
+from probinf.errors import EvidenceError, ModelError, PrecisionWarning
 from probinf.results.posterior import Posterior
 from probinf.results.precision import loss_at_draws
 
@@ -56,7 +56,7 @@ def automatically(
     began = time.perf_counter()
     try:
         found = once("single", {})
-    except (ModelError, MethodError, EvidenceError):
+    except (ModelError, EvidenceError):
         loss = at_the_base(program)
         if loss is None or not loss.matters or not again or not _possible(loss):
             raise

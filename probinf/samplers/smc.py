@@ -126,6 +126,11 @@ class SMC(PopulationMethod):
                 f"equal chains{', an even number of them' if self.tune else ''}; got {length}."
             )
 
+    @property
+    def follows_gradients(self) -> bool:
+        """Whether its kernel does."""
+        return self.kernel is None or self.kernel.needs_gradient
+
     def plan(self, program: Program, layout: Layout) -> Plan:
         """A lane for each island.
 

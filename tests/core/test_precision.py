@@ -144,6 +144,33 @@ def test_other_devices_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert posterior.provenance["precision"] == "single"
 
 
+def cut(y: Any) -> None:
+    """A half of a normal density is zero in single precision, from one step to the next."""
+    loc = numpyro.sample("loc", dist.Normal(0.0, 1.0))
+    small = jnp.where(loc > 0.2, y, 1.0)
+    numpyro.factor("one", jnp.log(small * small) - 2 * jnp.log(small))
+
+
+def test_a_region_where_single_precision_has_no_number_is_seen_from_its_edge() -> None:
+    program = pi.from_numpyro(cut, np.array(1e-30))
+    method = pi.Importance(draws=2000)
+    single = pi.sample(program, method, key=0, precision="single", progress=False)
+    assert "precision" in single.diagnose().codes
+    posterior = pi.sample(program, method, key=0, progress=False)
+    assert posterior.provenance["precision"] == "double"
+    assert abs(posterior.summary().columns["mean"][0]) < 0.2
+
+
+@pytest.mark.parametrize("method", [pi.NUTS(chains=2, warmup=50, draws=50), pi.SMC(particles=64)])
+def test_what_is_not_kept_is_looked_at_before_it_goes(method: Any) -> None:
+    program = programs()["censored survival"]
+    posterior = pi.sample(
+        program, method, key=0, precision="single", progress=False, keep=("theta",)
+    )
+    assert posterior.unconstrained.shape[-1] == 0
+    assert "precision" in posterior.diagnose().codes
+
+
 def test_a_checkpoint_is_not_run_twice(tmp_path: pathlib.Path) -> None:
     program = programs()["far from the origin"]  # seen at the draws only
     method = pi.NUTS(chains=2, warmup=100, draws=100)
