@@ -112,6 +112,8 @@ def ladder_evidence(betas: np.ndarray, log_likelihood: np.ndarray) -> LadderEvid
     with np.errstate(invalid="ignore"):
         size = float(ess_mean(joined)) if joined.shape[1] >= 8 else np.nan
     error = float(joined.std(ddof=1) / np.sqrt(size)) if joined.size > 1 else np.nan
+    if joined.size > 1 and np.ptp(joined) == 0:  # without a likelihood there is nothing to err in
+        error = 0.0
     value = float(logsumexp(values) - np.log(len(values)))
     return LadderEvidence(Estimate(value, error), _thermodynamic(betas, log_l))
 
