@@ -9,4 +9,5 @@ from probinf.results.statistics.nested_rhat import nested_rhat as nested_rhat
 from probinf.results.statistics.rhat import rhat as rhat
 from probinf.results.statistics.weighted import cluster_error as cluster_error
 from probinf.results.statistics.weighted import kish_ess as kish_ess
+from probinf.results.statistics.weighted import volume_error as volume_error
 from probinf.results.statistics.weighted import weighted_quantile as weighted_quantile

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from probinf.core.program import Key, Position, Program
+from probinf.core.program import Key, Position, Program, Score
 from probinf.core.resampling import Resampler
 
 
@@ -81,13 +81,22 @@ def drawn(key: Key, program: Program, n: int) -> Position:
     return jax.vmap(program.draw, (0, None))(jax.random.split(key, n), program.data)
 
 
+def usable(score: Score) -> tuple[Float[Array, "..."], Bool[Array, "..."]]:
+    """Log weights, -inf where they say nothing, and where that is.
+
+    NaN and +inf say nothing, and neither does a weight where the base has no finite density: a
+    draw that rounded to the edge of its support.
+    """
+    said = jnp.isfinite(score.log_base) & ~jnp.isnan(score.log_weight)
+    said &= ~jnp.isposinf(score.log_weight)
+    return jnp.where(said, score.log_weight, -jnp.inf), ~said
+
+
 def scored(program: Program, x: Position) -> Scored:
     """Densities of positions with a leading axis; a NaN has no likelihood, and is counted."""
     score = jax.vmap(program.score, (0, None))(x, program.data)
-    # a draw that rounded to the edge of its support has no density to speak of
-    raw = jnp.where(jnp.isfinite(score.log_base), score.log_weight, jnp.nan)
-    log_weight, lost = no_nan(raw)
-    return Scored(score.log_base, log_weight, lost.astype(int))
+    log_weight, lost = usable(score)
+    return Scored(score.log_base, log_weight, lost.sum().astype(int))
 
 
 def reweight(population: Population, increment: Float[Array, " n"]) -> Population:

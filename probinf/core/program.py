@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from probinf.errors import StructureError
 
@@ -33,7 +34,7 @@ class Observations(NamedTuple):
     """How a front reads and replaces the observed values inside ``Program.data``."""
 
     get: Callable[[Data], dict[str, Array]]
-    set: Callable[[Data, dict[str, Array]], Data]
+    set: Callable[[Data, dict[str, Any]], Data]
 
 
 class Predicted(NamedTuple):
@@ -116,12 +117,24 @@ def score(program: Program, x: Position) -> Score:
 
 def log_density(program: Program, x: Position) -> Float[Array, ""]:
     """Log of the measure's density at ``x``; NaN and +inf count as impossible (-inf)."""
+    return counted(program, x)[0]
+
+
+def counted(program: Program, x: Position) -> tuple[Float[Array, ""], Bool[Array, ""]]:
+    """``log_density``, and whether it is -inf only because NaN or +inf says nothing.
+
+    Where the base has no density, or the position itself has overflowed, nothing was asked.
+    """
     log_base, log_weight = program.score(x, program.data)
     total = log_base + log_weight
-    return jnp.where(jnp.isnan(total) | jnp.isposinf(total), -jnp.inf, total)
+    unusable = jnp.isnan(total) | jnp.isposinf(total)
+    leaves = [v for v in jax.tree.leaves(x) if jnp.issubdtype(v.dtype, jnp.floating)]
+    somewhere = [jnp.isfinite(leaf).all() for leaf in leaves]
+    asked = functools.reduce(jnp.logical_and, somewhere, ~jnp.isneginf(log_base))
+    return jnp.where(unusable, -jnp.inf, total), unusable & asked
 
 
-def condition(program: Program, observed: dict[str, Array]) -> Program:
+def condition(program: Program, observed: dict[str, Any]) -> Program:
     """The same model with other observed values, by site name.
 
     Raises:

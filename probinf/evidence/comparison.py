@@ -122,8 +122,8 @@ def compare_evidence(
         began = time.perf_counter()
         try:
             posterior = sample(program, method, key=run_key, progress=progress)
-            if posterior.evidence is not None:
-                record(name, began, posterior, posterior.evidence)
+            if posterior.evidence is not None or posterior.weighted:
+                record(name, began, posterior, posterior.log_evidence)
             else:
                 fitted = posterior
                 record(name, began, posterior, bridge(posterior, key=bridge_key))

@@ -15,6 +15,7 @@ from probinf.core.program import Program
 from probinf.core.psis import psis
 from probinf.errors import StructureError
 from probinf.results.posterior import Posterior
+from probinf.results.precision import in_its_precision
 from probinf.results.sites import by_row
 from probinf.results.statistics.weighted import weights_of
 
@@ -61,6 +62,7 @@ class Loo:
     __repr__ = __str__
 
 
+@in_its_precision
 def loo(posterior: Posterior, *, site: str | None = None, max_draws: int = 4000) -> Loo:
     """PSIS-LOO of a posterior; weights of weighted draws are respected.
 

@@ -9,11 +9,13 @@ import numpy as np
 from probinf.core.estimate import Estimate
 from probinf.errors import MethodError
 from probinf.results.posterior import Posterior
+from probinf.results.precision import in_its_precision
 from probinf.results.statistics.ess import ess_mean
 from probinf.results.statistics.weighted import (
     chain_blocks,
     cluster_error,
     counted,
+    volume_error,
     weights_of,
 )
 from probinf.results.summary import MIN_DRAWS
@@ -50,6 +52,7 @@ class SeparateModes(list[SeparateMode]):
     __repr__ = __str__
 
 
+@in_its_precision
 def separate_modes(posterior: Posterior, *, smallest: float = 0.02) -> SeparateModes:
     """The modes of a posterior, with the share and the evidence of each.
 
@@ -157,8 +160,12 @@ def _mode(posterior: Posterior, member: np.ndarray, w: np.ndarray) -> SeparateMo
         error = float(np.sqrt(share * (1 - share) / ess)) if share < 1 else 0.0
         clusters = chain_blocks(*shape)
     else:
-        variance = float(cluster_error(inside[:, None], w, clusters.ravel())[0]) ** 2
-        error = float(np.sqrt(variance + share * (1 - share) * _drift(posterior, w)))
+        labels, live = clusters.ravel(), posterior.stats.get("live_points")
+        if live is None:
+            error = float(cluster_error(inside[:, None], w, labels)[0])
+        else:
+            volumes = float(volume_error(inside[:, None], w, labels, live.ravel())[0])
+            error = float(np.hypot(volumes, np.sqrt(share * (1 - share) * _drift(posterior, w))))
     evidence = posterior.evidence
     if evidence is not None:
         total = float(np.hypot(evidence.error, error / share))

@@ -15,8 +15,10 @@ from probinf.core.keys import as_key
 from probinf.core.program import Data, Key, Position, Program
 from probinf.errors import MethodError, StructureError
 from probinf.results.posterior import Posterior
+from probinf.results.precision import in_its_precision
 from probinf.results.statistics.weighted import chain_blocks
 from probinf.runtime import session
+from probinf.samplers.populations.pooling import pooled_error
 from probinf.samplers.populations.restarting import restarted
 from probinf.samplers.smc import SMC
 
@@ -56,6 +58,7 @@ class _Start(NamedTuple):
     share: np.ndarray
 
 
+@in_its_precision
 def update(
     posterior: Posterior,
     program: Program,
@@ -240,10 +243,13 @@ def _joined(
     gained = found.evidence.value + rows - np.logaddexp.reduce(rows) + np.log(islands)
     total = start.share + gained
     value = float(np.logaddexp.reduce(total) - np.log(islands))
+    weights = np.exp(total - value) / islands
     # of a ratio of means over islands, which are worth about the same before and after
     ratio = np.exp(total - value) - np.exp(start.share)
-    spread = ratio.std(ddof=1) / np.sqrt(islands) if islands > 1 else 0.0
-    predictive = Estimate(value, float(max(spread, found.evidence.error)))
+    spread = ratio.std(ddof=1) / np.sqrt(islands) if islands > 1 else np.nan
+    last = np.isfinite(found.history["variance"]).sum(axis=1) - 1
+    squares, fourths = (found.history[n][range(islands), last] for n in ("variance", "fourth"))
+    predictive = Estimate(value, pooled_error(float(spread), weights, squares, fourths))
     log_w = found.log_weights + start.share[:, None]
     passed = start.share[:, None] + found.history.pop("log_evidence_of_first")[:, count:]
     history = {**found.history, "log_predictive": passed}

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from probinf.core.inputs.given import as_given, number_as_given
 from probinf.errors import ModelError
 
 
@@ -37,7 +38,7 @@ def split(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, tuple, di
                     f"{_argument(path)} is an array of dtype {leaf.dtype}; pass numbers "
                     "(category codes instead of strings, for instance)."
                 )
-            arrays[name] = leaf
+            arrays[name] = as_given(_argument(path), leaf)
             static.append(ArraySlot(name))
         else:
             try:
@@ -48,7 +49,7 @@ def split(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, tuple, di
                     "hashable; pass its numbers as NumPy arrays (for a data frame: "
                     "frame['column'].to_numpy())."
                 ) from None
-            static.append(leaf)
+            static.append(number_as_given(_argument(path), leaf))
     return treedef, tuple(static), arrays
 
 

@@ -14,6 +14,7 @@ from numpyro.distributions import biject_to
 from probinf.errors import DiscreteLatentError, ModelError
 from probinf.fronts.begun import STEPS
 from probinf.fronts.distributions.completion import LACKING, described, flat
+from probinf.fronts.distributions.coordinates import law_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +87,8 @@ def latent_of(
         except LACKING as error:
             normalised = not flat(fn)
             improper = f"it cannot be drawn from{f': {error}' if str(error) else ''}"
+        except ValueError:
+            pass  # the parameters that scan has stacked do not fit the shape from before
     try:
         transform = biject_to(fn.support)
     except NotImplementedError:
@@ -97,6 +100,16 @@ def latent_of(
     scale = site["scale"]
     scaled = scale is not None and not (isinstance(scale, int | float) and scale == 1)
     return Latent(name, kind, shape, improper, scaled, imputed, normalised=normalised)
+
+
+def law_of_coordinates(latent: Latent, site: dict[str, Any]) -> Any:
+    """The law of the site's unconstrained coordinates under its prior, where it is known."""
+    if latent.discrete or not latent.proper:
+        return None
+    fn = site["fn"]
+    while type(fn).__name__ == "MaskedDistribution":
+        fn = fn.base_dist
+    return law_of(fn)
 
 
 def _discrete(name: str, kind: str, site: dict[str, Any]) -> Latent:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array
 from numpyro import handlers
 
+from probinf.core.inputs.given import as_given
 from probinf.core.program import Data, Key, Position
 from probinf.fronts.distributions.completion import reach_inside
 from probinf.fronts.fixing import Conditioned, conditioned
@@ -108,8 +109,8 @@ class GetObserved:
         }
 
 
-def set_observed(data: NumpyroData, values: dict[str, Array]) -> NumpyroData:
-    replaced = {name: jnp.asarray(value) for name, value in values.items()}
+def set_observed(data: NumpyroData, values: dict[str, Any]) -> NumpyroData:
+    replaced = {name: as_given(f"site '{name}'", value) for name, value in values.items()}
     return data._replace(replaced={**data.replaced, **replaced})
 
 

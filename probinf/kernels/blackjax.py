@@ -25,20 +25,6 @@ def nuts() -> Any:
     return nuts
 
 
-def random_walk() -> Any:
-    """Random-walk Metropolis."""
-    from blackjax.mcmc import random_walk
-
-    return random_walk
-
-
-def slice_sampling() -> Any:
-    """Slice sampling."""
-    from blackjax.mcmc import slice as slice_sampling
-
-    return slice_sampling
-
-
 def metrics() -> Any:
     """Metrics of Hamiltonian kernels."""
     from blackjax.mcmc import metrics

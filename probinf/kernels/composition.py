@@ -84,6 +84,7 @@ class Cycle(Kernel):
             acceptance=jnp.concatenate(rates) if several else rates[0][0],
             evaluations=jnp.sum(jnp.stack([r.evaluations for r in reports])),
             divergent=jnp.any(jnp.stack([r.divergent for r in reports])),
+            lost=jnp.sum(jnp.stack([r.lost for r in reports])),
         )
 
     def first_step_size(self, dim: int) -> Any:
@@ -170,6 +171,7 @@ class Repeat(Wrapped):
             reports.evaluations.sum(),
             reports.energy[-1],
             reports.depth.max(),
+            reports.lost.sum(),
         )
 
     def first_step_size(self, dim: int) -> Any:

@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Int
 
 from probinf.core.coordinates import layout_of
-from probinf.core.program import Key, Position, Program, log_density
+from probinf.core.inputs.limits import at_least, inside
+from probinf.core.program import Key, Position, Program, counted, log_density
 from probinf.kernels.base import Info, Kernel, Params, info
 from probinf.kernels.composition import Placed
 
@@ -40,6 +41,9 @@ class Enumerate(Kernel):
 
     enumerates: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        at_least(1, coordinates=self.coordinates)
+
     @property
     def target_acceptance(self) -> None:
         """None: there is no step size."""
@@ -62,21 +66,23 @@ class Enumerate(Kernel):
         pick_key, key = jax.random.split(key)
         index = _visited(pick_key, len(low), self.coordinates)
 
-        def draw(state: Placed, turn: Any) -> tuple[Placed, None]:
+        def draw(state: Placed, turn: Any) -> tuple[Placed, Int[Array, ""]]:
             key, i = turn
             values = first[i] + jnp.arange(most, dtype=state.position.dtype)
-            density = jax.lax.map(
-                lambda v: log_density(program, state.position.at[i].set(v)), values
+            density, lost = jax.lax.map(
+                lambda v: counted(program, state.position.at[i].set(v)), values
             )
-            density = jnp.where(values <= last[i], density, -jnp.inf)
+            possible = values <= last[i]
+            density = jnp.where(possible, density, -jnp.inf)
             chosen = jax.random.categorical(key, density)
             stuck = ~jnp.any(jnp.isfinite(density))  # nowhere to go: stay
             moved = Placed(state.position.at[i].set(values[chosen]), density[chosen])
-            return jax.tree.map(lambda a, b: jnp.where(stuck, a, b), state, moved), None
+            state = jax.tree.map(lambda a, b: jnp.where(stuck, a, b), state, moved)
+            return state, jnp.sum(lost & possible)
 
         keys = jax.random.split(key, len(index))
-        state, _ = jax.lax.scan(draw, state, (keys, index))
-        return state, info(1.0, most * len(index), -state.logdensity)
+        state, lost = jax.lax.scan(draw, state, (keys, index))
+        return state, info(1.0, most * len(index), -state.logdensity, lost=lost.sum())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +102,10 @@ class IntegerWalk(Kernel):
     target_acceptance: float = 0.4
     coordinates: int | None = None
 
+    def __post_init__(self) -> None:
+        inside(0, 1, target_acceptance=self.target_acceptance)
+        at_least(1, coordinates=self.coordinates)
+
     @property
     def moves_integers(self) -> bool:
         """True."""
@@ -110,23 +120,23 @@ class IntegerWalk(Kernel):
         pick_key, key = jax.random.split(key)
         index = _visited(pick_key, state.position.shape[0], self.coordinates)
 
-        def propose(state: Placed, turn: Any) -> tuple[Placed, Float[Array, ""]]:
+        def propose(state: Placed, turn: Any) -> tuple[Placed, Any]:
             key, i = turn
             length_key, sign_key, accept_key = jax.random.split(key, 3)
             longer = params.step_size * jax.random.exponential(length_key)
             sign = jnp.where(jax.random.bernoulli(sign_key), 1.0, -1.0)
             move = (sign * (1 + jnp.floor(longer))).astype(state.position.dtype)
             position = state.position.at[i].add(move)
-            density = log_density(program, position)
+            density, lost = counted(program, position)
             ratio = density - state.logdensity
             accepted: Bool[Array, ""] = jnp.log(jax.random.uniform(accept_key)) < ratio
             moved = Placed(position, density)
             state = jax.tree.map(lambda a, b: jnp.where(accepted, b, a), state, moved)
-            return state, jnp.exp(jnp.minimum(ratio, 0.0))
+            return state, (jnp.exp(jnp.minimum(ratio, 0.0)), lost)
 
         keys = jax.random.split(key, len(index))
-        state, rates = jax.lax.scan(propose, state, (keys, index))
-        return state, info(rates.mean(), len(index), -state.logdensity)
+        state, (rates, lost) = jax.lax.scan(propose, state, (keys, index))
+        return state, info(rates.mean(), len(index), -state.logdensity, lost=lost.sum())
 
 
 def bounds(program: Program) -> tuple[np.ndarray, np.ndarray]:

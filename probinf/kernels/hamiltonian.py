@@ -7,9 +7,10 @@ from typing import Any, ClassVar, get_args
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from probinf.core.program import Key, Position, Program, log_density
+from probinf.core.inputs.limits import at_least, inside, positive
+from probinf.core.program import Key, Position, Program, counted, log_density
 from probinf.kernels import blackjax
 from probinf.kernels.base import Info, Kernel, MetricName, Params, info
 from probinf.kernels.noise import metric
@@ -18,6 +19,15 @@ from probinf.kernels.noise import metric
 def with_gradient(program: Program, x: Position) -> Any:
     """Position, log density and its gradient."""
     return blackjax.hmc().init(x, lambda y: log_density(program, y))
+
+
+def lost_ends(program: Program, divergent: Bool[Array, ""], *ends: Any) -> Int[Array, ""]:
+    """At how many ends of a trajectory that diverged the density is NaN or +inf."""
+
+    def counts() -> Int[Array, ""]:
+        return jnp.asarray(sum(counted(program, end.position)[1].astype(int) for end in ends))
+
+    return jax.lax.cond(divergent, counts, lambda: jnp.zeros((), int))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +44,12 @@ class NUTS(Kernel):
     max_depth: int = 10
     target_acceptance: float = 0.8
 
-    default_metric: ClassVar[MetricName] = "low_rank"
+    default_metric: ClassVar[MetricName] = "auto"
     reports: ClassVar[tuple[str, ...]] = ("depth",)
+
+    def __post_init__(self) -> None:
+        at_least(1, max_depth=self.max_depth)
+        inside(0, 1, target_acceptance=self.target_acceptance)
 
     @property
     def metrics(self) -> tuple[MetricName, ...]:
@@ -67,6 +81,12 @@ class NUTS(Kernel):
             report.energy,
             report.is_divergent,
             report.num_trajectory_expansions,
+            lost_ends(
+                program,
+                report.is_divergent,
+                report.trajectory_leftmost_state,
+                report.trajectory_rightmost_state,
+            ),
         )
 
 
@@ -89,6 +109,13 @@ class HMC(Kernel):
     length: float | None = None
     jitter: float = 0.3
     target_acceptance: float = 0.8
+
+    def __post_init__(self) -> None:
+        at_least(1, steps=self.steps)
+        positive(length=self.length)
+        if self.jitter != 0:
+            inside(0, 1, jitter=self.jitter)
+        inside(0, 1, target_acceptance=self.target_acceptance)
 
     @property
     def metrics(self) -> tuple[MetricName, ...]:
@@ -118,7 +145,13 @@ class HMC(Kernel):
             metric(params),
             steps,
         )
-        return state, info(report.acceptance_rate, steps, report.energy, report.is_divergent)
+        return state, info(
+            report.acceptance_rate,
+            steps,
+            report.energy,
+            report.is_divergent,
+            lost=lost_ends(program, report.is_divergent, report.proposal),
+        )
 
     def _jitter(self, key: Key, like: Float[Array, ""]) -> Float[Array, ""]:
         if self.jitter == 0:

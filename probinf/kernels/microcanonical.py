@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from probinf.core.inputs.limits import at_least, inside, positive
 from probinf.core.program import Key, Position, Program, log_density
 from probinf.kernels import blackjax
 from probinf.kernels.base import Info, Kernel, MetricName, Params, info
-from probinf.kernels.hamiltonian import with_gradient
+from probinf.kernels.hamiltonian import lost_ends, with_gradient
 
 
 def _uniform_steps(key: Key, mean: Int[Array, ""]) -> Int[Array, ""]:
@@ -42,6 +43,11 @@ class MAMS(Kernel):
     target_acceptance: float = 0.9
 
     least_dim: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        positive(length=self.length)
+        at_least(1, max_steps=self.max_steps)
+        inside(0, 1, target_acceptance=self.target_acceptance)
 
     @property
     def metrics(self) -> tuple[MetricName, ...]:
@@ -77,6 +83,7 @@ class MAMS(Kernel):
             2 * report.num_integration_steps,  # of McLachlan's integrator
             report.energy,
             report.is_divergent,
+            lost=lost_ends(program, report.is_divergent, report.proposal),
         )
 
     def first_step_size(self, dim: int) -> float:

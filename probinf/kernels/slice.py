@@ -9,11 +9,15 @@ import jax
 import jax.numpy as jnp
 import jax.scipy.linalg
 
-from probinf.core.program import Key, Position, Program, log_density
-from probinf.kernels import blackjax
+from probinf.core.inputs.limits import at_least
+from probinf.core.program import Key, Position, Program, counted, log_density
 from probinf.kernels.base import Info, Kernel, Params, info
+from probinf.kernels.bracket import Bracket, Tried, height, shrunk, stepped_out
+from probinf.kernels.composition import Placed
 from probinf.kernels.metropolis import matvec
 from probinf.kernels.noise import normal
+
+_WIDTH = 2.0  # of a step of the bracket, in standard deviations along the direction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,35 +36,33 @@ class Slice(Kernel):
     max_expansions: int = 10
     max_shrinkage: int = 100
 
+    def __post_init__(self) -> None:
+        at_least(0, max_expansions=self.max_expansions)
+        at_least(1, max_shrinkage=self.max_shrinkage)
+
     @property
     def target_acceptance(self) -> None:
         """None: there is no step size."""
         return None
 
-    def init(self, program: Program, x: Position) -> Any:
+    def init(self, program: Program, x: Position) -> Placed:
         """Position and log density."""
-        return blackjax.slice_sampling().init(x, lambda y: log_density(program, y))
+        return Placed(x, log_density(program, x))
 
-    def step(self, key: Key, program: Program, state: Any, params: Params) -> tuple[Any, Info]:
+    def step(self, key: Key, program: Program, state: Placed, params: Params) -> tuple[Any, Info]:
         """One univariate slice along a random direction."""
-        slice_sampling = blackjax.slice_sampling()
-        scale = params.scale()
+        direction_key, level_key, bracket_key, shrink_key = jax.random.split(key, 4)
+        direction = matvec(params.scale(), normal(direction_key, state.position))
 
-        def along_direction(key: Key, position: Any, density: Any) -> Any:
-            direction = matvec(scale, normal(key, position))
+        def along(t: Any) -> Tried:
+            x = state.position + t * direction
+            density, lost = counted(program, x)
+            return Tried(Placed(x, density), lost)
 
-            def candidate(t: Any) -> tuple[Any, bool]:
-                x = position + t * direction
-                return slice_sampling.SliceState(x, density(x)), True
-
-            return candidate
-
-        kernel = slice_sampling.build_kernel(
-            slice_sampling.stepping_out, self.max_expansions, self.max_shrinkage
-        )
-        state, report = kernel(key, state, lambda y: log_density(program, y), along_direction, 2.0)
-        evaluations = report.num_expansions + 2 + report.num_shrink
-        return state, info(report.is_accepted, evaluations, -state.logdensity)
+        level = height(level_key, state.logdensity)
+        bracket = stepped_out(bracket_key, along, level, _WIDTH, self.max_expansions)
+        moved, found, spent = shrunk(shrink_key, along, level, bracket, state, self.max_shrinkage)
+        return moved, info(found, spent.evaluations, -moved.logdensity, lost=spent.lost)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,49 +82,45 @@ class EllipticalSlice(Kernel):
 
     max_shrinkage: int = 100
 
+    def __post_init__(self) -> None:
+        at_least(1, max_shrinkage=self.max_shrinkage)
+
     @property
     def target_acceptance(self) -> None:
         """None: there is no step size."""
         return None
 
-    def init(self, program: Program, x: Position) -> Any:
+    def init(self, program: Program, x: Position) -> Placed:
         """Position and log density."""
-        return blackjax.slice_sampling().init(x, lambda y: log_density(program, y))
+        return Placed(x, log_density(program, x))
 
-    def step(self, key: Key, program: Program, state: Any, params: Params) -> tuple[Any, Info]:
+    def step(self, key: Key, program: Program, state: Placed, params: Params) -> tuple[Any, Info]:
         """One ellipse through the current point and a draw from the Gaussian."""
-        slice_sampling = blackjax.slice_sampling()
+        offset_key, level_key, bracket_key, shrink_key = jax.random.split(key, 4)
         scale = params.scale()
+        offset = matvec(scale, normal(offset_key, state.position))
+        centred = state.position - params.mean
 
-        def ratio(y: jax.Array) -> jax.Array:
-            return log_density(program, y) - _log_normal_kernel(y, params.mean, scale)
+        def ratio(x: jax.Array, density: jax.Array) -> jax.Array:
+            return density - _log_normal_kernel(x, params.mean, scale)
 
-        def along_ellipse(key: Key, position: Any, density: Any) -> Any:
-            offset = matvec(scale, normal(key, position))
+        def along(angle: Any) -> Tried:
+            x = params.mean + centred * jnp.cos(angle) + offset * jnp.sin(angle)
+            density, lost = counted(program, x)
+            return Tried(Placed(x, ratio(x, density)), lost)
 
-            def candidate(angle: Any) -> tuple[Any, bool]:
-                centred = position - params.mean
-                x = params.mean + centred * jnp.cos(angle) + offset * jnp.sin(angle)
-                return slice_sampling.SliceState(x, density(x)), True
-
-            return candidate
-
-        # BlackJAX's bounded slice loop on the angle: its own elliptical kernel loops until the
-        # density is strictly above the level, which never ends where float32 has no room
-        kernel = slice_sampling.build_kernel(_whole_ellipse, 1, self.max_shrinkage)
-        current = slice_sampling.SliceState(state.position, ratio(state.position))
-        moved, report = kernel(key, current, ratio, along_ellipse, 2 * jnp.pi)
+        current = Placed(state.position, ratio(state.position, state.logdensity))
+        level = height(level_key, current.logdensity)
+        turn = 2 * jnp.pi
+        left = -turn * jax.random.uniform(bracket_key, (), level.dtype)
+        zero = jnp.zeros((), int)
+        whole = Bracket(left, left + turn, zero, zero)
+        moved, found, spent = shrunk(shrink_key, along, level, whole, current, self.max_shrinkage)
         total = moved.logdensity + _log_normal_kernel(moved.position, params.mean, scale)
         return (
-            slice_sampling.SliceState(moved.position, total),
-            info(report.is_accepted, report.num_shrink + 1, -total),
+            Placed(moved.position, total),
+            info(found, spent.evaluations, -total, lost=spent.lost),
         )
-
-
-def _whole_ellipse(key: Key, in_slice: Any, width: Any, max_expansions: int) -> Any:
-    """The bracket of angles: one full turn, placed at random around the current point."""
-    left = -width * jax.random.uniform(key)
-    return left, left + width, jnp.asarray(0), lambda angle: jnp.asarray(True)
 
 
 def _log_normal_kernel(y: jax.Array, mean: jax.Array, scale: jax.Array) -> jax.Array:

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from probinf.core.gradients import hidden_nan
+from probinf.results.both_ends import both_ends
 from probinf.results.chain_findings import of_chains
 from probinf.results.findings import Diagnosis, Finding
+from probinf.results.precision import of_precision
 from probinf.results.statistics.weighted import kish_ess, weights_of
 
 if TYPE_CHECKING:
@@ -24,12 +27,14 @@ def diagnose(posterior: Posterior) -> Diagnosis:
     """
     own = list(posterior.findings)
     if posterior.kind == "chains":
-        found = [*of_chains(posterior), *own]
+        found = [*_hidden(posterior), *of_chains(posterior), *own]
     else:
         found = [*own, *_of_weights(posterior)]
-    found += _lost(posterior)
+    found += [*both_ends(posterior), *_lost(posterior), *of_precision(posterior)]
     summary = posterior.summary()
-    finite = np.isfinite(summary.columns["mean"]) & np.isfinite(summary.columns["sd"])
+    finite = np.isfinite(summary.columns["mean"])
+    if posterior.log_weights.size > 1:  # a single draw has no sd
+        finite &= np.isfinite(summary.columns["sd"])
     if broken := [name for name, fine in zip(summary.names, finite, strict=True) if not fine]:
         found.insert(
             0,
@@ -42,6 +47,18 @@ def diagnose(posterior: Posterior) -> Diagnosis:
     if posterior.provenance.get("interrupted"):
         found.append(Finding("interrupted", "the run was stopped before its end; draws are few."))
     return Diagnosis(tuple(found))
+
+
+def _hidden(posterior: Posterior) -> list[Finding]:
+    """NaN gradients where the density is finite: chains that follow gradients stay outside."""
+    if posterior.program is None or "divergent" not in posterior.stats:
+        return []
+    hidden = hidden_nan(posterior.program)
+    if hidden is None:
+        return []
+    return [
+        Finding("nan_gradient", f"{hidden}. Draws miss that region, and divergences mark its edge.")
+    ]
 
 
 def _of_weights(posterior: Posterior) -> list[Finding]:
@@ -90,10 +107,11 @@ def _lost(posterior: Posterior) -> list[Finding]:
     lost = int(posterior.provenance.get("nan_evaluations", 0))
     if not lost:
         return []
+    what = "the density was" if posterior.kind == "chains" else "the log likelihood was"
     return [
         Finding(
             "nan",
-            f"the log likelihood was NaN at {lost} particles, which were given weight zero. "
-            "Find out where with pi.check(program).",
+            f"{what} NaN at {lost} of the points that were tried (or +inf), which count as "
+            "impossible. Find out where with pi.check(program).",
         )
     ]

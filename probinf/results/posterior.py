@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,11 +18,13 @@ from probinf.core.keys import as_key
 from probinf.core.program import Key, Program
 from probinf.core.resampling import systematic
 from probinf.errors import EvidenceError, StructureError
+from probinf.results.circular import circles_of
 from probinf.results.datatree import to_datatree
 from probinf.results.diagnosis import diagnose
 from probinf.results.export import to_anesthetic
 from probinf.results.findings import Diagnosis, Finding
 from probinf.results.plotting import plot
+from probinf.results.precision import in_its_precision
 from probinf.results.predicting import predict
 from probinf.results.saving import save
 from probinf.results.summary import Summary, summarise
@@ -96,18 +99,32 @@ class Posterior:
 
     @cached_property
     def _summary(self) -> Summary:
+        return self._summarised(())
+
+    def _summarised(self, circular: Mapping[str, float] | Sequence[str]) -> Summary:
+        circles = circles_of(self, circular)
         if self.streamed is not None:
             return self.streamed
         superchains = self.provenance.get("superchains")
-        return summarise(self.draws, self.log_weights, self.clusters, superchains)
+        live = self.stats.get("live_points")
+        return summarise(self.draws, self.log_weights, self.clusters, superchains, live, circles)
 
-    def summary(self) -> Summary:
+    def summary(self, circular: Mapping[str, float] | Sequence[str] = ()) -> Summary:
         """Mean, sd, quantiles, Monte Carlo errors and effective sizes per scalar.
 
         Weights are respected; R-hat is given for Markov chains.
-        """
-        return self._summary
 
+        Args:
+            circular: sites whose values go round, with their periods, ``{"hour": 24.0}``; or
+                their names alone where the period is 2 pi. Those that ``Nested(periodic=...)``
+                was told are circular without being named.
+
+        Raises:
+            StructureError: there is no such site, or a period is not positive.
+        """
+        return self._summarised(circular) if circular else self._summary
+
+    @in_its_precision
     def diagnose(self) -> Diagnosis:
         """What is wrong, where, and what to do about it."""
         return diagnose(self)
@@ -141,6 +158,7 @@ class Posterior:
             clusters=None if self.clusters is None else take(self.clusters),
         )
 
+    @in_its_precision
     def predict(self, *, key: int | Key, program: Program | None = None) -> dict[str, np.ndarray]:
         """Posterior predictive draws of every observed site, (chain, draw, ...).
 
@@ -188,6 +206,7 @@ class Posterior:
             return restored(vectors)
         return restored(Mixed(vectors, tuple(k.reshape(-1, *k.shape[2:]) for k in self.keys)))
 
+    @in_its_precision
     def to_datatree(
         self, *, predictive: int | Key | None = None, log_likelihood: bool = False
     ) -> xarray.DataTree:

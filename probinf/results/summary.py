@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from probinf.results.circular import Ends, around
 from probinf.results.statistics.ess import ess_bulk, ess_mean, ess_tail
 from probinf.results.statistics.nested_rhat import nested_rhat
 from probinf.results.statistics.rhat import rhat
 from probinf.results.statistics.weighted import (
     cluster_error,
     counted,
+    volume_error,
     weighted_quantile,
     weights_of,
 )
@@ -28,12 +30,19 @@ class Summary:
     Columns: ``mean``, ``sd``, ``q5``, ``q50``, ``q95``, ``mcse`` (standard error of the mean);
     then ``ess_bulk``, ``ess_tail``, ``r_hat`` for Markov chains (``nested_r_hat`` too where
     groups of them share their starts), ``ess`` for weighted draws
-    (sd² / mcse², so that it counts ancestry as well as weights). Without the draws
+    (sd² / mcse², so that it counts ancestry, and what nested sampling does not know of its
+    volumes, as well as weights). Without the draws
     (``summaries_only=True``) a Markov chain has ``ess`` from batch means and the R-hat of halves
     without ranks, and its quantiles come from about 1,000 evenly spaced draws.
+
+    Scalars in ``circular`` go round: their mean and sd are circular, their quantiles those of
+    the deviations from the mean.
     """
 
-    def __init__(self, columns: dict[str, np.ndarray], names: list[str]) -> None:
+    def __init__(
+        self, columns: dict[str, np.ndarray], names: list[str], circular: tuple[str, ...] = ()
+    ) -> None:
+        self.circular = circular
         self._columns = columns
         self._names = names
         self._row = {name: i for i, name in enumerate(names)}
@@ -67,7 +76,7 @@ class Summary:
     def __str__(self) -> str:
         header = ["", *self._columns]
         rows = [
-            [name, *(_shown(c, v[i]) for c, v in self._columns.items())]
+            [self._told(name), *(_shown(c, v[i]) for c, v in self._columns.items())]
             for i, name in enumerate(self._names)
         ]
         widths = [max(len(r[j]) for r in [header, *rows]) for j in range(len(header))]
@@ -81,6 +90,9 @@ class Summary:
         return "\n".join(lines)
 
     __repr__ = __str__
+
+    def _told(self, name: str) -> str:
+        return f"{name} (circular)" if name in self.circular else name
 
 
 def _shown(column: str, value: float) -> str:
@@ -114,28 +126,38 @@ def summarise(
     log_weights: np.ndarray,
     clusters: np.ndarray | None,
     superchains: int | None = None,
+    live: np.ndarray | None = None,
+    circles: Mapping[str, Ends] | None = None,
 ) -> Summary:
     """The table; ``clusters`` is None for Markov chains (equal weights).
 
-    With ``superchains``, groups of chains with one start each, it has a nested R-hat.
+    With ``superchains``, groups of chains with one start each, it has a nested R-hat. With
+    ``live``, the points of nested sampling that were alive at each removal, in whose order
+    ``clusters`` counts, errors count what is not known of the volumes. Sites of ``circles`` go
+    round between these ends.
     """
     names, values = scalars(draws)
-    with np.errstate(invalid="ignore", over="ignore"):  # infinite draws: their rows are NaN
+
+    def table(values: np.ndarray) -> dict[str, np.ndarray]:
         if clusters is None:
-            columns = _chains(values)
-            if superchains is not None and 1 < superchains < values.shape[0]:
-                columns["nested_r_hat"] = nested_rhat(values, superchains)
-            return Summary(columns, names)
-        return Summary(_weighted(values, log_weights, clusters), names)
+            return _chains(values, superchains)
+        return _weighted(values, log_weights, clusters, live)
+
+    with np.errstate(invalid="ignore", over="ignore"):  # infinite draws: their rows are NaN
+        if not circles:
+            return Summary(table(values), names)
+        seen = around(draws, circles, values, weights_of(log_weights.ravel()))
+        marked = tuple(name for name, c in zip(names, seen.circular, strict=True) if c)
+        return Summary(seen.columns(table), names, marked)
 
 
-def _chains(values: np.ndarray) -> dict[str, np.ndarray]:
+def _chains(values: np.ndarray, superchains: int | None) -> dict[str, np.ndarray]:
     pooled = values.reshape(-1, values.shape[2])
     q5, q50, q95 = np.quantile(pooled, [0.05, 0.5, 0.95], axis=0)
     sd = pooled.std(axis=0, ddof=1)
     enough = values.shape[1] >= MIN_DRAWS
     blank = np.full(values.shape[2], np.nan)
-    return {
+    columns = {
         "mean": pooled.mean(axis=0),
         "sd": sd,
         "q5": q5,
@@ -146,16 +168,22 @@ def _chains(values: np.ndarray) -> dict[str, np.ndarray]:
         "ess_tail": ess_tail(values) if enough else blank,
         "r_hat": rhat(values) if enough else blank,
     }
+    if superchains is not None and 1 < superchains < values.shape[0]:
+        columns["nested_r_hat"] = nested_rhat(values, superchains)
+    return columns
 
 
 def _weighted(
-    values: np.ndarray, log_weights: np.ndarray, clusters: np.ndarray
+    values: np.ndarray, log_weights: np.ndarray, clusters: np.ndarray, live: np.ndarray | None
 ) -> dict[str, np.ndarray]:
     w = weights_of(log_weights.ravel())
     pooled = counted(values.reshape(-1, values.shape[2]), w)
     mean = w @ pooled
     sd = np.sqrt(w @ (pooled - mean) ** 2)
-    mcse = cluster_error(pooled, w, clusters.ravel())
+    if live is None:
+        mcse = cluster_error(pooled, w, clusters.ravel())
+    else:
+        mcse = volume_error(pooled, w, clusters.ravel(), live.ravel())
     with np.errstate(divide="ignore", invalid="ignore"):
         ess = np.where(sd > 0, sd**2 / mcse**2, np.nan)
     quantiles = {

@@ -16,6 +16,7 @@ from probinf.core.inputs.limits import at_least
 from probinf.core.program import Key, Position, Program
 from probinf.core.zero_likelihood import zero_likelihood
 from probinf.errors import MethodError
+from probinf.kernels.base import Kernel
 from probinf.results.assembling import assemble_chains
 from probinf.results.collecting import ChainCollector, Chains, Transition
 from probinf.results.posterior import Posterior
@@ -26,6 +27,7 @@ from probinf.runtime.progress import Status
 from probinf.samplers.warmup.starting import START_TRIES, blank_array
 
 _LONGEST = 1000  # transitions between two looks from the host
+_SUMMED = {"evaluations", "lost"}  # over the transitions of which one draw is kept
 
 
 class ChainState(NamedTuple):
@@ -83,10 +85,26 @@ class ChainMethod(Method[Posterior]):
 
     def check_counts(self, names: Sequence[str] = ("chains", "thin", "draws")) -> None:
         """Raise where one of these is not positive, or ``warmup`` negative."""
+        for name in (*names, "warmup"):
+            if getattr(self, name) is None:
+                raise MethodError(f"{name} must be a whole number, got None.")
         for name in names:
             at_least(1, **{name: getattr(self, name)})
+        at_least(-1, warmup=self.warmup)
         if self.warmup < 0:
             raise MethodError(f"warmup must not be negative, got {self.warmup}.")
+
+    def check_warmup(self, kernel: Kernel | None) -> None:
+        """Raise where nothing would tune a step size that the kernel has.
+
+        Raises:
+            MethodError: ``warmup`` is zero.
+        """
+        if self.warmup == 0 and (kernel is None or kernel.target_acceptance is not None):
+            raise MethodError(
+                "warmup must be at least 1, got 0: step size and metric would stay at a first "
+                "guess, with which most moves are rejected. Some hundred steps are usual."
+            )
 
     def plan(self, program: Program, layout: Layout) -> Plan:
         """A lane for each chain, and records of positions and statistics."""
@@ -116,15 +134,15 @@ class ChainMethod(Method[Posterior]):
             own, before = carry
             own, record = self.transition(jax.random.fold_in(key, index), program, own, taken)
             stats = {**record.stats}
-            stats["evaluations"] += before.stats["evaluations"]
+            for name in _SUMMED & set(stats):
+                stats[name] += before.stats[name]
             if "divergent" in stats:
                 stats["divergent"] |= before.stats["divergent"]
             return own, record._replace(stats=stats)
 
-        nothing = jnp.zeros_like(blank.stats["evaluations"])
-        stats = {**blank.stats, "evaluations": nothing}
-        if "divergent" in stats:
-            stats["divergent"] = jnp.zeros_like(stats["divergent"])
+        stats = {**blank.stats}
+        for name in (_SUMMED | {"divergent"}) & set(stats):
+            stats[name] = jnp.zeros_like(stats[name])
         times = jnp.where(taken < self.warmup, 1, self.thin)
         own, record = jax.lax.fori_loop(0, times, body, (own, blank._replace(stats=stats)))
         return ChainState(own, taken + 1, started), record
@@ -186,4 +204,8 @@ class ChainMethod(Method[Posterior]):
         chains: Chains = run.records
         if not chains.stats:
             raise MethodError("the run was interrupted during warm-up; there are no draws yet.")
-        return assemble_chains(run, **self.report(run, chains.stats))
+        stats = dict(chains.stats)
+        lost = int(stats.pop("lost").sum()) if "lost" in stats else 0
+        told = self.report(run, stats)
+        provenance = {"nan_evaluations": lost, **told.pop("provenance", {})}
+        return assemble_chains(run, **told, provenance=provenance)

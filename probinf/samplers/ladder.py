@@ -13,6 +13,7 @@ from scipy.special import expit, logsumexp
 from probinf.core.estimate import Estimate
 from probinf.core.program import Key
 from probinf.results.statistics.ess import ess_mean
+from probinf.results.summary import MIN_DRAWS
 
 _SMALLEST = 1e-5  # first positive inverse temperature before anything is known
 _FLOOR = 1e-3  # rejection rate that an interval counts at least, so that none collapses
@@ -78,13 +79,15 @@ class LadderEvidence(NamedTuple):
     """Log evidence along a ladder, twice.
 
     Attributes:
-        bridged: sum over rungs of bridged log ratios of neighbours; the estimate to use.
+        bridged: sum over rungs of bridged log ratios of neighbours; the estimate to use. None
+            where there is none, for the reason ``missing``.
         thermodynamic: the integral of the mean log likelihood over inverse temperature, by the
             trapezoidal rule with its correction for curvature; NaN where a likelihood is zero.
     """
 
-    bridged: Estimate
+    bridged: Estimate | None
     thermodynamic: float
+    missing: str = ""
 
 
 def ladder_evidence(betas: np.ndarray, log_likelihood: np.ndarray) -> LadderEvidence:
@@ -103,19 +106,34 @@ def ladder_evidence(betas: np.ndarray, log_likelihood: np.ndarray) -> LadderEvid
     (2014), eq. 15, for the corrected trapezoid.
     """
     betas, log_l = np.asarray(betas, float), np.asarray(log_likelihood, float)
+    thermodynamic = _thermodynamic(betas, log_l)
+    if reason := _missing(log_l):
+        return LadderEvidence(None, thermodynamic, reason)
     values, series = [], []
     for own, rows in zip(betas, log_l, strict=True):
         value, influence = _along(own, rows)
         values.append(value)
         series.append(value + influence)
     joined = np.array(series)
-    with np.errstate(invalid="ignore"):
-        size = float(ess_mean(joined)) if joined.shape[1] >= 8 else np.nan
-    error = float(joined.std(ddof=1) / np.sqrt(size)) if joined.size > 1 else np.nan
-    if joined.size > 1 and np.ptp(joined) == 0:  # without a likelihood there is nothing to err in
-        error = 0.0
+    # a constant likelihood leaves nothing to err about
+    error = float(joined.std(ddof=1) / np.sqrt(ess_mean(joined))) if np.ptp(joined) > 0 else 0.0
     value = float(logsumexp(values) - np.log(len(values)))
-    return LadderEvidence(Estimate(value, error), _thermodynamic(betas, log_l))
+    return LadderEvidence(Estimate(value, error), thermodynamic)
+
+
+def _missing(log_l: np.ndarray) -> str:
+    """Why these log likelihoods give no evidence; empty where they do."""
+    rounds = log_l.shape[1]
+    if rounds < MIN_DRAWS:
+        return f"{rounds} rounds are too few for an evidence with an error: use draws=100 or more."
+    dead = np.isneginf(log_l[:, :, 0]).all(axis=1)
+    if dead.any():
+        return (
+            f"none of the {rounds} draws of the base in {dead.sum()} of {dead.size} ladders has a "
+            "likelihood above zero, so that its evidence has no lower bound. Use more draws, or "
+            "SMC with many particles."
+        )
+    return ""
 
 
 def _along(betas: np.ndarray, log_l: np.ndarray) -> tuple[float, np.ndarray]:

@@ -314,3 +314,16 @@ def test_the_funnel_of_a_scale_per_entry_is_named() -> None:
     # a regression of entries that straddle 0 is no funnel
     x = np.random.default_rng(0).normal(0.8, 1.0, size=(4000, 10))
     assert abs(geometry._some_following(x, x + 0.3 * x[::-1])) < 0.1
+
+
+def test_a_single_draw_is_too_few_and_not_stuck() -> None:
+    program = pi.from_log_likelihood(one_draw, dist.Normal(0, 1))
+    posterior = pi.sample(
+        program, pi.NUTS(chains=1, warmup=1, draws=1), key=0, progress=False, check=False
+    )
+    codes = posterior.diagnose().codes
+    assert "low_ess" in codes and not {"stuck", "not_finite"} & set(codes)
+
+
+def one_draw(x: Any) -> Any:
+    return -0.5 * x**2

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
 
 from probinf.core.program import Data, Observations, Program
 
@@ -27,7 +26,7 @@ class OnInner:
 class _SetInner:
     fn: Callable[..., Any]
 
-    def __call__(self, data: Data, values: dict[str, Array]) -> Data:
+    def __call__(self, data: Data, values: dict[str, Any]) -> Data:
         return (self.fn(data[0], values), *data[1:])
 
 

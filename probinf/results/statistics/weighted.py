@@ -53,6 +53,40 @@ def chain_blocks(chains: int, draws: int) -> np.ndarray:
     return within + (within.max() + 1) * np.arange(chains)[:, None]
 
 
+def volume_error(
+    values: np.ndarray, weights: np.ndarray, rank: np.ndarray, live: np.ndarray
+) -> np.ndarray:
+    """Standard error of a weighted mean of nested sampling, whose weights are uncertain.
+
+    The weight of removal i is ``L_i t_1 ... t_(i-1) (1 - t_i)`` with unknown shrinkages
+    ``t_j ~ Beta(n_j, 1)``. The error is the standard deviation of the mean over them, to first
+    order: with ``g_i`` the deviation from the mean times the weight,
+    ``sum_j (g_j - sum_(i > j) g_i / n_j)**2``. Its first part counts what a draw says about its
+    own shell, its second what is not known of the volumes ahead.
+
+    Args:
+        values: (n, k).
+        weights: (n,), non-negative, summing to one.
+        rank: (n,) in the order of removal; some may be missing or there more than once, as
+            after resampling.
+        live: (n,) points alive at that removal, itself included.
+
+    Returns:
+        (k,) standard errors.
+
+    Source: Skilling (2006) for the law of the shrinkages; Higson, Handley, Hobson & Lasenby
+    (2018) for what such an error must contain.
+    """
+    order, first, label = np.unique(rank, return_index=True, return_inverse=True)
+    own = np.zeros((order.size, values.shape[1]))
+    np.add.at(own, label.ravel(), weights[:, None] * (values - weights @ values))
+    onwards = np.cumsum(own[::-1], axis=0)[::-1]
+    alive = np.asarray(live, float)[first][:, None]
+    missing = np.diff(order, prepend=-1)[:, None] - 1
+    here = (own - (onwards - own) / alive) ** 2
+    return np.sqrt(np.sum(here + missing * (onwards / alive) ** 2, axis=0))
+
+
 def cluster_error(values: np.ndarray, weights: np.ndarray, clusters: np.ndarray) -> np.ndarray:
     """Standard error of a weighted mean whose draws are independent only between clusters.
 

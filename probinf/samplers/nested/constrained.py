@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from probinf.core.population import usable
 from probinf.core.program import Key, Program
 
 _WIDTH = 5.0  # of the first bracket, in standard deviations along the direction
@@ -99,9 +100,10 @@ def slice_above(
         t = left + (right - left) * u[2]
         x = now.x + t[:, None] * direction
         score = jax.vmap(program.score, (0, None))(x, program.data)
+        log_likelihood, unusable = usable(score)
         active = turn.moved < moves
-        inside = (score.log_base >= height) & (score.log_weight > level) & active
-        lost = jnp.isnan(score.log_weight) & active
+        inside = (score.log_base >= height) & (log_likelihood > level) & active
+        lost = unusable & ~jnp.isneginf(score.log_base) & active
         shrinks = jnp.where(fresh, 0, turn.shrinks) + 1
         given_up = active & ~inside & (shrinks >= max_shrinkage)
         ended = inside | given_up
@@ -114,7 +116,7 @@ def slice_above(
             Walkers(
                 jnp.where(inside[:, None], x, now.x),
                 jnp.where(inside, score.log_base, now.log_base),
-                jnp.where(inside, score.log_weight, now.log_likelihood),
+                jnp.where(inside, log_likelihood, now.log_likelihood),
             ),
             turn.moved + ended,
             ended,

@@ -29,11 +29,20 @@ def judged(insertion_p_value: float, single: list[Estimate]) -> tuple[Finding, .
                 "live points if there may be several modes.",
             )
         )
-    value = np.array([e.value for e in single])
-    error = np.array([e.error for e in single])
-    if len(single) > 1:
+    alive = [e for e in single if np.isfinite(e.value)]
+    if dead := len(single) - len(alive):
+        found.append(
+            Finding(
+                "runs_disagree",
+                f"{dead} of {len(single)} runs found no likelihood above zero at any live point: "
+                "the rest saw little of where it is. Use more live points, or a closer prior.",
+            )
+        )
+    value = np.array([e.value for e in alive])
+    error = np.array([e.error for e in alive])
+    if len(alive) > 1:
         spread = float(np.sum(((value - np.average(value, weights=error**-2)) / error) ** 2))
-        if chdtrc(len(single) - 1, spread) < _LEVEL:
+        if chdtrc(len(alive) - 1, spread) < _LEVEL:
             found.append(
                 Finding(
                     "runs_disagree",

@@ -67,4 +67,8 @@ def _spread(single: list[Estimate]) -> float:
     """Standard error of the mean of four or more runs: it also sees modes that some runs lost."""
     if len(single) < 4:
         return 0.0
-    return float(np.std([e.value for e in single], ddof=1) / np.sqrt(len(single)))
+    values = np.array([e.value for e in single])
+    if np.isfinite(values).all():
+        return float(values.std(ddof=1) / np.sqrt(len(single)))
+    ratio = np.exp(values - values.max())  # some runs found nothing
+    return float(ratio.std(ddof=1) / np.sqrt(len(single)) / ratio.mean())

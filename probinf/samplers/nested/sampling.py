@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax
@@ -11,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool
 
-from probinf.core.coordinates import Layout, vector_of
-from probinf.core.inputs.limits import at_least, inside
+from probinf.core.coordinates import Layout, layout_of, vector_of
+from probinf.core.inputs.limits import at_least, inside, positive
 from probinf.core.population import drawn, scored
 from probinf.core.program import Key, Program
 from probinf.core.zero_likelihood import zero_likelihood
@@ -29,6 +30,15 @@ from probinf.samplers.nested.constrained import Walkers, insertion_ranks, slice_
 from probinf.samplers.nested.dynamic import next_batch
 from probinf.samplers.nested.findings import judged
 from probinf.samplers.nested.merging import Merged, merge
+from probinf.samplers.nested.periodic import (
+    check_periodic,
+    mask_of,
+    on_circle,
+    to_line,
+    told,
+    unwrapped,
+    wrapped,
+)
 from probinf.samplers.nested.state import (
     DeathRecord,
     NestedState,
@@ -69,9 +79,12 @@ class Nested(Method[Posterior]):
         max_error: target of a dynamic run: standard error of the log evidence.
         max_evaluations: no batch begins after so many likelihood evaluations of all runs,
             whether the targets are reached or not.
+        periodic: sites whose values go round: angles, phases, hours. Their priors live on an
+            interval (``Uniform``, ``VonMises``), whose ends are one point: moves go through it,
+            and the summary is circular.
 
     Raises:
-        MethodError: an option is out of range.
+        MethodError: an option is out of range; ``periodic`` names no site on an interval.
 
     Source: Skilling (2006); batches: Henderson & Goggans (2014); plateaus: Fowlie, Handley &
     Su (2021); dynamic: Higson, Handley, Hobson & Lasenby (2019). With a goal the batches
@@ -87,8 +100,14 @@ class Nested(Method[Posterior]):
     min_ess: int | None = None
     max_error: float | None = None
     max_evaluations: int | None = None
+    periodic: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        at_least(1, live=self.live, batch=self.batch, min_ess=self.min_ess)
+        at_least(1, max_evaluations=self.max_evaluations)
+        positive(max_error=self.max_error)
+        sites = (self.periodic,) if isinstance(self.periodic, str) else self.periodic
+        object.__setattr__(self, "periodic", tuple(sites))
         if self.live < 4 or self.live % 2:
             raise MethodError(f"live must be an even number of at least 4, got {self.live}.")
         at_least(1, runs=self.runs, moves=self.moves)
@@ -99,6 +118,10 @@ class Nested(Method[Posterior]):
                 f"got {self.batch}."
             )
         check_allocation(self._allocation)
+
+    @property
+    def _circles(self) -> tuple[str, ...]:
+        return tuple(self.periodic)
 
     @property
     def _allocation(self) -> Allocation:
@@ -120,11 +143,12 @@ class Nested(Method[Posterior]):
                 "Nested moves along straight lines, but this program has a random-key "
                 "coordinate. Use SMC, whose random walk can redraw it."
             )
+        check_periodic(program, layout, self._circles)
         return Plan(lanes=self.runs, chunk=_LOOKS)
 
     def init(self, key: Key, program: Program) -> NestedState:
         """Draws from the base."""
-        n = self.live
+        n, program = self.live, on_circle(program, self._circles)
         x = drawn(key, program, n)
         log_base, log_l, lost = scored(program, x)
         vector = vector_of(x)
@@ -179,14 +203,15 @@ class Nested(Method[Posterior]):
         # directions are shaped by the points above the contour, unless these are too few
         enough = above.sum() >= 2 * live.x.shape[1] + 8
         shaping = jnp.where(above | ~enough, 0.0, -jnp.inf).astype(log_l.dtype)
-        params = cross_fitted(state.params, live.x, shaping)
+        circle = mask_of(layout_of(program), self._circles)
+        params = cross_fitted(state.params, unwrapped(live.x, shaping, circle), shaping)
         # a half is renewed from its own survivors, so the other half may shape its moves
         group = (dead >= n // 2).astype(int)
         start = survivors(u[:k], above, group)
         moves = self.moves or max(10, 2 * live.x.shape[1])
         found, report = slice_above(
             move_key,
-            program,
+            on_circle(program, self._circles),
             jax.tree.map(lambda leaf: leaf[start], live),
             level,
             jax.vmap(Params.scale)(params),
@@ -194,6 +219,7 @@ class Nested(Method[Posterior]):
             moves=moves,
             max_shrinkage=_MAX_SHRINKAGE,
         )
+        found = found._replace(x=wrapped(found.x, circle))
         record = DeathRecord(
             position=live.x[dead],
             log_base=live.log_base[dead],
@@ -262,16 +288,17 @@ class Nested(Method[Posterior]):
         states: NestedState = run.states
         merged = self._merged(states, run.records, np.random.default_rng(run.provenance["key"]))
         if np.isneginf(merged.log_likelihood).all():
-            told = f"the likelihood is zero or NaN at all {self.runs * self.live} live points"
-            raise zero_likelihood(run.flat, run.layout, told)
+            seen = f"the likelihood is zero or NaN at all {self.runs * self.live} live points"
+            raise zero_likelihood(run.flat, run.layout, seen)
         single = merged.single()
         total, information = merged.evidence(single)
         inserted = np.concatenate([np.zeros(0), *(inserted_ranks(r) for r in run.records)])
         p_value = insertion_p_value(inserted, self.live)
+        circle = mask_of(run.layout, self._circles)
         return assemble(
             run,
             "weighted",
-            merged.ordered("position")[None],
+            np.asarray(to_line(jnp.asarray(merged.ordered("position")), circle))[None],
             log_weights=merged.log_weights[None],
             stats={
                 "log_likelihood": merged.log_likelihood[None],
@@ -293,5 +320,6 @@ class Nested(Method[Posterior]):
                 "stuck_moves": sum(int(r.stuck.sum()) for r in run.records if r is not None),
                 "exhausted": bool(states.exhausted.any()),
                 "batches": int(states.batches[0]),
+                **told(run.program, self._circles),
             },
         )
