@@ -76,13 +76,14 @@ def _cuts(posterior: Posterior) -> list[Cut]:
         return []
     layout = Layout.of(program, integers=True)
     circles = posterior.provenance.get("periodic", {})
-    rows = posterior.unconstrained.reshape(-1, d)
     w = weights_of(posterior.log_weights.ravel())
+    alive = w > 0  # the others may be NaN
+    rows, w = posterior.unconstrained.reshape(-1, d)[alive], w[alive]
     found, flat = [], None
     for site, (first, shape) in layout.places().items():
         if site in circles or site in layout.integer_sites or site not in posterior.draws:
             continue
-        values = posterior.draws[site].reshape(len(rows), -1)
+        values = posterior.draws[site].reshape(alive.size, -1)[alive]
         if values.shape[1] != int(np.prod(shape, dtype=int)):
             continue
         for k in range(values.shape[1]):

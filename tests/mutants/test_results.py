@@ -98,6 +98,7 @@ def test_terms_in_the_order_of_the_trace_fail(monkeypatch: pytest.MonkeyPatch) -
         test_updating.test_sites_in_any_order()
 
 
+@pytest.mark.filterwarnings("ignore:the model .* is made anew")
 def test_fingerprints_without_closures_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     def only_code(self: Any, fn: Any, path: str) -> Any:
         yield f"the code of {fn.__qualname__}", repr(fingerprint._code(fn.__code__))

@@ -236,6 +236,12 @@ FIVE = np.array([1.2, 0.4, 2.2, 1.0, 0.9])
             10**0.5,
         ),
         (lambda: pi.from_numpyro(condition(fixed_in_scan, {"s": np.ones(5)}), 5, FIVE), 3.01**0.5),
+        (
+            lambda: pi.from_numpyro(
+                condition(fixed_in_scan, {"s": jnp.ones(5), "y": jnp.asarray(FIVE)}), 5
+            ),
+            3.01**0.5,
+        ),
     ],
 )
 def test_what_a_handler_fixes_stays_as_it_is(program, sd) -> None:
