@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax.extend.core import Literal
 
 Names = frozenset[str]
 
@@ -24,7 +25,7 @@ def _through(jaxpr: Any, inputs: list[Names]) -> list[Names]:
     known: dict[Any, Names] = dict(zip(jaxpr.invars, inputs, strict=True))
 
     def read(variable: Any) -> Names:
-        literal = isinstance(variable, jax.extend.core.Literal)
+        literal = isinstance(variable, Literal)
         return frozenset() if literal else known.get(variable, frozenset())
 
     for eqn in jaxpr.eqns:
