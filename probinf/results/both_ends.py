@@ -77,13 +77,14 @@ def _cuts(posterior: Posterior) -> list[Cut]:
     layout = Layout.of(program, integers=True)
     circles = posterior.provenance.get("periodic", {})
     w = weights_of(posterior.log_weights.ravel())
-    alive = w > 0  # the others may be NaN
-    rows, w = posterior.unconstrained.reshape(-1, d)[alive], w[alive]
+    rows = posterior.unconstrained.reshape(-1, d)
+    some = np.isfinite(rows).all(axis=1) & (w > 0)  # draws of weight zero say nothing
+    rows, w = rows[some], w[some]
     found, flat = [], None
     for site, (first, shape) in layout.places().items():
         if site in circles or site in layout.integer_sites or site not in posterior.draws:
             continue
-        values = posterior.draws[site].reshape(alive.size, -1)[alive]
+        values = posterior.draws[site].reshape(len(some), -1)[some]
         if values.shape[1] != int(np.prod(shape, dtype=int)):
             continue
         for k in range(values.shape[1]):
