@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import jax
 from numpyro import handlers
-from numpyro.ops.provenance import eval_provenance
 from numpyro.primitives import _PYRO_STACK, Messenger
 
 from probinf.core.program import Data
+from probinf.fronts.dependence import dependence
 from probinf.fronts.distributions.completion import reach_inside
 from probinf.fronts.model import Model
 
@@ -36,7 +36,7 @@ def conditioned(model: Model, data: Data) -> Conditioned:
     if not found:
         return Conditioned(frozenset(), frozenset())
 
-    def parameters(**values: Any) -> dict[str, Any]:
+    def parameters(values: dict[str, Any]) -> dict[str, Any]:
         placed = handlers.trace(_Place(model.bound(anywhere), values)).get_trace(data)
         return {
             name: [leaf for leaf in jax.tree.leaves(site["fn"]) if isinstance(leaf, jax.Array)]
@@ -44,7 +44,7 @@ def conditioned(model: Model, data: Data) -> Conditioned:
             if site["type"] == "sample"
         }
 
-    needs = eval_provenance(parameters, **found)
+    needs = dependence(parameters, found)
     used = {name: frozenset().union(*leaves) - {name} for name, leaves in needs.items()}
     fixed = frozenset(found) & frozenset().union(*used.values())
     return Conditioned(fixed, frozenset(found) - fixed)
@@ -89,7 +89,11 @@ def _gives(handler: Any, msg: dict[str, Any]) -> bool:
         return False
     if handler.condition_fn is not None:
         return handler.condition_fn(msg) is not None
-    return any(value is msg["value"] for value in handler.data.values())
+    here = msg["name"]
+    return any(
+        here == name or here.endswith(f"/{name}") or (here.endswith(name) and value is msg["value"])
+        for name, value in handler.data.items()
+    )
 
 
 class _Place(Messenger):

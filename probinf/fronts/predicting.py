@@ -16,7 +16,7 @@ from numpyro.primitives import Messenger
 from probinf.core.program import Data, Key, Predicted
 from probinf.errors import StructureError
 from probinf.fronts.distributions.bounds import ends_of
-from probinf.fronts.latent import WRAPPERS
+from probinf.fronts.latent import leaf_of
 from probinf.fronts.model import Model
 from probinf.fronts.observing import simulated
 
@@ -100,7 +100,7 @@ def _placed(site: dict[str, Any], value: Array) -> Array:
     fn, want = site["fn"], tuple(site["fn"].shape())
     if value.shape == want:
         return value
-    whole = len(want) - _joint(fn)  # axes along which entries are independent, given the rest
+    whole = len(want) - fn.event_dim  # batch axes: entries are independent, given the rest
     if value.ndim != len(want) or value.shape[whole:] != want[whole:]:
         raise _mismatch(site, value.shape, want)
     first = tuple(slice(min(a, b)) for a, b in zip(value.shape, want, strict=True))
@@ -110,22 +110,13 @@ def _placed(site: dict[str, Any], value: Array) -> Array:
     return fresh.at[first].set(value[first].astype(fresh.dtype))
 
 
-def _joint(fn: Any) -> int:
-    """Event axes whose entries depend on each other."""
-    while type(fn).__name__ in WRAPPERS:
-        fn = fn.base_dist
-    return int(fn.event_dim)
-
-
 def _mismatch(site: dict[str, Any], have: Any, want: Any) -> StructureError:
-    leaf = site["fn"]
-    while type(leaf).__name__ in WRAPPERS:
-        leaf = leaf.base_dist
+    kind = type(leaf_of(site["fn"])).__name__
     return StructureError(
-        f"predict: site '{site['name']}' ({type(leaf).__name__}) has shape {tuple(have)} in the "
-        f"fit and {tuple(want)} in this program. Only independent entries (a plate, steps of a "
-        "scan) can be more or fewer. Build the program with the sizes of the fit, or name the "
-        "site otherwise if it is another one, to draw it from its prior."
+        f"predict: site '{site['name']}' ({kind}) has shape {tuple(have)} in the "
+        f"fit and {tuple(want)} in this program. Only entries of a plate and steps of a scan, "
+        "not those of one event, can be more or fewer. Build the program with the sizes of the "
+        "fit, or name the site otherwise if it is another one, to draw it from its prior."
     )
 
 

@@ -104,6 +104,7 @@ def close(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _chosen(posterior: Posterior) -> np.ndarray:
     alive = np.flatnonzero(np.isfinite(posterior.log_weights.ravel()))
+    alive = alive if alive.size else np.arange(posterior.log_weights.size)
     return alive[np.linspace(0, len(alive) - 1, _LOOKED_AT).astype(int)]
 
 

@@ -50,6 +50,7 @@ def compare_plot(posteriors: dict[str, Posterior], names: list[str], *, columns:
         A matplotlib figure.
 
     Raises:
+        MethodError: a posterior has no scalar of that name.
         MissingPackageError: the extra ``plot`` is not installed.
     """
     try:
@@ -71,6 +72,8 @@ def compare_plot(posteriors: dict[str, Posterior], names: list[str], *, columns:
         found, values = scalars(posterior.draws)
         weights = weights_of(posterior.log_weights.ravel())
         for axis, name in zip(axes.ravel(), names, strict=False):
+            if name not in found:
+                raise MethodError(f"compare_plot: no scalar named {name!r} in {label}: {found}.")
             column = values[:, :, found.index(name)].ravel()
             low, high = (weighted_quantile(column, weights, q) for q in (0.002, 0.998))
             bins = np.linspace(low, high, 40)

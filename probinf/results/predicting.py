@@ -85,9 +85,8 @@ def _matched(
     one = {n: jax.ShapeDtypeStruct(v.shape[2:], v.dtype) for n, v in view.draws.items()}
     found = _latents(program, one)
     given = {name: view.draws[name] for name in found.outside}
-    known: set[str] = set()  # observed in the fit: latent where their data are left out
-    if own is not None and own.observations is not None:
-        known = set(jax.eval_shape(own.observations.get, own.data))
+    # data of the fit may be left out here, where they are latent; what it fixes may not
+    known = set() if own is None or own.predict is None else set(_latents(own, one).observables)
     new = [name for name in found.latents if name not in given and name not in known]
     fitted = list(view.draws) if own is None or own.predict is None else _latents(own, one).latents
     unused = [name for name in fitted if name not in given]

@@ -148,7 +148,7 @@ class _Walk:
             yield from self.parts((value.args, value.keywords), f"{path}'s arguments")
         elif callable(value) and hasattr(value, "__wrapped__"):
             yield from self.parts(value.__wrapped__, path)  # of jax.jit, or a NumPyro handler
-            for field in sorted(name for name in vars(value) if not name.startswith("__")):
+            for field in sorted(name for name in vars(value) if not name.startswith("_")):
                 yield from self.parts(vars(value)[field], f"{path}.{field}")
         elif hasattr(value, "to_numpy"):  # data frames and series
             yield from self.parts(list(getattr(value, "columns", ())), f"{path}.columns")

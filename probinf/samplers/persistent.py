@@ -39,7 +39,6 @@ from probinf.samplers.populations.generations import (
     line_gains,
     mixture,
 )
-from probinf.samplers.populations.halfway import GO_ON
 from probinf.samplers.populations.moving import Mover, check_drawable, default_kernel, first_params
 from probinf.samplers.populations.schedule import next_point
 from probinf.samplers.populations.tuning import cross_fitted
@@ -278,7 +277,7 @@ class PersistentSMC(PopulationMethod):
         if not (states.beta < 1)[~states.dead].any():
             return ""
         if run.provenance["interrupted"]:
-            return f"the run was interrupted before temperature one was reached. {GO_ON}"
+            return "the run was interrupted before temperature one was reached."
         return (
             f"temperature one was not reached in {self.max_stages} generations. Raise "
             "max_stages, or lower target_ess."

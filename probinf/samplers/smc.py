@@ -322,7 +322,7 @@ class SMC(PopulationMethod):
     def stopped(self, run: Run, found: Islands, reason: str) -> Posterior:
         """After an interruption, the particles at the point of the path that was reached."""
         if not run.provenance["interrupted"]:
-            raise MethodError(reason)
+            return super().stopped(run, found, reason)
         return halfway(run, found, self.way, self.history(run), reason)
 
     def history(self, run: Run) -> dict[str, np.ndarray]:

@@ -14,7 +14,9 @@ import pytest
 import scipy.stats
 
 import probinf as pi
+from probinf.core.estimate import Estimate
 from probinf.errors import EvidenceError, ImproperPriorError, MethodError, StructureError
+from probinf.evidence.comparison import _p_value
 from probinf.validity import check_base, check_proper
 from tests.cases import targets
 
@@ -182,3 +184,23 @@ def test_what_cannot_be_done_is_said(program: pi.Program, chains: pi.Posterior) 
         pi.compare_evidence(improper, key=1)
     only = pi.compare_evidence(program, key=1, methods={"a": pi.Importance(500)}, progress=False)
     assert not only and "nothing to compare" in str(only)
+
+
+def prior_only():
+    numpyro.sample("mu", dist.Normal(0.0, 2.0))
+
+
+def test_evidences_without_error_are_compared():
+    """A prior has evidence one, exactly; the engines' weights have no spread."""
+    methods = {
+        "Importance": pi.Importance(draws=200),
+        "SMC": pi.SMC(particles=20, islands=2, kernel=pi.kernels.RandomWalk(), moves=1),
+    }
+    program = pi.from_numpyro(prior_only)
+    found = pi.compare_evidence(program, key=0, methods=methods, progress=False)
+    assert found and found.p_value > 0.5
+    assert all(abs(e.value) < 1e-5 for e in found.estimates.values())
+    apart = {**found.estimates, "wrong": Estimate(1.0, 0.0)}
+    assert not dataclasses.replace(found, estimates=apart, p_value=_p_value(apart))
+    worst = dataclasses.replace(found, estimates=apart, p_value=0.0).verdict
+    assert "wrong is the farthest off" in worst

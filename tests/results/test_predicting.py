@@ -92,6 +92,13 @@ def with_slope(x, y=None):
     numpyro.sample("y", dist.Normal(mu + x @ slope, 0.1).to_event(1), obs=y)
 
 
+def vector(n, y=None):
+    mu = numpyro.sample("mu", dist.Normal(0.0, 100.0))
+    numpyro.sample("log_tau", dist.Normal(0.0, 1.0))
+    theta = numpyro.sample("theta", dist.Normal(mu, 1.0).expand([n]).to_event(1))
+    numpyro.sample("y", dist.Normal(theta.sum(), 0.1), obs=y)
+
+
 def elsewhere(y=None):
     level = numpyro.sample("level", dist.Normal(0.0, 1.0))
     numpyro.sample("y", dist.Normal(level, 1.0), obs=y)
@@ -116,6 +123,7 @@ def joint(n, group, y=None):
         (lambda: pi.from_numpyro(with_slope, np.ones((3, 2)), np.ones(3)), r"\['slope'\].*'theta'"),
         (lambda: pi.from_numpyro(another_support, GROUPS, Y), r"800 of 800 draws of site 'mu'"),
         (lambda: pi.from_numpyro(joint, 6, GROUPS, Y), r"'theta' \(Multiv.*\(5,\) in the fit"),
+        (lambda: pi.from_numpyro(vector, 4, 1.0), r"'theta' \(Normal\).*\(4,\) in"),
         (lambda: pi.from_numpyro(joint, 4, np.zeros(2, int), np.ones(2)), r"'theta'.*\(4,\) in"),
     ],
 )
@@ -236,6 +244,12 @@ FIVE = np.array([1.2, 0.4, 2.2, 1.0, 0.9])
             10**0.5,
         ),
         (lambda: pi.from_numpyro(condition(fixed_in_scan, {"s": np.ones(5)}), 5, FIVE), 3.01**0.5),
+        (
+            lambda: pi.from_numpyro(
+                condition(fixed_in_scan, {"s": jnp.ones(5), "y": jnp.asarray(FIVE)}), 5
+            ),
+            3.01**0.5,
+        ),
     ],
 )
 def test_what_a_handler_fixes_stays_as_it_is(program, sd) -> None:

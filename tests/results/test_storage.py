@@ -105,6 +105,7 @@ def other_names(y=None):
         (other_names, Y, r"'group/mean': None"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:the model .* is made anew")
 def test_another_program_is_not_loaded(posteriors, other, data, said, tmp_path):
     posteriors["nuts"].save(tmp_path / "fit")
     with pytest.raises(StructureError, match=said):

@@ -17,7 +17,7 @@ import numpyro.distributions as dist
 import pytest
 
 import probinf as pi
-from probinf.errors import MethodError, SavedFileError
+from probinf.errors import EvidenceError, SavedFileError
 from probinf.runtime import pace
 from probinf.runtime.checkpoint import Checkpoint
 from probinf.runtime.codec import decoded, encoded
@@ -181,15 +181,11 @@ def test_foreign_names_are_not_imported(tmp_path: pathlib.Path) -> None:
 
 
 def test_smc_says_how_to_go_on(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(MethodError, match=r"before the end of the path"):
-        pi.sample(
-            program(),
-            METHODS["SMC"],
-            key=3,
-            progress=False,
-            checkpoint=tmp_path / "run",
-            max_seconds=0.0,
-        )
+    options = {"key": 3, "progress": False, "checkpoint": tmp_path / "run", "max_seconds": 0.0}
+    stopped = pi.sample(program(), METHODS["SMC"], **options)
+    assert {"tempered", "interrupted"} <= set(stopped.diagnose().codes)
+    with pytest.raises(EvidenceError, match=r"before the end of the path.*pi\.resume"):
+        _ = stopped.log_evidence
     assert jnp.isfinite(pi.resume(tmp_path / "run", program(), progress=False).log_evidence.value)
 
 

@@ -87,7 +87,7 @@ def of(program: pi.Program) -> dict[str, str]:
         (
             lambda: pi.from_numpyro(functools.partial(model, noise=1.0), Y),
             lambda: pi.from_numpyro(functools.partial(model, noise=2.0), Y),
-            r"\['noise'\] was 1.0, is 2.0",
+            "noise.* was 1.0, is 2.0",
         ),
         (
             lambda: pi.from_numpyro(condition(two, {"a": 1.0}), Y),
@@ -107,6 +107,7 @@ def of(program: pi.Program) -> dict[str, str]:
         ),
     ],
 )
+@pytest.mark.filterwarnings("ignore:the model .* is made anew")
 def test_what_changed_is_named(one: Any, other: Any, said: str) -> None:
     assert differences(of(one()), of(one())) == []
     found = differences(of(one()), of(other()))

@@ -22,6 +22,11 @@ from probinf.runtime.progress import Status
 from probinf.samplers.populations.pooling import pooled_evidence
 
 _LOOKS = 64  # stages between two looks from the host
+GO_ON = (
+    "Give it more time, or a folder with checkpoint=, from which pi.resume(folder, program) goes "
+    "on to the end."
+)
+"""What to do about a run that was stopped."""
 _ENDLESS = 1_000_000  # stages; ``done`` ends a run before
 
 
@@ -85,10 +90,7 @@ class PopulationMethod(Method[Posterior]):
         done = np.asarray(jax.vmap(self.done)(run.states))
         if done.all():
             return ""
-        return (
-            "the run was interrupted before its populations arrived. Give it more time, or a "
-            "folder with checkpoint=, from which pi.resume(folder, program) goes on."
-        )
+        return "the run was interrupted before its populations arrived."
 
     def stopped(self, run: Run, found: Islands, reason: str) -> Posterior:
         """What a run leaves that has not come to its end.
@@ -96,7 +98,7 @@ class PopulationMethod(Method[Posterior]):
         Raises:
             MethodError: nothing that could be used.
         """
-        raise MethodError(reason)
+        raise MethodError(f"{reason} {GO_ON}" if run.provenance["interrupted"] else reason)
 
     def history(self, run: Run) -> dict[str, np.ndarray]:
         """The records by name, (island, stage)."""
@@ -128,7 +130,7 @@ class PopulationMethod(Method[Posterior]):
         """
         reason = self.unfinished(run)
         if reason and any(record is None for record in run.records):
-            raise MethodError(reason)
+            raise MethodError(f"{reason} {GO_ON}")
         found = self.gathered(run)
         if np.isneginf(found.log_z).all():
             raise zero_likelihood(

@@ -9,13 +9,8 @@ from probinf.results.assembling import assemble
 from probinf.results.findings import Finding
 from probinf.results.posterior import Posterior
 from probinf.runtime.method import Run
-from probinf.samplers.populations.base import Islands
+from probinf.samplers.populations.base import GO_ON, Islands
 from probinf.samplers.populations.path import ByData, Path
-
-GO_ON = (
-    "Give it more time, or a folder with checkpoint=, from which pi.resume(folder, program) goes "
-    "on to the end."
-)
 
 
 def halfway(
