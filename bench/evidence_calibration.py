@@ -39,7 +39,7 @@ ENGINES: dict[str, Method] = {
     "SMC x 4": pi.SMC(particles=500, islands=4),
     "waste-free": pi.SMC(particles=500, islands=1, waste_free=10),
     "waste-free x 4": pi.SMC(particles=500, islands=4, waste_free=10),
-    "persistent x 8": pi.PersistentSMC(particles=200, islands=8),
+    "persistent x 4": pi.PersistentSMC(particles=200, islands=4),
     "importance": pi.Importance(draws=10_000),
     "Nested": pi.Nested(live=200),
     "Nested x 4": pi.Nested(live=200, runs=4),

@@ -32,7 +32,13 @@ from probinf.runtime.progress import Status
 from probinf.samplers.populations.base import Islands, PopulationMethod
 from probinf.samplers.populations.descent import no_descent, reweighted
 from probinf.samplers.populations.halfway import halfway
-from probinf.samplers.populations.islands import IslandState, Particle, StageRecord, gathered
+from probinf.samplers.populations.islands import (
+    IslandState,
+    Particle,
+    StageRecord,
+    gathered,
+    unfinished,
+)
 from probinf.samplers.populations.moving import (
     Moved,
     Mover,
@@ -54,7 +60,8 @@ class SMC(PopulationMethod):
 
     Args:
         particles: particles per island.
-        islands: independent populations; their spread gives the evidence its error.
+        islands: independent populations; their spread, and what their lines of descent gain
+            and lose, give the evidence its error.
         path: ``"temperature"`` raises the likelihood to powers from 0 to 1; ``"data"`` takes
             the data in one after the other, in the order of ``pointwise``, and keeps the log
             evidence of every first part of them in ``history["log_evidence_of_first"]``.
@@ -146,11 +153,6 @@ class SMC(PopulationMethod):
         return super().plan(program, layout)
 
     @property
-    def _lines(self) -> int:
-        """Lines of descent that resampling leaves at most."""
-        return self.particles // (self.waste_free or 1)
-
-    @property
     def _groups(self) -> int:
         return 2 if self.tune else 1
 
@@ -208,14 +210,10 @@ class SMC(PopulationMethod):
         nothing = jnp.zeros_like(state.log_z)
         weighted = reweight(Population(state.particles, state.log_w, nothing), increment)
         ess = effective_sample_size(weighted.log_w)
-        before = normalise(state.log_w)
-        gained, crossed = ways.passed(before, t)
+        gained, crossed = ways.passed(normalise(state.log_w), t)
+        lines = n // (self.waste_free or 1)
         descent, line = reweighted(
-            state.descent,
-            state.particles.line,
-            jnp.exp(before),
-            jnp.exp(normalise(weighted.log_w)),
-            self._lines,
+            state.descent, state.particles.line, state.log_w, weighted.log_w, lines
         )
         weighted = weighted._replace(x=state.particles._replace(line=line))
         params = state.params
@@ -307,17 +305,7 @@ class SMC(PopulationMethod):
 
     def unfinished(self, run: Run) -> str:
         """Why the end of the path was not reached."""
-        states: IslandState = run.states
-        if not (states.t < states.end).any():
-            return ""
-        if run.provenance["interrupted"]:
-            return "the run was interrupted before the end of the path was reached."
-        if states.dead.any():
-            return ""
-        return (
-            f"the end of the path was not reached in {_MAX_STAGES[self.path]} stages. Lower "
-            "target_ess or use more particles."
-        )
+        return unfinished(run, _MAX_STAGES[self.path])
 
     def stopped(self, run: Run, found: Islands, reason: str) -> Posterior:
         """After an interruption, the particles at the point of the path that was reached."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 import pytest
 from scipy.stats import chi2
 
@@ -12,6 +15,7 @@ import probinf as pi
 from probinf import kernels
 from probinf.core.estimate import log_mean_exp
 from probinf.results.posterior import Posterior
+from probinf.samplers.populations import moving, tuning
 from probinf.samplers.populations.base import Islands
 from probinf.samplers.populations.pooling import pooled_evidence
 from tests.cases import targets
@@ -107,6 +111,56 @@ def test_what_is_not_known_is_not_made_up() -> None:
     dead = pooled_evidence(np.array([0.0, -np.inf]), np.array([1e-4, 1.0]), np.array([1e-9, 1.0]))
     assert np.isfinite(dead.error)
     assert Islands._fields[5:7] == ("variances", "fourths")
+
+
+def bowl(x):
+    return -50.0 * jnp.sum((x - 1.0) ** 2)
+
+
+def bias_of_long_chains() -> float:
+    """Mean z-score of waste-free chains of fifty states, in units of its own error."""
+    program = pi.from_log_likelihood(bowl, dist.Normal(0, 1).expand([5]).to_event(1))
+    method = pi.SMC(particles=400, islands=400, waste_free=50, kernel=kernels.HMC(steps=3))
+    found = pi.sample(program, method, key=1, progress=False, check=False)
+    exact = -2.5 * (np.log(101.0) + 1 / 1.01)
+    log_z, variance, fourth = by_island(found)
+    z = [
+        pooled_evidence(log_z[k : k + 1], variance[k : k + 1], fourth[k : k + 1]).z(exact)
+        for k in range(log_z.size)
+    ]
+    return float(np.mean(z) / np.std(z) * np.sqrt(log_z.size))
+
+
+@pytest.mark.slow
+def test_chains_do_not_tune_the_steps_they_are_made_with(monkeypatch) -> None:
+    found = bias_of_long_chains()
+    monkeypatch.setattr(moving.Mover, "chains", tuned_on_the_way)
+    jax.clear_caches()
+    broken = bias_of_long_chains()
+    jax.clear_caches()
+    assert abs(found) < 4 < broken, (found, broken)
+
+
+def tuned_on_the_way(self, key, program, position, params, *, length):
+    """The mutant: every move of a chain changes the step size of the next."""
+    states = self.start(program, position)
+
+    def sweep(carry, key):
+        states, params, info = self.sweep(key, program, *carry)
+        return (states, params), (states.position, info)
+
+    carry, (later, info) = jax.lax.scan(sweep, (states, params), jax.random.split(key, length - 1))
+    every = jax.tree.map(
+        lambda a, b: jnp.moveaxis(jnp.concatenate([a[None], b]), 0, 2), states.position, later
+    )
+    return moving.Moved(
+        position=tuning.united(tuning.united(every)),
+        params=carry[1],
+        acceptance=info.acceptance.mean(),
+        moves=jnp.asarray(length - 1),
+        evaluations=info.evaluations.sum(),
+        correlation=jnp.zeros(()),
+    )
 
 
 ENGINES = {

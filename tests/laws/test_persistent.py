@@ -9,7 +9,7 @@ import pytest
 import probinf as pi
 from probinf.core.estimate import log_mean_exp
 from probinf.errors import MethodError
-from probinf.samplers.populations.pooling import evidence_of_few
+from probinf.samplers.populations.pooling import pooled_evidence
 from tests.cases import targets
 
 METHOD = pi.PersistentSMC(particles=500, islands=8, moves=5)
@@ -87,7 +87,8 @@ def test_too_few_generations_are_an_error() -> None:
 def test_errors_from_few_islands_make_z_scores_of_variance_one() -> None:
     """Eight islands with normal log evidences, ten thousand times; the bare spread is too small."""
     log_z = 0.05 * np.random.default_rng(0).normal(size=(10_000, 8))
-    honest = [evidence_of_few(row).z(0.0) for row in log_z]
+    unknown = np.full(8, np.nan)
+    honest = [pooled_evidence(row, unknown, unknown).z(0.0) for row in log_z]
     bare = [log_mean_exp(row).z(0.0) for row in log_z]
     assert abs(np.std(honest) - 1) < 0.04
     assert np.std(bare) > 1.12  # the mutant: Student's t with seven degrees of freedom

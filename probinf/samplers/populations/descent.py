@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from probinf.core.population import normalise
+
 _FEW = 32  # effective lines below which descent is counted anew
 
 
@@ -59,14 +61,15 @@ def reweighted(
     Args:
         descent: so far.
         line: of each particle, below n.
-        before: weights, summing to one.
-        after: weights, summing to one.
+        before: log weights.
+        after: log weights.
         most: how many lines can be left after resampling.
 
     Source: lines from the beginning, Lee & Whiteley (2018); from some stages back, Olsson &
     Douc (2019).
     """
     n = before.size
+    before, after = jnp.exp(normalise(before)), jnp.exp(normalise(after))
 
     def by_line(values: Float[Array, " n"]) -> Float[Array, " n"]:
         return jax.ops.segment_sum(values, line, n)

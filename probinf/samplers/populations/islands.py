@@ -78,6 +78,21 @@ def gathered(run: Run) -> Islands:
     )
 
 
+def unfinished(run: Run, most: int) -> str:
+    """Why some island has not come to the end of its path in ``most`` stages; empty if all have."""
+    states: IslandState = run.states
+    if not (states.t < states.end).any():
+        return ""
+    if run.provenance["interrupted"]:
+        return "the run was interrupted before the end of the path was reached."
+    if states.dead.any():
+        return ""
+    return (
+        f"the end of the path was not reached in {most} stages. Lower target_ess or use more "
+        "particles."
+    )
+
+
 def _log_evidence(record: Any, origin: float) -> float:
     """Sum over stages of the increment and the largest likelihood's share, in float64."""
     steps = np.diff(record.t.astype(float), prepend=origin)

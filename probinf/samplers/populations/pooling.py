@@ -56,20 +56,6 @@ def pooled_error(
     return float(np.sqrt(variance)) * _widening(free + own)
 
 
-def evidence_of_few(log_z: np.ndarray) -> Estimate:
-    """Mean of few islands, with an error under which z-scores have variance one.
-
-    The spread of few islands is itself uncertain: errors in units of it follow Student's t with
-    ``islands - 1`` degrees of freedom, whose variance is taken into the error. Below four islands
-    it has none, and the error is that of four: too small for the tails.
-
-    Args:
-        log_z: (islands,) log evidence of each.
-    """
-    found = log_mean_exp(log_z)
-    return Estimate(found.value, found.error * _widening(float(log_z.size - 1)))
-
-
 def _widening(freedom: float) -> float:
     """Standard deviation of Student's t; that of three degrees of freedom for fewer."""
     freedom = max(freedom, 3.0)
