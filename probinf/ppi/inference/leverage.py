@@ -53,7 +53,11 @@ def added_variance(
     alone = -np.linalg.solve(p.jac_g, parts[:, :d].T).T
     whole = -np.linalg.solve(J, (parts[:, :d] + parts[:, d:] @ M.T).T).T
     left = np.eye(d) - _capped(K)
-    lever = np.minimum(_tuning(parts[:, d:], p, J, tune), _LARGEST)
+    blocks = parts[:, d:].reshape(len(parts), -1, d)  # a predictor each, left out like the scores
+    scaled = np.linalg.solve(left[:, None], np.linalg.solve(p.jac_g, blocks[..., None]))
+    controls = (p.jac_g @ scaled)[..., 0].reshape(len(parts), -1)
+    spread = p.cc + p.cu + controls.T @ controls - parts[:, d:].T @ parts[:, d:]
+    lever = np.minimum(_tuning(controls, spread, J, tune), _LARGEST)
 
     def gain(influence: np.ndarray, divisor: np.ndarray | float) -> np.ndarray:
         moved = np.linalg.solve(left, influence[..., None])[..., 0] / divisor
@@ -72,9 +76,8 @@ def _capped(K: np.ndarray) -> np.ndarray:
     return K
 
 
-def _tuning(controls: np.ndarray, p: Parts, J: np.ndarray, tune: Tune) -> np.ndarray:
+def _tuning(controls: np.ndarray, spread: np.ndarray, J: np.ndarray, tune: Tune) -> np.ndarray:
     """Share (units, d) or (units, 1) of every unit in the variance that the tuning divides by."""
-    spread = p.cc + p.cu
     if tune is None or isinstance(tune, float):
         return np.zeros((len(controls), 1))
     if tune == "matrix":
