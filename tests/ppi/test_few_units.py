@@ -110,3 +110,17 @@ def test_clusters_of_one_row_have_the_covariance_of_rows_and_means_the_plain_div
     np.testing.assert_allclose(alone.bse, ppi.ols(*rest, tune=0.7).bse, rtol=0.03)
     one = ppi.ols(x[:, :1], y, y, xu[:, :1], rest[4])
     np.testing.assert_allclose(one.cov, ppi.mean(y, y, rest[4]).cov, rtol=1e-10)
+
+
+def test_a_level_that_occurs_once_and_predictions_that_do_not_vary_are_seen_through():
+    rng = np.random.default_rng(2)
+    z, zu = rng.normal(size=30), rng.normal(size=300)
+    y, fu = rng.normal(size=30), rng.normal(size=300)
+    x, once = np.column_stack([np.ones(30), z]), np.column_stack([np.ones(30), np.arange(30) == 7])
+    xu, seldom = np.column_stack([np.ones(300), zu]), np.column_stack([np.ones(300), zu > 1])
+    with pytest.warns(match="single labelled row determines"):
+        found = ppi.ols(once, y, y + z, seldom, fu, method="classical")
+    assert any("single labelled row" in note for note in found.notes)
+    alone = ppi.ols(x, y, y, xu, fu, method="classical")
+    still = ppi.ptd("gaussian", {"x": x, "y": y}, {"y": np.ones(30)}, {"x": xu, "y": np.ones(300)})
+    np.testing.assert_allclose(still.bse, alone.bse, rtol=0.02)

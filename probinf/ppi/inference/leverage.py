@@ -12,6 +12,7 @@ from probinf.ppi.inference.scheme import Scheme
 from probinf.ppi.inference.sums import sum_by
 
 _LARGEST = 0.9  # leverage beyond which a row would be multiplied without bound
+_TUNING = 0.75  # the same in the tuning
 MANY = 20_000_000  # numbers in the rows' derivatives, beyond which no row has leverage to speak of
 
 
@@ -29,18 +30,29 @@ def even(rows: Labeled, scheme: Scheme) -> bool:
     return bool(np.all(np.ptp(each, axis=0) <= 1e-12 * np.abs(each).max()))
 
 
+class Gain(NamedTuple):
+    """What covariances (d, d) gain by leverage.
+
+    Attributes:
+        whole: that of the estimate.
+        alone: that of the labelled rows alone.
+        decisive: a single unit determines a parameter, so that its error cannot be seen.
+    """
+
+    whole: np.ndarray
+    alone: np.ndarray
+    decisive: bool
+
+
 def added_variance(
     rows: Labeled, scheme: Scheme, p: Parts, M: np.ndarray, J: np.ndarray, tune: Tune
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Gain:
     """What the covariance (d, d) gains when every unit counts as if it had been left out.
 
     Units are rows, or clusters. Leaving out unit u moves the estimate by its influence times
     ``inverse(I - K_u) / (1 - t_u)``: K_u is its share of the labelled derivative and t_u its
     share of the variance of the controls, by which the weight of the predictions was tuned. With
     least squares and weight 0 that is HC3.
-
-    Returns:
-        The gain of the estimate, and that of the labelled rows alone.
 
     Source: MacKinnon & White (1985) for HC3, Bell & McCaffrey (2002) for clusters.
     """
@@ -52,28 +64,33 @@ def added_variance(
         K = sum_by(K.reshape(len(K), -1), ids).reshape(-1, d, d)
     alone = -np.linalg.solve(p.jac_g, parts[:, :d].T).T
     whole = -np.linalg.solve(J, (parts[:, :d] + parts[:, d:] @ M.T).T).T
-    left = np.eye(d) - _capped(K)
+    K, largest = _capped(K)
+    left = np.eye(d) - K
     blocks = parts[:, d:].reshape(len(parts), -1, d)  # a predictor each, left out like the scores
     scaled = np.linalg.solve(left[:, None], np.linalg.solve(p.jac_g, blocks[..., None]))
     controls = (p.jac_g @ scaled)[..., 0].reshape(len(parts), -1)
     spread = p.cc + p.cu + controls.T @ controls - parts[:, d:].T @ parts[:, d:]
-    lever = np.minimum(_tuning(controls, spread, J, tune), _LARGEST)
+    lever = np.minimum(_tuning(controls, spread, J, tune), _TUNING)
+    used = parts[:, d:] @ M.T
+    if (used**2).sum() <= 1e-20 * (parts[:, :d] ** 2).sum():
+        lever = np.zeros_like(lever)  # the controls are rounding errors
 
     def gain(influence: np.ndarray, divisor: np.ndarray | float) -> np.ndarray:
         moved = np.linalg.solve(left, influence[..., None])[..., 0] / divisor
         return moved.T @ moved - influence.T @ influence
 
-    return gain(whole, 1 - lever), gain(alone, 1.0)
+    return Gain(gain(whole, 1 - lever), gain(alone, 1.0), largest > 1 - 1e-9)
 
 
-def _capped(K: np.ndarray) -> np.ndarray:
-    """Shares (units, d, d) with eigenvalues of at most `_LARGEST`."""
+def _capped(K: np.ndarray) -> tuple[np.ndarray, float]:
+    """Shares (units, d, d) with eigenvalues of at most `_LARGEST`, and the largest there was."""
+    largest = 0.0
     high = np.flatnonzero(np.trace(K, axis1=1, axis2=2) > _LARGEST)
     if len(high):
-        K = K.copy()
         radius = np.abs(np.linalg.eigvals(K[high])).max(axis=1)
+        K, largest = K.copy(), float(radius.max())
         K[high] *= np.minimum(1.0, _LARGEST / np.maximum(radius, 1e-300))[:, None, None]
-    return K
+    return K, largest
 
 
 def _tuning(controls: np.ndarray, spread: np.ndarray, J: np.ndarray, tune: Tune) -> np.ndarray:
