@@ -64,10 +64,10 @@ def slopes(kind, seed, reps, n=20, N=300):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["matrix", "ptd", "reppi"])
 def test_slopes_of_twenty_labels_cover_and_without_leverage_they_do_not(kind, monkeypatch):
-    # standard error 0.018 at 0.9
-    assert slopes(kind, 0, 250) > 0.845
+    right = slopes(kind, 0, 250)
+    assert right > 0.83  # standard error 0.02; five keys gave 0.844 to 0.924
     monkeypatch.setattr(conclude, "even", lambda rows, scheme: True)
-    assert slopes(kind, 0, 250) < 0.87
+    assert slopes(kind, 0, 250) < right - 0.03  # the same samples; keys gave 0.048 to 0.116
 
 
 @pytest.mark.filterwarnings("ignore::probinf.errors.PredictionWarning")

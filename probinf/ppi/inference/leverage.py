@@ -13,7 +13,7 @@ from probinf.ppi.inference.sums import sum_by
 
 _LARGEST = 0.9  # leverage beyond which a row would be multiplied without bound
 _TUNING = 0.75  # the same in the tuning
-MANY = 20_000_000  # numbers in the rows' derivatives, beyond which no row has leverage to speak of
+MANY = 4_000_000  # numbers in the rows' derivatives, beyond which no row has leverage to speak of
 
 
 class Labeled(NamedTuple):
