@@ -69,6 +69,7 @@ def test_rows_without_leverage_fail(monkeypatch):
         test_few_units.test_least_squares_of_labels_alone_has_hc3()
 
 
+@pytest.mark.filterwarnings("ignore::probinf.errors.PredictionWarning")
 def test_roots_that_run_away_fail(monkeypatch):
     solve = core.solve
 
