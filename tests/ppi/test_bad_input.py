@@ -36,6 +36,18 @@ def estimate(loss, **options):
     return ppi.estimate(loss, {"y": Y}, {"y": F}, {"y": FU}, init=0.0, **options)
 
 
+def streamed(sequence, y=Y, **moments):
+    return sequence.interval(sequence.update(sequence.init(), y, F, **moments))
+
+
+def plan(target_se=0.05, parameter=0):
+    return ppi.plan_labels(ppi.ols(X, Y, F, XU, FU), target_se=target_se, parameter=parameter)
+
+
+OWN, OTHERS = np.arange(60) // 6, 100 + np.arange(300) // 6
+HOLES = np.where(np.arange(60) % 5 == 4, np.nan, OWN)
+CODES = [np.arange(60) % 2, np.arange(60) % 2, np.arange(300) % 2]
+
 CASES = [
     (lambda: ppi.mean(changed(Y, 3, np.nan), F, FU), ArrayError, r"y holds 1 NaN.*\[3\]"),
     (lambda: ppi.mean(Y, F, changed(FU, 0, np.inf)), ArrayError, "f_unlabeled holds 1"),
@@ -121,6 +133,35 @@ CASES = [
     (lambda: ppi.mean(Y + 1j, F, FU), ArrayError, "y is complex"),
     (lambda: ppi.mean(np.ma.masked_greater(Y, 1), F, FU), ArrayError, "y has masked values"),
     (lambda: ppi.AnytimeMean().init(0.0, N=100.0), MethodError, "fu_var"),
+    (lambda: streamed(ppi.AnytimeMean()), MethodError, "fu_mean is not known"),
+    (lambda: streamed(ppi.AnytimeMean(prior=None)), MethodError, "fu_mean is not known"),
+    (lambda: streamed(ppi.AnytimeMean(lam=0.0)), MethodError, "fu_mean is not known"),
+    (lambda: streamed(ppi.AnytimeMean(), fu_mean=0.0, N=50.0), MethodError, "fu_var"),
+    (lambda: streamed(ppi.AnytimeMean(), fu_mean=0.0, y=Y * np.nan), ArrayError, "y holds 60"),
+    (lambda: ppi.unshrink(F, Y).effect(F, F, alpha=90.0), LevelError, "alpha=0.1"),
+    (lambda: ppi.label_shift(*CODES, alternative="greater"), MethodError, "'larger'"),
+    (lambda: ppi.mean(Y, F, FU, groups=(HOLES, OTHERS)), ArrayError, "labelled clusters.*12 mis"),
+    (lambda: ppi.mean(Y, F, FU, groups=(OWN, [None] * 300)), ArrayError, "300 missing.*of 300"),
+    (
+        lambda: ppi.quantile(Y, F, FU, 0.5, strata=(HOLES, OTHERS)),
+        ArrayError,
+        r"labelled strata holds 12 missing label\(s\).*first at \[4\]",
+    ),
+    (lambda: ppi.cross_fit(None, X, Y, XU, groups=HOLES), ArrayError, "groups holds 12 missing"),
+    (lambda: ppi.mean(Y, F, FU, groups=(OWN, OTHERS.astype(str))), ArrayError, "has text and the"),
+    (
+        lambda: ppi.cross_fit(None, X, Y, XU, groups=np.array(["a", 1] * 30, object)),
+        ArrayError,
+        "int, str",
+    ),
+    (lambda: plan(parameter="age"), MethodError, "names 0 of the parameters x0, x1, x2"),
+    (lambda: plan(parameter=3), MethodError, "parameter=3, but there are 3: x0, x1, x2"),
+    (lambda: plan(target_se=1e-4), MethodError, "than 360 rows can give.*max_rows="),
+    (
+        lambda: ppi.cross_fit(lambda x, y, new: new[:, :1], X, Y, XU),
+        ArrayError,
+        r"shapes \(12, 1\).*one prediction per row is \(12,\)",
+    ),
     (
         lambda: ppi.unshrink(F, Y).effect(F, F, draws=1),
         MethodError,
@@ -166,12 +207,82 @@ def test_misaligned_frames():
         )
 
 
-def test_separated_classes_are_no_number():
+def separated():
     x = np.column_stack([np.ones(20), np.linspace(-1, 1, 20)])
     y = (x[:, 1] > 0).astype(float)
     xu = np.column_stack([np.ones(200), np.linspace(-1, 1, 200)])
-    with pytest.raises(ConvergenceError, match="separated"):
-        ppi.logistic(x, y, np.full(20, 0.4) + y / 5, xu, np.full(200, 0.5) + xu[:, 1] / 5)
+    return x, y, np.full(20, 0.4) + y / 5, xu, np.full(200, 0.5) + xu[:, 1] / 5
+
+
+def log_loss(theta, row):
+    eta = row["x"] @ theta
+    return jnp.logaddexp(0.0, eta) - row["y"] * eta
+
+
+def apart(unit=1.0, **options):
+    x, y, f, xu, fu = separated()
+    return ppi.logistic(x * [1, unit], y, f, xu * [1, unit], fu, **options)
+
+
+def as_rows(fit, loss, **options):
+    x, y, f, xu, fu = separated()
+    return fit(loss, {"x": x, "y": y}, {"y": f}, {"x": xu, "y": fu}, **options)
+
+
+def without_events(family):
+    """A group in which nothing was counted."""
+    group = (np.arange(60) % 4 == 0).astype(float)
+    x = np.column_stack([np.ones(60), X[:, 1], group])
+    count = np.where(group == 1, 0, 1 + np.arange(60) % 3)
+    return ppi.glm(x, count, count + 0.1 * abs(F), XU, abs(FU), family=family)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        apart,
+        lambda: apart(method="classical"),
+        lambda: apart(unit=1e6, method="classical"),
+        lambda: apart(method="classical", compat="ppi_py"),
+        lambda: ppi.logistic(X, np.ones(60), F > 0, XU, FU > 0),
+        lambda: as_rows(ppi.estimate, log_loss, method="classical"),
+        lambda: as_rows(ppi.ptd, "binomial"),
+        lambda: without_events("poisson"),
+    ],
+)
+def test_fits_without_a_finite_estimate_are_no_numbers(call):
+    with pytest.raises(ConvergenceError, match=r"no finite estimate.*separated.*no events"):
+        call()
+
+
+@pytest.mark.filterwarnings("ignore::probinf.errors.PredictionWarning")
+def test_fits_without_an_error_and_steep_ones_are_numbers():
+    line = X @ [1, -2, 0.5]
+    for y in (line, 0 * line, 3 + 0 * line):
+        found = ppi.ols(X, y, F, XU, FU, method="classical")
+        np.testing.assert_allclose(X @ found.theta, y, atol=1e-9)
+    exact = ppi.poisson(X, np.exp(line), np.exp(line), XU, np.exp(XU @ [1, -2, 0.5]))
+    np.testing.assert_allclose(exact.theta, [1, -2, 0.5], atol=1e-9)
+    x, y, *rest = separated()
+    y[9], y[10] = 1, 0
+    steep = ppi.logistic(x, y, *rest, method="classical")
+    assert 5 < steep.theta[1] < 50
+
+
+def test_impossible_propensities_are_suspicious():
+    rng = np.random.default_rng(0)
+    y = rng.normal(1, 1, 100)
+    with pytest.warns(PredictionWarning, match="cannot be right.*200.*10000 rows"):
+        f = y + rng.normal(size=100)
+        found = ppi.mean(y, f, rng.normal(1, 1, 9900), propensity=np.full(100, 0.5))
+    assert "cannot be right" in str(found)
+    p = ppi.active_probs(np.abs(rng.normal(size=5000)), 300.0, mix=0.3)
+    for key in range(20):
+        labeled = ppi.draw_labels(p, key=key)
+        f = rng.normal(size=5000)
+        y = f + rng.normal(size=5000)
+        right = ppi.mean(y[labeled], f[labeled], f[~labeled], propensity=p[labeled])
+        assert not any("cannot be right" in note for note in right.notes)
 
 
 def test_suspicious_predictions_are_named():

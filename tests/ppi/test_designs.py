@@ -299,6 +299,42 @@ def test_plans_meet_their_target():
     assert now.bse[0] < pilot.bse[0]
 
 
+def test_plans_stay_within_the_rows_there_are_and_take_names():
+    rng = np.random.default_rng(0)
+    f = rng.normal(size=2200)
+    y = f + 0.5 * rng.normal(size=2200)
+    pilot = ppi.mean(y[:200], f[:200], f[200:])
+    plan = ppi.plan_labels(pilot, target_se=0.04)
+    assert plan.n + plan.N <= 2200 and abs(plan.se - 0.04) < 4e-4 and plan.n < plan.n_classical
+    cheap = ppi.plan_labels(pilot, target_se=0.04, costs=(0.0, 1.0, 1e-9))
+    assert cheap.n + cheap.N <= 2200 and abs(cheap.se - 0.04) < 4e-4
+    more = ppi.plan_labels(pilot, target_se=0.04, max_rows=10**6)
+    assert more.n < plan.n and more.n + more.N == 10**6
+    bought = ppi.plan_labels(pilot, target_se=0.04, costs=(1e-5, 1.0, 0.0))
+    assert bought.N > 2200
+    with pytest.warns(match="equal every label"):
+        perfect = ppi.plan_labels(ppi.mean(y[:200], y[:200], y[200:]), target_se=0.05)
+    assert perfect.n >= 2 and perfect.n + perfect.N <= 2200
+    x = np.column_stack([np.ones(2200), rng.normal(size=2200)])
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(x, columns=["one", "age"])
+    fit = ppi.ols(frame[:200], y[:200], f[:200], frame[200:], f[200:])
+    named = ppi.plan_labels(fit, target_se=0.04, parameter="age")
+    assert named == ppi.plan_labels(fit, target_se=0.04, parameter=1)
+    assert ppi.standard_error(fit, 100, 500, parameter="age") > 0
+
+
+def test_one_sided_limits_stand_under_their_level():
+    _, y, f, _, fu = regression("gaussian", n=60, N=300)
+    heads = {}
+    for side in ("two-sided", "larger", "smaller"):
+        lines = str(ppi.mean(y, f, fu, alternative=side, alpha=0.005)).splitlines()
+        heads[side] = next(line for line in lines if "coef" in line).split()[-3:-1]
+    assert heads["two-sided"] == ["[0.0025", "0.9975]"]
+    assert heads["larger"] == ["[0.005", "1]"] and heads["smaller"] == ["[0", "0.995]"]
+    assert "99.5% region" in str(ppi.fab(y, f, fu, alpha=0.005))
+
+
 def test_ppboot_agrees_with_the_closed_form():
     _, y, f, _, fu = regression("gaussian", n=200, N=2000)
     boot = ppi.ppboot(lambda rows: rows["y"].mean(), {"y": y}, {"y": f}, {"y": fu}, key=0)

@@ -12,6 +12,7 @@ import pytest
 from scipy import integrate, stats
 
 from probinf import ppi
+from probinf.errors import PredictionWarning
 from probinf.ppi.estimators.pratt import acceptance, horseshoe_log_density, horseshoe_slope, region
 from probinf.ppi.sequential.marginals import log_marginal
 from tests.cases.ppi_samples import galaxies
@@ -186,3 +187,54 @@ def test_bayes_covers_with_twenty_labels():
     x = rng.gamma(2, size=300)
     found = ppi.bayes(x[:30] + 0.1 * rng.normal(size=30), x[:30], x[30:], key=0)
     assert abs(found.params[0] - 2) < 4 * found.bse[0] and "difference" in repr(found)
+
+
+def test_the_mean_prediction_may_come_with_the_labels_and_is_the_whole_line_until_then():
+    rng = np.random.default_rng(0)
+    y = rng.normal(5, 1, 100)
+    f = y + rng.normal(size=100)
+    sequence = ppi.AnytimeMean(prior=None)
+    with jax.enable_x64(True):
+        unknown = sequence.update(sequence.init(), y, f)
+        assert np.all(np.isinf(jax.jit(sequence.interval)(unknown)))
+        late = sequence.interval(sequence.update(sequence.init(), y, f, fu_mean=5.0))
+        np.testing.assert_array_equal(
+            late, sequence.interval(sequence.update(sequence.init(5.0), y, f))
+        )
+        assert late[0] < 5 < late[1]
+        alone = ppi.AnytimeMean(prior=None, lam=0.0)
+        low, high = alone.interval(alone.update(alone.init(), y, f))
+        assert low < 5 < high
+
+
+@pytest.mark.parametrize("grid", [2, 11, 301])
+@pytest.mark.parametrize("mean", [0.0, 0.552, 1.0])
+def test_betting_between_two_grid_points_gives_these_two(grid, mean):
+    found = ppi.BettingMean(grid=grid).run(np.full(8000, mean), np.full(8000, mean))
+    assert np.all((found[:, 0] <= mean) & (mean <= found[:, 1]))
+    assert np.ptp(found[-1]) < 2.1 / (grid - 1) + 0.03
+
+
+def test_betting_on_a_drift_says_so():
+    y = np.repeat([0.0, 1.0], 3000)
+    with pytest.warns(PredictionWarning, match=r"from row \d+ on no single mean"):
+        found = ppi.BettingMean(grid=101).run(y, np.full(6000, 0.5))
+    assert np.isfinite(found[:3000]).all() and np.isnan(found[-1]).all()
+
+
+@pytest.mark.parametrize("alpha", [0.1, 1e-5, 1e-12])
+@pytest.mark.parametrize("prior", ["horseshoe", ("normal", 1.0), ("normal", 0.1)])
+def test_regions_are_closed_at_any_level(alpha, prior):
+    z = -stats.norm.ppf(alpha / 2)
+    for y in (0.0, 1e-5, 3.0, 9.99, -9.99):
+        pieces = region(y, prior, alpha)
+        assert pieces.shape[1] == 2 and np.all(pieces[:, 0] < pieces[:, 1])
+        assert np.all(np.diff(pieces.ravel()) > 0)
+        if prior == "horseshoe":
+            assert np.abs(pieces).max() < abs(y) + z + 1
+        for edge in pieces.ravel():  # the acceptance interval ends at y there
+            density = horseshoe_log_density
+            if prior != "horseshoe":
+                density = stats.norm(0, np.sqrt(1 + prior[1] ** 2)).logpdf
+            low, high = acceptance(np.array([edge]), density, alpha)
+            assert min(abs(low[0] - y), abs(high[0] - y)) < 0.05

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ from probinf.ppi.inference.conclude import (
     make_options,
 )
 from probinf.ppi.inference.core import Data
+from probinf.ppi.inference.leverage import Labeled
 from probinf.ppi.inference.losses import Autodiff, Model
 from probinf.ppi.inference.moments import Parts, Tune, jacobian, tuned
 from probinf.ppi.inference.result import Result
@@ -86,6 +87,13 @@ def score_arrays(
     return np.asarray(g)[: scheme.n], np.asarray(h)[: scheme.n], np.asarray(u)[: scheme.N]
 
 
+def labeled_arrays(model: Model, data: Data, theta: np.ndarray, scheme: Scheme) -> Labeled:
+    """Scores and derivatives of the real labelled rows."""
+    with jax.enable_x64(True):
+        found = core.labeled_rows(model, data, jnp.asarray(theta))
+    return Labeled(*(np.asarray(a)[: scheme.n] for a in found))
+
+
 def find_root(
     model: Model,
     data: Data,
@@ -113,19 +121,38 @@ def find_root(
         step = theta - np.linalg.solve(jacobian(p, M), p.score + M @ p.control)
         theta = step if form == "onestep" else checked_solve(model, data, M, step, what)
         p = design_parts(model, data, theta, scheme)
-    return Root(theta, p, M, lambda: score_arrays(model, data, theta, scheme))
+    return Root(
+        theta,
+        p,
+        M,
+        lambda: score_arrays(model, data, theta, scheme),
+        lambda: labeled_arrays(model, data, theta, scheme),
+    )
+
+
+class Single(NamedTuple):
+    """Fit to one sample: root (d,), scores (rows, d), derivative (d, d), that of each row."""
+
+    theta: np.ndarray
+    scores: np.ndarray
+    J: np.ndarray
+    pull: Callable[[], np.ndarray]
 
 
 def single_fit(
     model: Model, rows: dict[str, np.ndarray], weights: np.ndarray, init: np.ndarray, what: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fit to one sample: root (d,), scores (rows, d) and derivative (d, d) there."""
+) -> Single:
+    """The fit to one sample of rows."""
     scheme = Scheme(weights, weights, np.zeros(0))
     data = make_data(rows, (), (), scheme)
     theta = checked_solve(model, data, np.zeros((len(init), 0)), init, what, controls=False)
     with jax.enable_x64(True):
         scores, J = core.labeled_scores(model, data, jnp.asarray(theta))
-    return theta, np.asarray(scores)[: len(weights)], np.asarray(J)
+
+    def pull() -> np.ndarray:
+        return labeled_arrays(model, data, theta, scheme).pull
+
+    return Single(theta, np.asarray(scores)[: len(weights)], np.asarray(J), pull)
 
 
 def _as_tuple(value: Any) -> tuple[Any, ...]:

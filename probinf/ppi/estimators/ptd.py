@@ -15,6 +15,7 @@ from probinf.ppi.estimators.estimate import single_fit, start_of
 from probinf.ppi.estimators.mean import mean_root
 from probinf.ppi.inference.checks import check_counts
 from probinf.ppi.inference.conclude import conclude, make_options
+from probinf.ppi.inference.leverage import Labeled
 from probinf.ppi.inference.losses import Autodiff, Linear, Model, family_of
 from probinf.ppi.inference.moments import Tune
 from probinf.ppi.inference.result import Result
@@ -80,9 +81,15 @@ def ptd(
         single_fit(model, other, scheme.beta, start, "ptd (predictions, unlabelled)"),
     ]
     # Pseudo-values, whose means are the fits: what remains is the mean of several columns.
-    y, f, fu = (theta - scores @ np.linalg.inv(J).T for theta, scores, J in fits)
+    y, f, fu = (fit.theta - fit.scores @ np.linalg.inv(fit.J).T for fit in fits)
+    root = mean_root(y, f, fu, scheme, options)
+
+    def rows() -> Labeled:
+        back = np.linalg.inv(fits[0].J)
+        return Labeled(root.theta - y, root.theta - f, back @ fits[0].pull())
+
     return conclude(
-        mean_root(y, f, fu, scheme, options),
+        root._replace(labeled=rows),
         scheme,
         options,
         estimand=f"{loss} regression" if isinstance(loss, str) else "M-estimate",

@@ -17,6 +17,7 @@ from probinf.ppi.estimators.ptd import model_of
 from probinf.ppi.inference.checks import check_counts
 from probinf.ppi.inference.columns import same_columns
 from probinf.ppi.inference.conclude import Root, conclude, make_options
+from probinf.ppi.inference.leverage import Labeled
 from probinf.ppi.inference.moments import jacobian, tuned
 from probinf.ppi.inference.result import Result
 from probinf.ppi.inference.rows import check_rows, parameter_names
@@ -72,7 +73,7 @@ def reppi(
     check_counts(n, N, max(d + 2, folds), f"{d} parameter(s)")
     options = make_options("ppi++", "matrix", False, alpha, alternative, small_sample, d)
     scheme = resolve(declared, n, N, (next(iter(labeled.values())), features_unlabeled))
-    theta, g, J = single_fit(model, mine, scheme.alpha, start, "reppi (labelled rows)")
+    theta, g, J, pull = single_fit(model, mine, scheme.alpha, start, "reppi (labelled rows)")
     cluster = None if scheme.clusters is None else scheme.clusters[0]
     columns = [
         cross_fit(learner, W, g[:, j], Wu, folds=folds, key=key, groups=cluster) for j in range(d)
@@ -83,7 +84,7 @@ def reppi(
     M = np.asarray(tuned(p, "matrix", clip=False))
     moved = theta - np.linalg.solve(jacobian(p, M), p.score + M @ p.control)
     return conclude(
-        Root(moved, p, M, lambda: (g, h, u)),
+        Root(moved, p, M, lambda: (g, h, u), lambda: Labeled(g, h, pull())),
         scheme,
         options,
         estimand=f"{loss} regression" if isinstance(loss, str) else "M-estimate",

@@ -103,7 +103,7 @@ def compare_systems(
     return Comparison(levels, differences, pairs, bands, ranks)
 
 
-def difference(first: Result, second: Result, names: Any = None) -> Result:
+def difference(first: Result | Any, second: Result | Any, names: Any = None) -> Result:
     """Difference of two results from independent samples: the arms of an experiment, say.
 
     Parameters are matched by name where both results have the same names, by position otherwise.

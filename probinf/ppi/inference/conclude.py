@@ -13,6 +13,7 @@ from probinf.core.inputs.levels import as_level
 from probinf.core.inputs.limits import check_choice
 from probinf.errors import ConvergenceError, MethodError
 from probinf.ppi.inference.influence import Influence, result_influence
+from probinf.ppi.inference.leverage import MANY, Gain, LabeledRows, added_variance, even
 from probinf.ppi.inference.moments import Parts, Tune, correlation, covariance, jacobian, welch
 from probinf.ppi.inference.result import ALTERNATIVES, Result
 from probinf.ppi.inference.scheme import Scheme
@@ -93,6 +94,7 @@ class Root(NamedTuple):
     parts: Parts
     M: np.ndarray
     rows: Callable[[], tuple[np.ndarray, np.ndarray, np.ndarray]]
+    labeled: LabeledRows | None = None  # of a regression, whose rows have leverage
 
 
 def check_identified(J: np.ndarray, what: str) -> None:
@@ -149,10 +151,24 @@ def conclude(
         spent, tuning = d, 0
     df_mine, df_theirs = scheme.degrees(spent, tuning)
     one, two = scheme.factors(spent, tuning) if options.small_sample else (1.0, 1.0)
+    gain = Gain(np.zeros((d, d)), np.zeros((d, d)), decisive=False)
+    if options.small_sample and root.labeled is not None and scheme.n * d * d <= MANY:
+        rows = root.labeled()
+        if not even(rows, scheme):
+            gain, one = added_variance(rows, scheme, p, M, J, options.tune), 1.0
     mine, theirs = covariance(p, M, one, two)
-    alone = np.linalg.inv(p.jac_g) @ p.gg @ np.linalg.inv(p.jac_g).T * one
+    mine = mine + gain.whole
+    alone = np.linalg.inv(p.jac_g) @ p.gg @ np.linalg.inv(p.jac_g).T * one + gain.alone
     df = np.full(d, np.inf)
     notes = [*notes, *scheme.notes]
+    if gain.decisive:
+        unit = "row" if scheme.clusters is None else "cluster"
+        notes.append(
+            f"a single labelled {unit} determines a parameter (a level that occurs once?), so that "
+            "its own error cannot be seen: that interval is not credible; label more rows, or "
+            "merge levels"
+        )
+        warn(notes[-1])
     lam = scalar_tuning(M, J, options.tune) if lam is None else lam
     if options.clip and options.tuned and options.tune != "matrix" and np.any(np.equal(lam, 1.0)):
         notes.append("lambda is at its upper bound 1; tune='matrix' or clip=False may gain more")

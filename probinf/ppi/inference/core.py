@@ -216,6 +216,21 @@ def labeled_scores(model: Model, data: Data, theta: jax.Array) -> tuple[jax.Arra
 
 
 @partial(jax.jit, static_argnames=("model",))
+def labeled_rows(
+    model: Model, data: Data, theta: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Labelled scores (n, d), the same under predictions (n, q), weighted derivatives (n, d, d)."""
+
+    def pull(row: Rows, weight: jax.Array) -> jax.Array:
+        one = jax.tree.map(lambda a: a[None], row)
+        return model.linearised(theta, one, weight[None])[1]
+
+    g = model.scores(theta, data.labeled)
+    h = _scores(model, theta, data.proxied) if data.proxied else g[:, :0]
+    return g, h, jax.vmap(pull)(data.labeled, data.alpha)
+
+
+@partial(jax.jit, static_argnames=("model",))
 def score_rows(
     model: Model, data: Data, theta: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -104,12 +104,27 @@ class Scheme:
         rows = (self.n - used) / (self.n - used - spent + tuning + 1)
         return rows * (count - used) / (count - used - tuning), 1.0
 
+    def _weighted(self, g: np.ndarray, h: np.ndarray) -> np.ndarray:
+        return np.hstack([self.alpha[:, None] * g, -self.gamma[:, None] * h])
+
+    def labeled(self, g: np.ndarray, h: np.ndarray, p: Parts) -> np.ndarray:
+        """Contributions (n, d + q) of labelled rows as they enter the variance, given all means."""
+        mine = self._weighted(g, h)
+        if self.joint:
+            return mine - np.concatenate([p.score, p.control]) / (self.n + self.N)
+        ids = np.zeros(self.n, int) if self.strata is None else self.strata[0]
+        mine = centre(mine, self.alpha, ids)
+        if self.fraction is not None:
+            root = np.sqrt(1 - self.fraction)[:, None]
+            mine = np.hstack([mine[:, : g.shape[1]] * root, mine[:, g.shape[1] :] / root])
+        return mine
+
     def contributions(
         self, g: np.ndarray, h: np.ndarray, u: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Centred contributions (n, d + q) and (N, d + q) of every row to (score, control)."""
         d, q = g.shape[1], h.shape[1]
-        mine = np.hstack([self.alpha[:, None] * g, -self.gamma[:, None] * h])
+        mine = self._weighted(g, h)
         theirs = np.hstack([np.zeros((len(u), d)), self.beta[:, None] * u])
         if self.joint:
             mean = (mine.sum(axis=0) + theirs.sum(axis=0)) / (len(g) + len(u))

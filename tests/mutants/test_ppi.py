@@ -1,0 +1,86 @@
+"""Broken twins of prediction-powered inference, which the laws of its tests must tell."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from probinf import ppi
+from probinf.errors import ConvergenceError
+from probinf.ppi.estimators import rectified
+from probinf.ppi.inference import core
+from probinf.ppi.inference.scheme import Scheme
+from tests.ppi import test_bad_input, test_columns, test_few_units, test_tied_quantiles
+
+
+def first_arm_kept(first, second, names=None):
+    """The difference of two results with all that the first one carries."""
+    return dataclasses.replace(first, theta=first.theta - second.theta, cov=first.cov + second.cov)
+
+
+def test_a_difference_that_keeps_the_first_arm_fails(monkeypatch):
+    monkeypatch.setattr(ppi, "difference", first_arm_kept)
+    with pytest.raises(AssertionError):
+        test_tied_quantiles.test_a_difference_of_medians_is_about_the_difference()
+
+
+def on_points(self, critical, side, *, extend):
+    """Points at which the distribution function is within error of the level, ties or not."""
+    return accepted(self, critical, side, extend=False)
+
+
+accepted = rectified.Rectified.accepted
+
+
+def test_a_distribution_function_that_may_not_jump_fails(monkeypatch):
+    monkeypatch.setattr(rectified.Rectified, "accepted", on_points)
+    with pytest.raises(ConvergenceError):
+        test_tied_quantiles.test_the_median_of_ratings_is_the_rating_at_which_the_share_passes_one_half()
+
+
+def test_limits_at_predictions_of_weight_zero_fail(monkeypatch):
+    def nearest(self, t):
+        later = [s.values[s.values > t] for s in (self.y, self.f, self.other)]
+        return min(float(v.min()) for v in later if len(v))
+
+    monkeypatch.setattr(rectified.Rectified, "_next", nearest)
+    with pytest.raises(AssertionError):
+        test_tied_quantiles.test_limits_of_labels_alone_end_at_labels()
+
+
+def test_columns_by_position_fail(monkeypatch):
+    monkeypatch.setattr("probinf.ppi.estimators.regression.same_columns", lambda *a: a[3])
+    with pytest.raises(AssertionError):
+        test_columns.test_columns_in_another_order_change_nothing("ols")
+
+
+def test_clusters_that_pay_in_rows_fail(monkeypatch):
+    degrees, factors = Scheme.degrees, Scheme.factors
+    monkeypatch.setattr(Scheme, "degrees", lambda self, spent, _: degrees(self, spent, 0))
+    monkeypatch.setattr(Scheme, "factors", lambda self, spent, _: factors(self, spent, 0))
+    with pytest.raises(AssertionError):
+        test_few_units.test_degrees_of_freedom_count_clusters()
+
+
+def test_rows_without_leverage_fail(monkeypatch):
+    monkeypatch.setattr("probinf.ppi.inference.conclude.even", lambda rows, scheme: True)
+    with pytest.raises(AssertionError):
+        test_few_units.test_least_squares_of_labels_alone_has_hc3()
+
+
+@pytest.mark.filterwarnings("ignore::probinf.errors.PredictionWarning")
+def test_roots_that_run_away_fail(monkeypatch):
+    solve = core.solve
+
+    def endless(*args, **kwargs):
+        found = solve(*args, **kwargs)
+        return found._replace(
+            converged=found.converged | found.runaway, runaway=found.runaway & False
+        )
+
+    monkeypatch.setattr(core, "solve", endless)
+    with pytest.raises(BaseException, match="DID NOT RAISE"):
+        test_bad_input.test_fits_without_a_finite_estimate_are_no_numbers(
+            lambda: test_bad_input.apart(method="classical")
+        )
