@@ -198,11 +198,11 @@ def _sites_behind(program: Program, name: str, parameter: str) -> list[str]:
         return []
     jaxpr = jax.make_jaxpr(worst)(x).jaxpr
     names = [site for site, leaf in x.items() for _ in jax.tree.leaves(leaf)]
-    used = _used(jaxpr)
+    used = used_variables(jaxpr)
     return [site for site, v in zip(sorted(names), jaxpr.invars, strict=True) if v in used]
 
 
-def _used(jaxpr: Any) -> set[Any]:
+def used_variables(jaxpr: Any) -> set[Any]:
     """The variables of a trace on which its results depend."""
     needed = {v for v in jaxpr.outvars if not hasattr(v, "val")}
     for eqn in reversed(jaxpr.eqns):

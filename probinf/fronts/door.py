@@ -7,13 +7,14 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from probinf.core.abstract import once_per_shape
+from probinf.core.doctor import used_variables
 from probinf.core.inputs.arrays import is_traced
 from probinf.core.program import Program
 from probinf.errors import ModelError
@@ -144,29 +145,36 @@ def _density(program: Program) -> jax.Array:
 def warn_unobserved(
     program: Program, model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
-    """Warn of a model that is given data and observes none of them.
+    """Warn of a model that observes nothing, though it is given data that it does not use.
 
-    A model whose data are None, or which takes none, is meant to be its prior.
+    A model some of whose arguments are None is meant to be its prior.
     """
-    observed = _observed_in_vain(program)
-    if observed is None:
+    vain = _in_vain(program)
+    if vain is None or not (vain.observed or vain.unused) or _expects_none(model, args, kwargs):
         return
-    arrays = [n for n, v in _leaves(args, kwargs) if isinstance(v, np.ndarray | jax.Array)]
-    if not arrays or _expects_none(model, args, kwargs):
-        return
-    empty = f", and {', '.join(map(repr, observed))} without any value" if observed else ""
+    if vain.unused:
+        what = f"is given data of shape {', '.join(map(str, vain.unused))} that it does not use"
+    else:
+        what = f"observes {', '.join(map(repr, vain.observed))} without any value"
     names = ", ".join(map(repr, program.template()))
     warnings.warn(
-        f"the model {name_of(model)} is given data ({', '.join(arrays)}), but observes nothing: "
-        f"it has the latent sites {names}{empty} and no numpyro.factor, so that its draws "
-        "are those of the prior. Pass observations with numpyro.sample(..., obs=y).",
+        f"the model {name_of(model)} {what}. It has the latent sites {names} and nothing that is "
+        "observed, neither a site nor a numpyro.factor, so that its draws are those of the prior. "
+        "Pass observations with numpyro.sample(..., obs=y).",
         stacklevel=3,
     )
 
 
+class _Vain(NamedTuple):
+    """Observed sites without a value, and shapes of data that the density does not use."""
+
+    observed: tuple[str, ...]
+    unused: tuple[tuple[int, ...], ...]
+
+
 @once_per_shape
-def _observed_in_vain(program: Program) -> tuple[str, ...] | None:
-    """Observed sites without a value, where nothing else is observed; None where something is."""
+def _in_vain(program: Program) -> _Vain | None:
+    """What a model without a likelihood is given in vain; None where it has a likelihood."""
     assert program.observations is not None and program.sites is not None
     x = program.template()
     sites = jax.eval_shape(program.sites, x, program.data)
@@ -174,7 +182,10 @@ def _observed_in_vain(program: Program) -> tuple[str, ...] | None:
     latents = jax.eval_shape(program.constrain, x, program.data)
     if any(leaf.size for leaf in observed.values()) or set(sites) - set(latents) - set(observed):
         return None
-    return tuple(observed)
+    jaxpr = jax.make_jaxpr(program.score)(x, program.data).jaxpr
+    used, given = used_variables(jaxpr), jaxpr.invars[len(jax.tree.leaves(x)) :]
+    unused = tuple(v.aval.shape for v in given if v not in used and v.aval.size)
+    return _Vain(tuple(observed), unused)
 
 
 def _expects_none(model: Callable[..., Any], args: Any, kwargs: Any) -> bool:

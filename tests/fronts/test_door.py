@@ -68,17 +68,21 @@ def factored(x):
     numpyro.factor("f", -((numpyro.sample("mu", dist.Normal(0, 1)) - x) ** 2).sum())
 
 
+def hyper(mean):
+    numpyro.sample("mu", dist.Normal(mean, 1).to_event(1))
+
+
 def test_data_that_nothing_observes_are_said_at_once() -> None:
-    says = r"forgotten is given data \(the model's argument 1\).*sites 'mu', 'y' .*obs=y"
+    says = r"forgotten is given data of shape \(3,\) that it does not.*sites 'mu', 'y' .*obs=y"
     with pytest.warns(UserWarning, match=says):
         pi.from_numpyro(forgotten, Y3)
-    with pytest.warns(UserWarning, match="and 'y' without any value"):
+    with pytest.warns(UserWarning, match="observes 'y' without any value"):
         pi.from_numpyro(normal, np.zeros(0))
 
 
 def test_a_prior_on_purpose_and_factors_are_not() -> None:
     assert pi.from_numpyro(prior) and pi.from_numpyro(prior, y=None)
-    assert pi.from_numpyro(factored, Y3)
+    assert pi.from_numpyro(factored, Y3) and pi.from_numpyro(hyper, Y3)
 
 
 # --- missing, masked, listed ------------------------------------------------------------------
