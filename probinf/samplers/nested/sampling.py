@@ -43,6 +43,7 @@ from probinf.samplers.nested.state import (
     DeathRecord,
     NestedState,
     evaluations,
+    first_state,
     inserted_ranks,
     lane_points,
     remaining,
@@ -148,28 +149,7 @@ class Nested(Method[Posterior]):
         n, program = self.live, on_circle(program, self._circles)
         x = drawn(key, program, n)
         log_base, log_l, lost = scored(program, x)
-        vector = vector_of(x)
-        d = vector.shape[1]
-        unit = jnp.eye(d) if n > 8 * d else jnp.ones((d,))
-        params = Params(jnp.ones(()), jnp.zeros((d,)), unit)
-        zero = jnp.zeros((), log_l.dtype)
-        state = NestedState(
-            live=Walkers(vector, log_base, log_l),
-            birth=jnp.full((n,), jnp.nan, log_l.dtype),
-            params=jax.tree.map(lambda a: jnp.stack([a, a]).astype(vector.dtype), params),
-            log_x=zero,
-            log_z=zero - jnp.inf,
-            dead=jnp.zeros((self._batch,), int),
-            gap=zero + jnp.inf,
-            exhausted=jnp.asarray(False),
-            stage=jnp.zeros((), int),
-            nan_count=lost,
-            first_evaluations=jnp.asarray(n),
-            floor=zero + jnp.nan,
-            ceiling=zero + jnp.inf,
-            waiting=jnp.zeros((), int),
-            batches=jnp.zeros((), int),
-        )
+        state = first_state(Walkers(vector_of(x), log_base, log_l), lost, self._batch)
         return self._looked_ahead(state)
 
     def _looked_ahead(self, state: NestedState) -> NestedState:
