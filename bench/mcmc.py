@@ -98,8 +98,7 @@ model, data = problem(NAME)
 
 def report(draws, cold, warm, gradients):
     import json, resource
-    from probinf.diagnostics import ess_bulk
-    from probinf.results.statistics import rhat
+    from probinf.diagnostics import ess_bulk, rhat
     values = {k: np.asarray(v) for k, v in draws.items()}
     ess = min(float(np.min(ess_bulk(v))) for v in values.values())
     r_hat = max(float(np.max(rhat(v))) for v in values.values())

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Sequence
+from typing import Any, Literal
 
-from probinf.core.check import refuse
+from probinf.core.doctor import refuse
+from probinf.core.gradients import refuse_hidden_nan
 from probinf.core.keys import as_key
+from probinf.core.precision import Precision, precisely
 from probinf.core.program import Key, Program
 from probinf.errors import MethodError
 from probinf.results.posterior import Posterior
@@ -15,6 +18,7 @@ from probinf.runtime.method import Method
 from probinf.runtime.records import wanted
 from probinf.samplers import NUTS
 from probinf.samplers.auto import choose
+from probinf.samplers.precise import automatically
 
 
 def sample(
@@ -28,6 +32,7 @@ def sample(
     max_seconds: float | None = None,
     keep: str | Sequence[str] | None = None,
     summaries_only: bool = False,
+    precision: Literal["auto", "single", "double"] = "auto",
 ) -> Posterior:
     """Run an engine on a program.
 
@@ -53,6 +58,11 @@ def sample(
             (means, variances, batch means, R-hat, a few draws for quantiles), so that the
             memory does not grow with their number; the statistics of the sampler (some 40 bytes
             per draw) are kept.
+        precision: of the numbers that the run computes with. ``"auto"`` compares the log density
+            in single and in double precision, before the run and at its draws, and runs in
+            double on a CPU where single is off by more than .05 nats; elsewhere it warns. The
+            reason is printed (unless ``progress=False``) and kept in
+            ``provenance["precision_reason"]``. Where ``jax_enable_x64`` is on, it is double.
 
     Raises:
         ModelError: the model is wrong; the message names the site and the remedy.
@@ -64,29 +74,59 @@ def sample(
             f"sample: the first argument must be a Program, got {type(program).__name__}. Make "
             "one with pi.from_numpyro(model, data)."
         )
-    method, notes = NUTS() if method is None else method, {}
-    if check:
-        refuse(program)
-    if method == "auto":
-        method, reason = choose(program, as_key(key))
-        notes["chosen"] = f"{method!r}: {reason}"
+    if precision not in ("auto", "single", "double"):
+        raise MethodError(
+            f"sample: precision must be 'auto', 'single' or 'double', got {precision!r}."
+        )
+
+    def tell(text: str) -> None:
         if progress:
-            print(f"method='auto' chose {notes['chosen']}")
+            print(text)
+
+    def once(chosen: Precision, notes: dict[str, Any]) -> Posterior:
+        with precisely(chosen):
+            if check:
+                refuse(program)
+            engine, more = _engine(method, program, as_key(key))
+            if more:
+                tell(f"method='auto' chose {more['chosen']}")
+            if check and engine.follows_gradients:
+                refuse_hidden_nan(program, type(engine).__name__)
+            return session.start(
+                engine,
+                program,
+                as_key(key),
+                kept=wanted(program, keep, summaries_only),
+                progress=progress,
+                checkpoint=checkpoint,
+                max_seconds=max_seconds,
+                notes={**notes, **more},
+            )
+
+    if precision != "auto":
+        return once(precision, {})
+    return automatically(
+        once,
+        program,
+        look=check,
+        again=checkpoint is None,
+        max_seconds=max_seconds,
+        tell=tell,
+    )
+
+
+def _engine(method: Any, program: Program, key: Key) -> tuple[Method[Posterior], dict[str, Any]]:
+    """The engine, and what to note where it was chosen."""
+    if method == "auto":
+        found, reason = choose(program, key)
+        return found, {"chosen": f"{found!r}: {reason}"}
+    method = NUTS() if method is None else method
     if not isinstance(method, Method):
         raise MethodError(
             f'sample: method must be an engine such as pi.NUTS() or pi.SMC(), or "auto", which '
             f"chooses one; got {method!r}."
         )
-    return session.start(
-        method,
-        program,
-        as_key(key),
-        kept=wanted(program, keep, summaries_only),
-        progress=progress,
-        checkpoint=checkpoint,
-        max_seconds=max_seconds,
-        notes=notes,
-    )
+    return method, {}
 
 
 def resume(
@@ -98,6 +138,7 @@ def resume(
     max_seconds: float | None = None,
     keep: str | Sequence[str] | None = None,
     summaries_only: bool = False,
+    check: bool = True,
 ) -> Posterior:
     """Continue the run that ``sample(..., checkpoint=path)`` left unfinished.
 
@@ -113,9 +154,14 @@ def resume(
         keep: sites whose draws are kept, as in ``sample``. All draws are in the folder, so that
             a run made with ``summaries_only=True`` gives them back by name, a few at a time.
         summaries_only: keep no draws, as in ``sample``.
+        check: refuse a program that is not the one of the run: other data, other arguments of
+            the model, other code (that of its functions, what they close over and the globals
+            they use; not that of installed packages). False goes on all the same, which is for
+            changes that do not change the measure.
 
     Raises:
-        SavedFileError: no run is there, a file was truncated or edited, or the data differ.
+        SavedFileError: no run is there, a file was truncated or edited, or the program is not
+            the one of the run; the message says what has changed.
         MethodError: ``keep`` names an unknown site, or the draws need more memory than there is.
     """
     return session.resume(
@@ -125,4 +171,5 @@ def resume(
         kept=wanted(program, keep, summaries_only),
         progress=progress,
         max_seconds=max_seconds,
+        check=check,
     )

@@ -84,6 +84,15 @@ class UnreliableWeightsWarning(UserWarning):
     """Importance weights are too uneven to be trusted; the message says what was done instead."""
 
 
+class PrecisionWarning(UserWarning):
+    """Single precision changes the answer, and double precision was not used."""
+
+
+class NewSitesWarning(UserWarning):
+    """A prediction draws sites, or entries of sites, from their prior: the fit does not have them,
+    or it takes only some of the fit's entries."""
+
+
 class TooFewLabelsError(ProbinfError, ValueError):
     """Too few labelled rows for the requested estimate or its variance."""
 

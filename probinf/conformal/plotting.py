@@ -11,6 +11,7 @@ from probinf.conformal.sets.intervals import Interval
 from probinf.conformal.sets.labels import LabelSet
 from probinf.conformal.sets.reporting import check_test
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float
+from probinf.core.inputs.levels import as_groups
 from probinf.errors import MissingPackageError
 
 
@@ -82,7 +83,7 @@ def plot_group_coverage(
         alpha: miscoverage.
         axis: a matplotlib axis; a new figure by default.
     """
-    inside, names = np.asarray(covered).astype(float), np.asarray(groups)
+    inside, names = np.asarray(covered).astype(float), as_groups("groups", groups)
     check_test("groups", names.size, inside.size)
     axis = _axis(axis)
     known, index = np.unique(names, return_inverse=True)

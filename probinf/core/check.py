@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from probinf.core.doctor import POINTS, refuse
+from probinf.core.gradients import hidden_nan, no_gradient
+from probinf.core.precision import at_the_base
 from probinf.core.program import Position, Program, log_density
-from probinf.errors import ObservationError, ParameterError, ZeroLikelihoodError
-
-_POINTS = 32
-_HUGE = 1e15  # its square overflows single precision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,9 +41,15 @@ class SiteReport:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The doctor's table over all sites; print it."""
+    """The doctor's table over all sites; print it.
+
+    Attributes:
+        sites: a row for each.
+        notes: what the table cannot show: gradients that are NaN or do not exist.
+    """
 
     sites: tuple[SiteReport, ...]
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         width = max([4, *(len(s.name) for s in self.sites)])
@@ -58,7 +62,7 @@ class Report:
             f"{'-' if np.isnan(s.gradient) else f'{s.gradient:.0%}':>8}  {s.kind:8}  {s.shape}"
             for s in self.sites
         ]
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.notes])
 
     __repr__ = __str__
 
@@ -71,17 +75,28 @@ def check(program: Program, *, gradients: bool = True) -> Report:
         gradients: differentiate the density too, at the cost of one more compilation.
 
     Raises:
-        ParameterError: a distribution receives parameters outside their domain.
-        ObservationError: an observation lies outside its distribution's support at every
-            trial point.
+        ParameterError: a distribution receives parameters outside their domain at a quarter of
+            the points or more; fewer are warned of, since the density is zero there.
+        ObservationError: an observation lies outside its distribution's support, or on its
+            edge, at every one of 224 trial points near and far.
         ZeroLikelihoodError: the data are so large that the likelihood overflows.
     """
     found = refuse(program)
     if not found:
         return Report(())
     slopes: dict[str, np.ndarray] = {}
+    notes = []
     if gradients and _differentiable(program):
-        slopes = jax.tree.map(np.asarray, _slopes(program, _keys()))
+        if why := no_gradient(program):
+            notes.append(f"The density has no gradient in reverse mode: {why}.")
+        else:
+            keys = jax.random.split(jax.random.key(0), POINTS)
+            slopes = jax.tree.map(np.asarray, _slopes(program, keys))
+            if hidden := hidden_nan(program):
+                notes.append(f"Not for NUTS: {hidden}.")
+    loss = at_the_base(program)
+    if loss is not None and loss.matters:
+        notes.append(f"Not in single precision: {loss}; pass precision='double'.")
     observed = {}
     if program.observations is not None:
         observed = jax.eval_shape(program.observations.get, program.data)
@@ -98,52 +113,9 @@ def check(program: Program, *, gradients: bool = True) -> Report:
                 slopes.get(name),
             )
             for name, site in found.items()
-        )
+        ),
+        tuple(notes),
     )
-
-
-def refuse(program: Program) -> dict[str, Any]:
-    """The errors of ``check`` without its table; what was seen of every site, by name."""
-    if program.sites is None:
-        return {}
-    found: dict[str, Any] = jax.tree.map(np.asarray, _probe(program, _keys()))
-    for name, site in found.items():
-        for parameter, broken in site["invalid"].items():
-            if broken.any():
-                raise ParameterError(
-                    f"site '{name}': parameter '{parameter}' of its distribution is outside its "
-                    f"domain at {int(broken.sum())} of {_POINTS} trial points (a negative scale, "
-                    "for instance). Give the quantity it is computed from a prior with the right "
-                    "support (dist.HalfNormal, dist.LogNormal) or transform it (jnp.exp)."
-                )
-        if site["outside"].all():
-            raise ObservationError(
-                f"site '{name}': an observed value lies outside its distribution's support at all "
-                f"{_POINTS} trial points. Widen the support, or correct the data."
-            )
-    dead = [name for name, site in found.items() if not np.isfinite(site["log_prob"]).any()]
-    if dead and program.observations is not None:
-        observed = program.observations.get(program.data)
-        for name in dead:
-            if name in observed:
-                _refuse_overflow(name, np.asarray(observed[name]))
-    return found
-
-
-def _keys() -> jax.Array:
-    return jax.random.split(jax.random.key(0), _POINTS)
-
-
-def _refuse_overflow(name: str, value: np.ndarray) -> None:
-    if value.dtype != np.float32:
-        return
-    largest = np.abs(value[np.isfinite(value)]).max(initial=0.0)
-    if largest > _HUGE:
-        raise ZeroLikelihoodError(
-            f"site '{name}': the observed values reach {largest:.3g}, whose square overflows "
-            "float32, so the likelihood is zero everywhere. Rescale the data, or enable float64 "
-            "with jax.config.update('jax_enable_x64', True)."
-        )
 
 
 def _differentiable(program: Program) -> bool:
@@ -163,15 +135,6 @@ def _row(
     gradient = float("nan") if slopes is None else float(slopes.mean())
     low, high = (finite.min(), finite.max()) if finite.size else (np.nan, np.nan)
     return SiteReport(name, kind, tuple(shape), share, gradient, float(low), float(high))
-
-
-@jax.jit
-def _probe(program: Program, keys: jax.Array) -> dict[str, Any]:
-    def at(key: jax.Array) -> dict[str, Any]:
-        assert program.sites is not None
-        return program.sites(program.start(key, program.data), program.data)
-
-    return jax.lax.map(at, keys)  # random numbers for many keys at once compile slowly
 
 
 @jax.jit

@@ -34,7 +34,21 @@ class Observations(NamedTuple):
     """How a front reads and replaces the observed values inside ``Program.data``."""
 
     get: Callable[[Data], dict[str, Array]]
-    set: Callable[[Data, dict[str, Array]], Data]
+    set: Callable[[Data, dict[str, Any]], Data]
+
+
+class Predicted(NamedTuple):
+    """What a program predicts from the values of some of its sites.
+
+    Attributes:
+        observables: data drawn anew, by site.
+        latents: all latent sites, those at given values and those drawn given them.
+        outside: for each latent site at a given value, whether that lies outside its support.
+    """
+
+    observables: dict[str, Array]
+    latents: dict[str, Array]
+    outside: dict[str, Array]
 
 
 @jax.tree_util.register_dataclass
@@ -57,6 +71,8 @@ class Program:
             None when unknown.
         observations: reads and replaces the observed values in ``data``; None when unknown.
         sites: ``(x, data) -> dict``, per-site checks for the model doctor; None when unknown.
+        predict: ``(key, values, data) -> Predicted``, observables given the values of some
+            latent sites in the user's coordinates; None when unknown.
         levels: name, lowest and highest value of every discrete coordinate with finitely many.
         data: everything dynamic: observations, covariates, network weights, path parameters.
     """
@@ -78,7 +94,9 @@ class Program:
     sites: Callable[[Position, Data], dict[str, Any]] | None = dataclasses.field(
         default=None, metadata={"static": True}
     )
-
+    predict: Callable[[Key, dict[str, Array], Data], Predicted] | None = dataclasses.field(
+        default=None, metadata={"static": True}
+    )
     levels: tuple[tuple[str, int, int], ...] = dataclasses.field(
         default=(), metadata={"static": True}
     )
@@ -116,7 +134,7 @@ def counted(program: Program, x: Position) -> tuple[Float[Array, ""], Bool[Array
     return jnp.where(unusable, -jnp.inf, total), unusable & asked
 
 
-def condition(program: Program, observed: dict[str, Array]) -> Program:
+def condition(program: Program, observed: dict[str, Any]) -> Program:
     """The same model with other observed values, by site name.
 
     Raises:

@@ -61,6 +61,7 @@ def particle_filter(
 
     Source: Gordon, Salmond & Smith (1993); unbiasedness: Del Moral (2004), theorem 7.4.2.
     """
+    _check_inputs(sequence, "particle_filter")
     n = particles
     first, rest = jax.random.split(key)
     state, log_w = jax.vmap(sequence.start, (0, None))(jax.random.split(first, n), sequence.data)
@@ -157,12 +158,25 @@ def marginal(prior: Program, sequence: Sequence, particles: int) -> Program:
     )
 
 
-def _check_sequence(prior: Program, sequence: Sequence) -> None:
-    if not jax.tree.leaves(sequence.inputs):
+def _check_inputs(sequence: Sequence, who: str) -> None:
+    """Raise unless the inputs say how many steps there are, at least one."""
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(sequence.inputs)]
+    lengths = {shape[0] if shape else None for shape in shapes}
+    if not lengths or lengths == {0}:
         raise StructureError(
-            "marginal: the sequence has no inputs, so its length is unknown; give it one entry "
+            f"{who}: the sequence has no inputs, so its length is unknown; give it one entry "
             "per step (jnp.arange(steps), if nothing is needed)."
         )
+    if len(lengths) > 1 or None in lengths:
+        shown = ", ".join(map(str, shapes))
+        raise StructureError(
+            f"{who}: the inputs of the sequence have shapes {shown}; each must have one entry per "
+            "step along its first axis."
+        )
+
+
+def _check_sequence(prior: Program, sequence: Sequence) -> None:
+    _check_inputs(sequence, "marginal")
 
     def first(key: Key, theta: Position) -> Any:
         parameters = prior.constrain(theta, prior.data)

@@ -11,10 +11,12 @@ import numpy as np
 from probinf.core.coordinates import flatten
 from probinf.core.estimate import Estimate
 from probinf.core.keys import as_key
+from probinf.core.precision import precisely
 from probinf.core.program import Key, Program
 from probinf.errors import EvidenceError
 from probinf.evidence.fitting import fit
 from probinf.results.posterior import Posterior
+from probinf.results.precision import precision_of_evidence
 from probinf.results.statistics.ess import ess_mean
 
 _ITERATIONS = 1000
@@ -59,6 +61,11 @@ def bridge(posterior: Posterior, *, key: int | Key) -> Estimate:
             "posterior.log_evidence."
         )
     posterior.require_positions("bridge")
+    with precisely(precision_of_evidence(posterior)):
+        return _bridged(posterior, key)
+
+
+def _bridged(posterior: Posterior, key: int | Key) -> Estimate:
     half = posterior.log_weights.shape[1] // 2
     first = dataclasses.replace(
         posterior,

@@ -23,6 +23,7 @@ from probinf.runtime.method import Method
 from probinf.samplers import NUTS, SMC, Importance, Nested, ParallelTempering
 
 _LEVEL = 1e-3
+_ROUNDING = 1e-5  # relative to 1 + size: what single precision leaves of an evidence without error
 
 _DEFAULT: Mapping[str, Method] = {
     "Nested": Nested(),
@@ -62,7 +63,8 @@ class EvidenceComparison:
         if self:
             return f"The evidences agree (chi-square p = {self.p_value:.2g})."
         centre = _centre(self.estimates)
-        worst = max(self.estimates, key=lambda name: abs(self.estimates[name].z(centre)))
+        values, errors = _with_rounding(self.estimates)
+        worst = list(self.estimates)[int(np.argmax(np.abs(values - centre) / errors))]
         return (
             f"The evidences disagree (chi-square p = {self.p_value:.2g}); {worst} is the farthest "
             "off. Look at posterior.diagnose() of each; a mode may be missing."
@@ -120,8 +122,8 @@ def compare_evidence(
         began = time.perf_counter()
         try:
             posterior = sample(program, method, key=run_key, progress=progress)
-            if posterior.evidence is not None:
-                record(name, began, posterior, posterior.evidence)
+            if posterior.evidence is not None or posterior.weighted:
+                record(name, began, posterior, posterior.log_evidence)
             else:
                 fitted = posterior
                 record(name, began, posterior, bridge(posterior, key=bridge_key))
@@ -136,13 +138,20 @@ def compare_evidence(
 
 
 def _centre(estimates: dict[str, Estimate]) -> float:
-    precision = np.array([e.error**-2 for e in estimates.values()])
-    return float(np.average([e.value for e in estimates.values()], weights=precision))
+    values, errors = _with_rounding(estimates)
+    return float(np.average(values, weights=errors**-2))
+
+
+def _with_rounding(estimates: dict[str, Estimate]) -> tuple[np.ndarray, np.ndarray]:
+    """Values and errors; an evidence may be exact, as that of a prior is."""
+    values = np.array([e.value for e in estimates.values()])
+    errors = np.array([e.error for e in estimates.values()])
+    return values, np.hypot(errors, _ROUNDING * (1 + np.abs(values)))
 
 
 def _p_value(estimates: dict[str, Estimate]) -> float:
     if len(estimates) < 2:
         return 1.0
-    centre = _centre(estimates)
-    square = sum(e.z(centre) ** 2 for e in estimates.values())
+    values, errors = _with_rounding(estimates)
+    square = float(np.sum(((values - _centre(estimates)) / errors) ** 2))
     return float(scipy.special.chdtrc(len(estimates) - 1, square))

@@ -15,6 +15,7 @@ from probinf.core.normalised import normalised
 from probinf.core.program import Key, Program
 from probinf.errors import MethodError, StructureError
 from probinf.results.posterior import Posterior
+from probinf.results.statistics.weighted import counted, weights_of
 
 _DEGREES = 5.0
 _JITTER = 1e-6
@@ -86,10 +87,8 @@ def fit(posterior: Posterior, family: Literal["normal", "student"] = "student") 
     posterior.require_positions("fit")
     program = posterior.program
     layout = Layout.of(program)
-    x = posterior.unconstrained.reshape(-1, layout.size).astype(float)
-    log_w = posterior.log_weights.ravel()
-    w = np.exp(log_w - log_w.max())
-    w /= w.sum()
+    w = weights_of(posterior.log_weights.ravel())
+    x = counted(posterior.unconstrained.reshape(-1, layout.size).astype(float), w)
     size = 1 / np.sum(w**2)
     if size < 2 * layout.size + 2:
         raise MethodError(

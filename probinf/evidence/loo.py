@@ -15,7 +15,9 @@ from probinf.core.program import Program
 from probinf.core.psis import psis
 from probinf.errors import StructureError
 from probinf.results.posterior import Posterior
+from probinf.results.precision import in_its_precision
 from probinf.results.sites import by_row
+from probinf.results.statistics.weighted import weights_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Loo:
     __repr__ = __str__
 
 
+@in_its_precision
 def loo(posterior: Posterior, *, site: str | None = None, max_draws: int = 4000) -> Loo:
     """PSIS-LOO of a posterior; weights of weighted draws are respected.
 
@@ -115,8 +118,9 @@ def _log_likelihood(
     if max_draws < 10:
         raise StructureError(f"loo: max_draws must be at least 10, got {max_draws}.")
     flat, _ = flatten(program, integers=True)
-    size = posterior.log_weights.size
-    keep = np.unique(np.linspace(0, size - 1, min(size, max_draws)).astype(int))
+    # a draw of weight zero has likelihood zero too, which would have to be left out of itself
+    alive = np.flatnonzero(weights_of(posterior.log_weights.ravel()) > 0)
+    keep = alive[np.unique(np.linspace(0, alive.size - 1, min(alive.size, max_draws)).astype(int))]
     rows = jax.tree.map(lambda leaf: leaf[keep], posterior.rows())
     terms = by_row(_pointwise, flat, (rows,), (len(keep), 1))
     known = {name: v.reshape(len(keep), -1) for name, v in terms.items()}

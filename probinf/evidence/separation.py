@@ -9,10 +9,12 @@ import numpy as np
 from probinf.core.estimate import Estimate
 from probinf.errors import MethodError
 from probinf.results.posterior import Posterior
+from probinf.results.precision import in_its_precision
 from probinf.results.statistics.ess import ess_mean
 from probinf.results.statistics.weighted import (
     chain_blocks,
     cluster_error,
+    counted,
     volume_error,
     weights_of,
 )
@@ -50,6 +52,7 @@ class SeparateModes(list[SeparateMode]):
     __repr__ = __str__
 
 
+@in_its_precision
 def separate_modes(posterior: Posterior, *, smallest: float = 0.02) -> SeparateModes:
     """The modes of a posterior, with the share and the evidence of each.
 
@@ -73,8 +76,9 @@ def separate_modes(posterior: Posterior, *, smallest: float = 0.02) -> SeparateM
     if not 0.01 <= smallest < 1:
         raise MethodError(f"smallest must lie in [0.01, 1), got {smallest}.")
     posterior.require_positions("separate_modes")
-    vectors = posterior.unconstrained.reshape(-1, posterior.unconstrained.shape[-1]).astype(float)
     w = weights_of(posterior.log_weights.ravel())
+    vectors = posterior.unconstrained.reshape(-1, posterior.unconstrained.shape[-1])
+    vectors = counted(vectors.astype(float), w)
     scaled, chosen = _sample(vectors, w)
     label = _parts(chosen, smallest)
     member = label[_nearest(chosen, scaled)[:, 0]]

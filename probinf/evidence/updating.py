@@ -15,8 +15,10 @@ from probinf.core.keys import as_key
 from probinf.core.program import Data, Key, Position, Program
 from probinf.errors import MethodError, StructureError
 from probinf.results.posterior import Posterior
+from probinf.results.precision import in_its_precision
 from probinf.results.statistics.weighted import chain_blocks
 from probinf.runtime import session
+from probinf.samplers.populations.pooling import pooled_error
 from probinf.samplers.populations.restarting import restarted
 from probinf.samplers.smc import SMC
 
@@ -32,8 +34,8 @@ class _OldFirst:
     counts: tuple[tuple[str, int], ...]
 
     def __call__(self, x: Position, data: Data) -> dict[str, jax.Array]:
-        old = dict(self.counts)
-        terms = {name: jnp.ravel(value) for name, value in self.pointwise(x, data).items()}
+        old, found = dict(self.counts), self.pointwise(x, data)
+        terms = {name: jnp.ravel(found[name]) for name in sorted(found)}  # as jit returns them
         return {
             "old": jnp.concatenate([v[: old.get(name, 0)] for name, v in terms.items()]),
             "new": jnp.concatenate([v[old.get(name, 0) :] for name, v in terms.items()]),
@@ -56,6 +58,7 @@ class _Start(NamedTuple):
     share: np.ndarray
 
 
+@in_its_precision
 def update(
     posterior: Posterior,
     program: Program,
@@ -108,6 +111,8 @@ def update(
     method.plan(extended, layout)
     states = restarted(method, flat, start.position, start.log_w, start.eve, count)
     found = session.start(method, extended, typed, progress=progress, states=states)
+    if found.evidence is None:  # interrupted
+        raise MethodError(f"update: {found.no_evidence}")
     return _joined(posterior, found, start, count, program)
 
 
@@ -238,10 +243,13 @@ def _joined(
     gained = found.evidence.value + rows - np.logaddexp.reduce(rows) + np.log(islands)
     total = start.share + gained
     value = float(np.logaddexp.reduce(total) - np.log(islands))
+    weights = np.exp(total - value) / islands
     # of a ratio of means over islands, which are worth about the same before and after
     ratio = np.exp(total - value) - np.exp(start.share)
-    spread = ratio.std(ddof=1) / np.sqrt(islands) if islands > 1 else 0.0
-    predictive = Estimate(value, float(max(spread, found.evidence.error)))
+    spread = ratio.std(ddof=1) / np.sqrt(islands) if islands > 1 else np.nan
+    last = np.isfinite(found.history["variance"]).sum(axis=1) - 1
+    squares, fourths = (found.history[n][range(islands), last] for n in ("variance", "fourth"))
+    predictive = Estimate(value, pooled_error(float(spread), weights, squares, fourths))
     log_w = found.log_weights + start.share[:, None]
     passed = start.share[:, None] + found.history.pop("log_evidence_of_first")[:, count:]
     history = {**found.history, "log_predictive": passed}

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from probinf.core.program import Data, Position, Score
+from probinf.fronts.latent import law_of_coordinates, refuse_begun
 from probinf.fronts.model import Model, jacobian_of
-from probinf.fronts.observations import parameter_violations
+from probinf.fronts.observations import on_edge, parameter_violations
 from probinf.fronts.observing import is_factor
 
 
@@ -46,6 +47,7 @@ class _Evaluate:
     model: Model
 
     def terms(self, x: Position, data: Data) -> tuple[Array, dict[str, Array]]:
+        refuse_begun(self.model.latents)
         trace = self.model.trace(data, x)
         log_base: Any = 0.0
         weights: dict[str, Array] = {}
@@ -63,6 +65,9 @@ class _Evaluate:
                     weights[_free_name(f"{latent.name}_scale", trace)] = jnp.asarray(added)
             else:
                 base = counted
+            law = law_of_coordinates(latent, trace[latent.name])
+            if law is not None:
+                base = jnp.sum(law.log_prob(x[latent.name]))
             if latent.discrete:  # log_prob does not look whether the value is a possible one
                 site = trace[latent.name]
                 inside = jnp.all(site["fn"].support(site["value"]))
@@ -99,8 +104,9 @@ class NumpyroSites:
                 report[name] = {
                     "log_prob": jnp.sum(_log_prob(site)),
                     "invalid": parameter_violations(site["fn"]),
-                    "outside": jnp.any(~site["fn"].support(site["value"]))
+                    "outside": ~jnp.asarray(site["fn"].support(site["value"]), bool)
                     if site["is_observed"] and not is_factor(site)
                     else jnp.asarray(False),
+                    "edge": on_edge(site["fn"].support, site["value"]),
                 }
         return report

@@ -74,6 +74,11 @@ class _Refuse(Messenger):
             )
 
 
+def _anywhere(site: dict[str, Any]) -> Any:
+    """A value where a site has none yet."""
+    return None if site.get("value") is not None else init_to_uniform(site)
+
+
 def _abstract_trace(
     model: Callable[[Any], None], data: Any, allow_discrete: bool
 ) -> tuple[dict[str, Any], list[Latent]]:
@@ -85,7 +90,7 @@ def _abstract_trace(
     latents: list[Latent] = []
 
     def run(key: Array) -> Array:
-        placed = handlers.substitute(handlers.seed(model, key), substitute_fn=init_to_uniform)
+        placed = handlers.substitute(handlers.seed(model, key), substitute_fn=_anywhere)
         found.update(handlers.trace(_Refuse(placed)).get_trace(data))
         for name, site in found.items():
             if site["type"] == "sample":

@@ -8,11 +8,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
+from numpyro import handlers
+from numpyro.distributions import biject_to
 
 from probinf.core.program import Data, Key, Position
 from probinf.errors import ImproperPriorError
 from probinf.fronts.distributions.edges import unconstrained
-from probinf.fronts.latent import Latent
+from probinf.fronts.latent import Latent, law_of_coordinates
 from probinf.fronts.model import Model
 
 
@@ -30,8 +32,38 @@ class NumpyroDraw:
                     "the site a proper prior (for instance dist.Normal(0, 10)), or use an MCMC "
                     "method such as NUTS."
                 )
-        trace = self.model.trace(data, key=key)
-        return {latent.name: _free(latent, trace[latent.name]) for latent in self.model.latents}
+        drawn = _Drawn({latent.name: latent for latent in self.model.latents})
+        seeded = handlers.substitute(self.model.bound(key=key), substitute_fn=drawn)
+        trace = handlers.trace(seeded).get_trace(data)
+        return {
+            name: drawn.coordinates[name] if name in drawn.coordinates else _free(n, trace[name])
+            for name, n in drawn.latents.items()
+        }
+
+
+class _Drawn:
+    """Gives latent sites values whose coordinates are drawn first, where their law is known.
+
+    A value may have no digits left for what its coordinates say, a Beta variable next to one for
+    instance. Inside ``scan``, which keeps values only, coordinates come from the values.
+    """
+
+    def __init__(self, latents: dict[str, Latent]) -> None:
+        self.latents = latents
+        self.coordinates: dict[str, Array] = {}
+
+    def __call__(self, site: dict[str, Any]) -> Array | None:
+        latent = self.latents.get(site["name"])
+        if latent is None or site["type"] != "sample" or site["value"] is not None:
+            return None
+        law = law_of_coordinates(latent, site)
+        if law is None:
+            return None
+        x = law.sample(site["kwargs"]["rng_key"], site["kwargs"]["sample_shape"])
+        if "_scan_current_index" not in site["infer"]:
+            self.coordinates[latent.name] = x
+        value: Array = biject_to(site["fn"].support)(x)
+        return value
 
 
 def _free(latent: Latent, site: dict[str, Any]) -> Array:

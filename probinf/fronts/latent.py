@@ -12,7 +12,9 @@ from jaxtyping import Array
 from numpyro.distributions import biject_to
 
 from probinf.errors import DiscreteLatentError, ModelError
+from probinf.fronts.begun import STEPS
 from probinf.fronts.distributions.completion import LACKING, described, flat
+from probinf.fronts.distributions.coordinates import law_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Latent:
         discrete: whether its values are whole numbers, which have no unconstrained scale.
         levels: lowest and highest value of a discrete site where they are known.
         normalised: False where the prior is no probability distribution at all.
+        given: first steps whose values a condition handler gives, to be forecast from; else 0.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Latent:
     discrete: bool = False
     levels: tuple[int, int] | None = None
     normalised: bool = True
+    given: int = 0
 
     def blank(self) -> Array:
         """A value of the right kind, for tracing: the lowest one, or zeros."""
@@ -59,13 +63,16 @@ def latent_of(
 ) -> Latent:
     fn = site["fn"]
     kind = described(fn)
+    if steps := site["infer"].get(STEPS, 0):
+        return _begun(name, kind, site, steps)
     if fn.support.is_discrete:
         if not allow_discrete:
             raise DiscreteLatentError(
                 f"site '{name}' ({kind}) is discrete and not observed. Sum it out (for mixtures "
                 "dist.MixtureSameFamily, for chains the forward algorithm with numpyro.factor), "
                 "pass its observed value, or keep it with allow_discrete=True, which only "
-                "MCMC moves: MCMC(kernels.cycle(kernels.block(...), ...))."
+                "MCMC moves: MCMC(kernels.cycle(kernels.block(...), ...)). A program for "
+                "posterior.predict(program=) only may keep it as well."
             )
         return _discrete(name, kind, site)
     masked = type(fn).__name__ == "MaskedDistribution"
@@ -80,6 +87,8 @@ def latent_of(
         except LACKING as error:
             normalised = not flat(fn)
             improper = f"it cannot be drawn from{f': {error}' if str(error) else ''}"
+        except ValueError:
+            pass  # the parameters that scan has stacked do not fit the shape from before
     try:
         transform = biject_to(fn.support)
     except NotImplementedError:
@@ -91,6 +100,16 @@ def latent_of(
     scale = site["scale"]
     scaled = scale is not None and not (isinstance(scale, int | float) and scale == 1)
     return Latent(name, kind, shape, improper, scaled, imputed, normalised=normalised)
+
+
+def law_of_coordinates(latent: Latent, site: dict[str, Any]) -> Any:
+    """The law of the site's unconstrained coordinates under its prior, where it is known."""
+    if latent.discrete or not latent.proper:
+        return None
+    fn = site["fn"]
+    while type(fn).__name__ == "MaskedDistribution":
+        fn = fn.base_dist
+    return law_of(fn)
 
 
 def _discrete(name: str, kind: str, site: dict[str, Any]) -> Latent:
@@ -112,6 +131,27 @@ def _discrete(name: str, kind: str, site: dict[str, Any]) -> Latent:
     scaled = scale is not None and not (isinstance(scale, int | float) and scale == 1)
     shape = tuple(jnp.shape(site["value"]))
     return Latent(name, kind, shape, "", scaled, False, True, levels)
+
+
+def _begun(name: str, kind: str, site: dict[str, Any], steps: int) -> Latent:
+    """A series of which a condition handler gives the first steps."""
+    discrete = bool(site["fn"].support.is_discrete)
+    shape = tuple(jnp.shape(site["value"]))
+    if not discrete:
+        shape = tuple(biject_to(site["fn"].support).inverse_shape(shape))
+    why = f"a condition handler gives {steps} of its {shape[0]} steps"
+    return Latent(name, kind, shape, why, False, False, discrete, normalised=True, given=steps)
+
+
+def refuse_begun(latents: tuple[Latent, ...]) -> None:
+    """Raise ModelError where a series is given in part: its rest is for predictions only."""
+    for latent in latents:
+        if latent.given:
+            raise ModelError(
+                f"site '{latent.name}': {latent.improper}, so this program can be given to "
+                "posterior.predict(program=) only, which forecasts the others. To infer, pass all "
+                "steps, or a scan as long as what is given."
+            )
 
 
 WRAPPERS = ("Independent", "ExpandedDistribution", "MaskedDistribution")

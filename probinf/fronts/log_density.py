@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 from jaxtyping import Array
 from numpyro.distributions import Distribution
 
+from probinf.core.inputs.arrays import is_traced
+from probinf.core.inputs.given import as_given
 from probinf.core.program import Data, Key, Position, Program, Score
 from probinf.errors import ImproperPriorError, ModelError
 from probinf.fronts.numpyro import from_numpyro
@@ -22,7 +26,12 @@ Parameters = Any
 _SINGLE = "x"
 
 
-def _as_dict(prior: Distribution | dict[str, Distribution]) -> dict[str, Distribution]:
+def _as_dict(prior: Any) -> dict[str, Distribution]:
+    if not isinstance(prior, Distribution) and not (isinstance(prior, dict) and prior):
+        raise ModelError(
+            "the prior must be a NumPyro distribution, or a dict of them by parameter name, got "
+            f"{prior!r}."
+        )
     named = {_SINGLE: prior} if isinstance(prior, Distribution) else dict(prior)
     for name, distribution in named.items():
         if not isinstance(distribution, Distribution):
@@ -76,7 +85,10 @@ class _FlatScore:
     fn: Callable[..., Array]
 
     def __call__(self, x: Position, data: Data) -> Score:
-        return Score(jnp.zeros((), float), jnp.asarray(self.fn(x, *data[1]), float))
+        return Score(
+            jnp.zeros((), float),
+            jnp.asarray(self.fn(x, *jax.tree.map(jnp.asarray, data[1])), float),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,10 +103,14 @@ class _NoDraw:
 
 def _initial(key: Key, data: Data) -> Position:
     """The given starting point with unit normal noise."""
-    leaves, treedef = jax.tree.flatten(data[0])
+    leaves, treedef = jax.tree.flatten(jax.tree.map(jnp.asarray, data[0]))
     keys = jax.random.split(key, max(len(leaves), 1))
     noisy = [v + jax.random.normal(k, v.shape, v.dtype) for v, k in zip(leaves, keys, strict=True)]
     return jax.tree.unflatten(treedef, noisy)
+
+
+def _floats(value: Any) -> Any:
+    return value.astype(float) if isinstance(value, jax.Array) else np.array(value, float)
 
 
 def _identity(x: Position, data: Data) -> dict[str, Array]:
@@ -129,25 +145,46 @@ def from_log_density(
         _check_scalar("from_log_density", log_density, base, args)
         single = isinstance(base, Distribution)
         return from_numpyro(_PriorTimes(log_density, single, True), _as_dict(base), args)
+    initial = None if initial is None else _numbers(initial)
     if initial is None:
         raise ModelError(
             "from_log_density: pass base= (distributions over the parameters) or initial= (an "
             "array or dict of arrays near the target), so that the shapes are known."
         )
-    initial = jax.tree.map(lambda v: jnp.asarray(v, float), initial)
+    initial = jax.tree.map(_floats, initial)
     _require_scalar("from_log_density", jax.eval_shape(log_density, initial, *args))
     return Program(
         draw=_NoDraw(),
         start=_initial,
         score=_FlatScore(log_density),
         constrain=_identity,
-        data=(initial, jax.tree.map(jnp.asarray, args)),
+        data=(initial, jax.tree.map(partial(as_given, "an argument of the density"), args)),
     )
 
 
-def _check_scalar(
-    name: str, fn: Callable[..., Array], prior: Distribution | dict[str, Distribution], args: Any
-) -> None:
+def _numbers(initial: Any) -> Any:
+    """The point that fixes the shapes, which holds finite numbers; a list of some is an array.
+
+    Raises:
+        ModelError: it does not.
+    """
+    values: Any = initial
+    if isinstance(initial, dict):
+        values = {name: _numbers(value) for name, value in initial.items()}
+    elif isinstance(initial, list | tuple) and all(np.ndim(v) == 0 for v in initial):
+        values = np.asarray(initial)
+    leaves = [v if is_traced(v) else np.asarray(v) for v in jax.tree.leaves(values)]
+    numeric = all(leaf.dtype.kind in "biufV" for leaf in leaves)  # V: bfloat16
+    fine = numeric and all(is_traced(v) or np.isfinite(v).all() for v in leaves)
+    if not fine or not sum(leaf.size for leaf in leaves):
+        raise ModelError(
+            "from_log_density: initial= must hold finite numbers near the target, an array or a "
+            f"dict of arrays, got {initial!r}."
+        )
+    return values
+
+
+def _check_scalar(name: str, fn: Callable[..., Array], prior: Any, args: Any) -> None:
     zeros = {name: jnp.zeros(d.shape()) for name, d in _as_dict(prior).items()}
     shaped = zeros[_SINGLE] if isinstance(prior, Distribution) else zeros
     _require_scalar(name, jax.eval_shape(lambda v: fn(v, *args), shaped))

@@ -13,7 +13,8 @@ from numpyro import handlers
 from numpyro.infer import util as numpyro_util
 
 from probinf.core.program import Key, Position
-from probinf.fronts.arguments import ARRAY
+from probinf.fronts.arguments import ArraySlot
+from probinf.fronts.begun import Begun
 from probinf.fronts.distributions.completion import Complete
 from probinf.fronts.latent import Latent
 
@@ -22,11 +23,11 @@ class NumpyroData(NamedTuple):
     """The dynamic part of a NumPyro program.
 
     Attributes:
-        arguments: the array leaves of the model's arguments.
+        arguments: the array leaves of the model's arguments, by name.
         replaced: observed values that take the place of the ones in the model, by site.
     """
 
-    arguments: tuple[Array, ...]
+    arguments: dict[str, Array]
     replaced: dict[str, Array]
 
 
@@ -37,7 +38,7 @@ class Model:
     Attributes:
         fn: the model.
         treedef: structure of ``(args, kwargs)``.
-        static: the leaves that are not arrays, None where an array belongs.
+        static: the leaves that are not arrays, an ``ArraySlot`` where one belongs.
         latents: what is known of each latent site.
     """
 
@@ -48,11 +49,18 @@ class Model:
 
     def __call__(self, data: NumpyroData) -> None:
         """Run the model; to be called under handlers."""
-        arrays = iter(data.arguments)
-        leaves = [next(arrays) if leaf is ARRAY else leaf for leaf in self.static]
+        known = data.arguments
+        leaves = [known[v.name] if isinstance(v, ArraySlot) else v for v in self.static]
         args, kwargs = jax.tree.unflatten(self.treedef, leaves)
         fn = handlers.condition(self.fn, data.replaced) if data.replaced else self.fn
-        Complete(fn)(*args, **kwargs)
+        Complete(Begun(fn))(*args, **kwargs)
+
+    def parts(self) -> dict[str, Any]:
+        """What the model consists of, by name, to tell it from another one."""
+        args, kwargs = jax.tree.unflatten(self.treedef, self.static)
+        numbered = {str(k + 1): value for k, value in enumerate(args)}
+        named = {f"argument {name}": value for name, value in {**numbered, **kwargs}.items()}
+        return {"model": self.fn, **named}
 
     def trace(self, data: NumpyroData, x: Position = None, key: Key | None = None) -> dict:
         """One trace: latents at ``x`` where given, drawn with ``key`` where not."""

@@ -8,16 +8,17 @@ from functools import lru_cache
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from probinf.core.program import Observations, Program
 from probinf.fronts.arguments import split
 from probinf.fronts.density import NumpyroPointwise, NumpyroScore, NumpyroSites
 from probinf.fronts.discovery import discover
+from probinf.fronts.door import admitted, refuse_missing, warn_unobserved
 from probinf.fronts.drawing import NumpyroConstrain, NumpyroDraw, NumpyroStart
 from probinf.fronts.latent import Latent
 from probinf.fronts.model import Model, NumpyroData
 from probinf.fronts.observing import GetObserved, NumpyroSimulate, set_observed
+from probinf.fronts.predicting import NumpyroPredict
 from probinf.fronts.translation import abstractly
 
 
@@ -37,7 +38,8 @@ def from_numpyro(
     (sizes, flags, names) are static.
 
     Args:
-        model: a module-level function of NumPyro primitives.
+        model: a module-level function of NumPyro primitives. What ``functools.partial`` has
+            given it counts as an argument.
         *args: the model's positional arguments.
         allow_broadcast: accept observed values whose shape differs from their
             distribution's but broadcasts against it.
@@ -54,8 +56,10 @@ def from_numpyro(
         DiscreteLatentError: a latent site is discrete, and ``allow_discrete`` is not set.
         ParameterError: a distribution has constant parameters outside their domain.
         ImproperPriorError: a prior is improper and there is no likelihood.
-        ModelError: the structure is not supported; the message names the site.
+        ModelError: the structure is not supported; the message names the site. Or arguments
+            are missing, masked, or hold NaN that spread to the whole density.
     """
+    model, args, kwargs = admitted(model, args, kwargs)
     treedef, static, arrays = split(args, kwargs)
     bare = Model(model, treedef, static)
     data = NumpyroData(arrays, {})
@@ -76,13 +80,17 @@ def from_numpyro(
         pointwise=NumpyroPointwise(full),
         observations=Observations(GetObserved(full), set_observed),
         sites=NumpyroSites(full),
+        predict=NumpyroPredict(full),
         levels=tuple((n.name, *n.levels) for n in latents if n.levels is not None),
-        data=jax.tree.map(jnp.asarray, data),
+        data=data,
     )
     anywhere = {latent.name: latent.blank() for latent in latents}
     leaves, structure = jax.tree.flatten((anywhere, program.data))
     shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
-    _try_score(NumpyroScore(full), structure, shapes)
+    if not any(latent.given for latent in latents):  # with it, only predictions can be made
+        _try_score(NumpyroScore(full), structure, shapes)
+        refuse_missing(program, args, kwargs)
+        warn_unobserved(program, model, args, kwargs)
     return program
 
 

@@ -40,10 +40,10 @@ def check_observed(
 
 
 def _check_shape(name: str, site: dict[str, Any], allow_broadcast: bool) -> None:
-    if isinstance(site["value"], list | tuple):
+    if isinstance(site["value"], list | tuple | str) or not hasattr(site["value"], "shape"):
         raise ObservationError(
             f"site '{name}': the observed value is a Python {type(site['value']).__name__}, which "
-            "is part of the structure; pass an array (np.asarray(y))."
+            "is no array; pass one (np.asarray(y))."
         )
     shape, expected = jnp.shape(site["value"]), tuple(site["fn"].shape())
     if shape == expected:
@@ -70,7 +70,11 @@ def _check_values(name: str, fn: Any, value: np.ndarray) -> None:
     mask = _seen(fn, value.shape)
     if mask is None:
         return
-    if value.dtype.kind in "fc":
+    if value.dtype.kind == "c":
+        raise ObservationError(
+            f"site '{name}': the observed values are complex; pass their real part or modulus."
+        )
+    if value.dtype.kind == "f":
         _refuse(
             name,
             value,
@@ -81,7 +85,10 @@ def _check_values(name: str, fn: Any, value: np.ndarray) -> None:
                 "infers the missing values."
             ),
         )
-    support = fn.support
+    try:
+        support = fn.support
+    except jax.errors.UnexpectedTracerError:  # computed from a latent site: the doctor looks
+        return
     if support.is_discrete and value.dtype.kind == "f":
         _refuse(
             name,
@@ -141,7 +148,12 @@ def _inside(support: Any, value: np.ndarray, mask: np.ndarray) -> np.ndarray | N
         if not mask.all():  # a value that is masked must not spoil the event it belongs to
             value = np.where(mask, value, support.feasible_like(value))
         inside = np.asarray(support(value))
-    except (NotImplementedError, TypeError, jax.errors.TracerArrayConversionError):
+    except (
+        NotImplementedError,
+        TypeError,
+        jax.errors.TracerArrayConversionError,
+        jax.errors.UnexpectedTracerError,
+    ):
         return None
     return inside
 
@@ -166,13 +178,58 @@ _CHEAP = tuple(
 )
 
 
-def parameter_violations(fn: Any) -> dict[str, Array]:
-    """Per distribution parameter with a simple bound: whether any entry breaks it."""
+_MATRICES = ("covariance_matrix", "precision_matrix")
+_CLOSED = (type(constraints.unit_interval), type(constraints.simplex))
+
+
+def on_edge(support: Any, value: Any) -> Array:
+    """Which data are at 0 or 1, where a density on an interval or simplex has no finite value."""
+    events = support.event_dim
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    value = jnp.asarray(value)
+    batch = value.shape[: max(value.ndim - events, 0)]
+    if not isinstance(support, _CLOSED):
+        return jnp.zeros(batch, bool)
+    return ((value == 0) | (value == 1)).reshape(*batch, -1).any(axis=-1)
+
+
+def parameter_violations(fn: Any) -> dict[str, dict[str, Array]]:
+    """Per distribution parameter with a simple bound: whether and how some entry breaks it.
+
+    Returns:
+        By parameter ``outside``, whether a finite entry lies beyond the bound; ``lost``, whether
+        one is NaN, infinite, or was rounded onto the bound; and ``worst``, the first such entry.
+    """
     while "base_dist" in vars(fn):
         fn = fn.base_dist
     report = {}
+    if "scale_tril" in vars(fn):  # NaN where a Cholesky decomposition has failed
+        given = next((n for n in _MATRICES if n in vars(fn)), "scale_tril")
+        failed = jnp.isnan(vars(fn)["scale_tril"]).any()
+        worst = jnp.where(failed, jnp.nan, 0.0)
+        report[given] = {"outside": jnp.asarray(False), "lost": failed, "worst": worst}
     for name, constraint in type(fn).arg_constraints.items():
         if isinstance(constraint, _CHEAP) and vars(fn).get(name) is not None:
-            value = vars(fn)[name]
-            report[name] = jnp.any(~jnp.asarray(constraint(value)))
+            value = jnp.asarray(vars(fn)[name])
+            if not value.size:
+                continue
+            broken = jnp.broadcast_to(~jnp.asarray(constraint(value)), value.shape)
+            lost = broken & (~jnp.isfinite(value) | _on_bound(constraint, value))
+            outside = broken & ~lost
+            first = jnp.argmax(jnp.ravel(jnp.where(outside.any(), outside, broken)))
+            report[name] = {
+                "outside": outside.any(),
+                "lost": lost.any(),
+                "worst": jnp.ravel(value)[first],
+            }
     return report
+
+
+def _on_bound(constraint: Any, value: Array) -> Array:
+    """Where a value is an end of an interval, up to rounding: exp(-200) is zero."""
+    near = jnp.zeros(value.shape, bool)
+    for end in (getattr(constraint, "lower_bound", None), getattr(constraint, "upper_bound", None)):
+        if end is not None:
+            near |= jnp.abs(value - end) <= 1e-5 * jnp.abs(end)
+    return near

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 from jaxtyping import Array
 from numpyro.distributions import Distribution
 
+from probinf.core.inputs.given import as_given
 from probinf.core.program import Data, Key, Observations, Position, Program, Score
 from probinf.errors import ModelError
 from probinf.fronts.log_density import _as_dict
@@ -64,7 +67,7 @@ class _AbcConstrain(_Abc):
         return self.prior.constrain(x[0], data[0])
 
 
-def _as_observables(value: Any) -> dict[str, Array]:
+def _as_observables(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {"y": value}
 
 
@@ -74,13 +77,13 @@ class _AbcSimulate(_Abc):
         return _as_observables(self.simulate(key, self.parameters(x[0], data)))
 
 
-def _get(data: Data) -> dict[str, Array]:
+def _get(data: Data) -> dict[str, Any]:
     return _as_observables(data[1])
 
 
-def _set(data: Data, values: dict[str, Array]) -> Data:
+def _set(data: Data, values: dict[str, Any]) -> Data:
     old = data[1]
-    new = {**old, **values} if isinstance(old, dict) else jnp.asarray(values["y"])
+    new = {**old, **values} if isinstance(old, dict) else as_given("site 'y'", values["y"])
     return data[0], new, data[2]
 
 
@@ -119,9 +122,9 @@ def from_simulator(
         raise ModelError(f"from_simulator: kernel must be 'gaussian' or 'uniform', got {kernel!r}.")
     single = isinstance(prior, Distribution)
     full = from_numpyro(_sample_all, _as_dict(prior))
-    observed = jax.tree.map(jnp.asarray, observed)
+    observed = jax.tree.map(partial(as_given, "observed"), observed)
     static = (dataclasses.replace(full, data=None), simulate, distance, kernel, single)
-    data = (full.data, observed, jnp.asarray(tolerance, float))
+    data = (full.data, observed, np.asarray(tolerance, float))
     _check_output(static, data)
     return Program(
         draw=_AbcDraw(*static),

@@ -87,11 +87,33 @@ def translated(error: Exception) -> Exception:
             f"shapes do not match {where}{line}: {first}\n"
             "Compare the site's parameters with the sizes of the plates around it."
         )
+    if isinstance(error, AssertionError) and "size of plate" in text:
+        return ModelError(
+            f"plate {_plate_of(error)!r} has size 0{line}: there is nothing in it. Pass data, or "
+            "leave the plate out where there are none."
+        )
+    if "Indexer must have integer" in text:
+        return ModelError(
+            f"an array of floats is used as an index {where}{line}: {first}\n"
+            "Pass indices as integers (index.astype(int))."
+        )
+    if isinstance(error, TypeError | AttributeError | IndexError) and (given := _lists_of(error)):
+        return ModelError(
+            f"{given}, and the model computes with it as with an array {where}{line}: {first}\n"
+            "Pass numbers as an array, np.asarray(x)."
+        )
+    if isinstance(error, TypeError | ValueError) and "shape" in text:
+        return ModelError(
+            f"shapes do not match {where}{line}: {first}\n"
+            "Compare the sizes of the arrays in that line: arguments, sites and plates."
+        )
     if isinstance(error, ValueError) and "distribution got invalid" in text:
         return ParameterError(
             f"{text.rstrip('.')}{_value_of(error)}{line}. Give it a value inside its domain, or "
             "transform it (jnp.exp makes a positive number of a real one)."
         )
+    if line:
+        error.add_note(f"It was raised {where}{line}.")
     return error
 
 
@@ -104,6 +126,28 @@ def _site_of(error: Exception) -> str | None:
             plates = [f"{f.name} (size {f.size})" for f in msg.get("cond_indep_stack", [])]
             name = msg["name"] + (f" in plate {', '.join(plates)}" if plates else "")
     return name
+
+
+def _plate_of(error: Exception) -> str:
+    """Name of the plate that was being made when ``error`` was raised."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if isinstance(made := frame.f_locals.get("self"), numpyro.plate):
+            return str(frame.f_locals.get("name", getattr(made, "name", "?")))
+    return "?"
+
+
+def _lists_of(error: Exception) -> str:
+    """Which arguments of the model are no arrays but lists, tuples or text; empty if none."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        args, kwargs = frame.f_locals.get("args"), frame.f_locals.get("kwargs")
+        if frame.f_code.co_qualname == "Model.__call__" and isinstance(args, tuple):
+            named = {str(k + 1): v for k, v in enumerate(args)} | {
+                repr(k): v for k, v in (kwargs or {}).items()
+            }
+            odd = {k: v for k, v in named.items() if isinstance(v, list | tuple | str)}
+            kinds = [f"argument {k} is a Python {type(v).__name__}" for k, v in odd.items()]
+            return f"the model's {' and '.join(kinds)}" if kinds else ""
+    return ""
 
 
 def _site_in_source(error: Exception) -> str:

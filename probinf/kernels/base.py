@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from probinf.core.inputs.options import Options
 from probinf.core.program import Key, Position, Program
 from probinf.errors import MethodError
 from probinf.kernels.metric import LowRank
 
-MetricName = Literal["diagonal", "dense", "low_rank", "groups"]
+MetricName = Literal["auto", "diagonal", "dense", "low_rank", "groups"]
 
 
 class Params(NamedTuple):
@@ -86,7 +87,7 @@ def info(
 
 
 @dataclasses.dataclass(frozen=True)
-class Kernel(abc.ABC):
+class Kernel(Options, abc.ABC):
     """A Markov kernel that leaves ``program`` invariant for every value of ``params``.
 
     Subclasses are frozen dataclasses of options. States are NamedTuples with at least
@@ -152,3 +153,21 @@ class Kernel(abc.ABC):
     def first_step_size(self, dim: int) -> Any:
         """Step size (or sizes) before anything is known about the target."""
         return 1.0
+
+
+def check_kernel(kernel: Any, *, optional: bool = False) -> None:
+    """Raise unless this is a kernel, made with its options.
+
+    Raises:
+        MethodError: it is something else, or a class of kernels.
+    """
+    if isinstance(kernel, Kernel) or (optional and kernel is None):
+        return
+    if isinstance(kernel, type) and issubclass(kernel, Kernel):
+        raise MethodError(
+            f"kernel is the class {kernel.__name__}; make one: pi.kernels.{kernel.__name__}()."
+        )
+    raise MethodError(
+        f"kernel must be one of pi.kernels, such as pi.kernels.NUTS(), got {kernel!r}. Other "
+        "options are given by name: NUTS(draws=1000)."
+    )

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from probinf.core.coordinates import layout_of
+from probinf.core.inputs.limits import at_least, inside
 from probinf.core.program import Key, Position, Program, counted, log_density
 from probinf.kernels.base import Info, Kernel, Params, info
 from probinf.kernels.composition import Placed
@@ -39,6 +40,9 @@ class Enumerate(Kernel):
     coordinates: int | None = None
 
     enumerates: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        at_least(1, coordinates=self.coordinates)
 
     @property
     def target_acceptance(self) -> None:
@@ -97,6 +101,10 @@ class IntegerWalk(Kernel):
 
     target_acceptance: float = 0.4
     coordinates: int | None = None
+
+    def __post_init__(self) -> None:
+        inside(0, 1, target_acceptance=self.target_acceptance)
+        at_least(1, coordinates=self.coordinates)
 
     @property
     def moves_integers(self) -> bool:

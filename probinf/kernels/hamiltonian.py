@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from probinf.core.inputs.limits import at_least, inside, positive
 from probinf.core.program import Key, Position, Program, counted, log_density
 from probinf.kernels import blackjax
 from probinf.kernels.base import Info, Kernel, MetricName, Params, info
@@ -43,8 +44,12 @@ class NUTS(Kernel):
     max_depth: int = 10
     target_acceptance: float = 0.8
 
-    default_metric: ClassVar[MetricName] = "low_rank"
+    default_metric: ClassVar[MetricName] = "auto"
     reports: ClassVar[tuple[str, ...]] = ("depth",)
+
+    def __post_init__(self) -> None:
+        at_least(1, max_depth=self.max_depth)
+        inside(0, 1, target_acceptance=self.target_acceptance)
 
     @property
     def metrics(self) -> tuple[MetricName, ...]:
@@ -104,6 +109,13 @@ class HMC(Kernel):
     length: float | None = None
     jitter: float = 0.3
     target_acceptance: float = 0.8
+
+    def __post_init__(self) -> None:
+        at_least(1, steps=self.steps)
+        positive(length=self.length)
+        if self.jitter != 0:
+            inside(0, 1, jitter=self.jitter)
+        inside(0, 1, target_acceptance=self.target_acceptance)
 
     @property
     def metrics(self) -> tuple[MetricName, ...]:

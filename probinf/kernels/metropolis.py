@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from probinf.core.coordinates import Mixed
+from probinf.core.inputs.limits import inside
 from probinf.core.program import Key, Position, Program, counted, log_density
 from probinf.kernels.base import Info, Kernel, Params, info
 from probinf.kernels.composition import Placed
@@ -36,6 +37,9 @@ class RandomWalk(Kernel):
     """
 
     target_acceptance: float = 0.234
+
+    def __post_init__(self) -> None:
+        inside(0, 1, target_acceptance=self.target_acceptance)
 
     @property
     def moves_keys(self) -> bool:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from probinf.core.inputs.limits import at_least, inside, positive
 from probinf.core.program import Key, Position, Program, log_density
 from probinf.kernels import blackjax
 from probinf.kernels.base import Info, Kernel, MetricName, Params, info
@@ -42,6 +43,11 @@ class MAMS(Kernel):
     target_acceptance: float = 0.9
 
     least_dim: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        positive(length=self.length)
+        at_least(1, max_steps=self.max_steps)
+        inside(0, 1, target_acceptance=self.target_acceptance)
 
     @property
     def metrics(self) -> tuple[MetricName, ...]:

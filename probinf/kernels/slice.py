@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import jax.scipy.linalg
 
+from probinf.core.inputs.limits import at_least
 from probinf.core.program import Key, Position, Program, counted, log_density
 from probinf.kernels.base import Info, Kernel, Params, info
 from probinf.kernels.bracket import Bracket, Tried, height, shrunk, stepped_out
@@ -34,6 +35,10 @@ class Slice(Kernel):
 
     max_expansions: int = 10
     max_shrinkage: int = 100
+
+    def __post_init__(self) -> None:
+        at_least(0, max_expansions=self.max_expansions)
+        at_least(1, max_shrinkage=self.max_shrinkage)
 
     @property
     def target_acceptance(self) -> None:
@@ -76,6 +81,9 @@ class EllipticalSlice(Kernel):
     """
 
     max_shrinkage: int = 100
+
+    def __post_init__(self) -> None:
+        at_least(1, max_shrinkage=self.max_shrinkage)
 
     @property
     def target_acceptance(self) -> None:

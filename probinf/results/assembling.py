@@ -9,6 +9,7 @@ import numpy as np
 
 from probinf.core.coordinates import Mixed, vector_of
 from probinf.results.collecting import Chains
+from probinf.results.findings import Finding
 from probinf.results.posterior import Kind, Posterior
 from probinf.results.sites import site_draws
 from probinf.runtime.method import Run
@@ -42,7 +43,7 @@ def assemble(
     keys = positions.keys if isinstance(positions, Mixed) else ()
     if not run.kept.everything:
         vectors, keys = vectors[:, :, :0], ()
-    fields = {"stats": {}, "history": {}, **fields}
+    fields = _with_an_evidence_that_is_a_number({"stats": {}, "history": {}, **fields})
     return Posterior(
         draws=draws,
         log_weights=np.zeros(vectors.shape[:2])
@@ -59,6 +60,20 @@ def assemble(
         program=run.program,
         **fields,
     )
+
+
+def _with_an_evidence_that_is_a_number(fields: dict[str, Any]) -> dict[str, Any]:
+    """An infinite or NaN evidence is none, with the reason for who asks for it."""
+    evidence = fields.get("evidence")
+    if evidence is None or np.isfinite(evidence.value):
+        return fields
+    reason = (
+        f"the log evidence came out as {evidence.value}: the log likelihood is infinite or NaN "
+        "where the run went. Look at the sites with pi.check(program), or run with "
+        "precision='double'."
+    )
+    findings = (*fields.get("findings", ()), Finding("evidence", reason))
+    return {**fields, "evidence": None, "no_evidence": reason, "findings": findings}
 
 
 def assemble_chains(

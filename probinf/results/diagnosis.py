@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from probinf.core.gradients import hidden_nan
 from probinf.results.both_ends import both_ends
 from probinf.results.chain_findings import of_chains
 from probinf.results.findings import Diagnosis, Finding
+from probinf.results.precision import of_precision
 from probinf.results.statistics.weighted import kish_ess, weights_of
 
 if TYPE_CHECKING:
@@ -25,10 +27,10 @@ def diagnose(posterior: Posterior) -> Diagnosis:
     """
     own = list(posterior.findings)
     if posterior.kind == "chains":
-        found = [*of_chains(posterior), *own]
+        found = [*_hidden(posterior), *of_chains(posterior), *own]
     else:
         found = [*own, *_of_weights(posterior)]
-    found += [*both_ends(posterior), *_lost(posterior)]
+    found += [*both_ends(posterior), *_lost(posterior), *of_precision(posterior)]
     summary = posterior.summary()
     finite = np.isfinite(summary.columns["mean"])
     if posterior.log_weights.size > 1:  # a single draw has no sd
@@ -45,6 +47,18 @@ def diagnose(posterior: Posterior) -> Diagnosis:
     if posterior.provenance.get("interrupted"):
         found.append(Finding("interrupted", "the run was stopped before its end; draws are few."))
     return Diagnosis(tuple(found))
+
+
+def _hidden(posterior: Posterior) -> list[Finding]:
+    """NaN gradients where the density is finite: chains that follow gradients stay outside."""
+    if posterior.program is None or "divergent" not in posterior.stats:
+        return []
+    hidden = hidden_nan(posterior.program)
+    if hidden is None:
+        return []
+    return [
+        Finding("nan_gradient", f"{hidden}. Draws miss that region, and divergences mark its edge.")
+    ]
 
 
 def _of_weights(posterior: Posterior) -> list[Finding]:

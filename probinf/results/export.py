@@ -11,6 +11,7 @@ from probinf.errors import MethodError, MissingPackageError
 if TYPE_CHECKING:
     from probinf.results.posterior import Posterior
 
+_ITS_OWN = ("logL", "logL_birth", "nlive", "insertion")  # columns of anesthetic
 _NEVER = -9e29  # counts in the volumes and weighs nothing; below 1e30 anesthetic drops points
 
 
@@ -32,6 +33,8 @@ def to_anesthetic(posterior: Posterior) -> Any:
     for name, value in posterior.draws.items():
         flat = value[0].reshape(value.shape[1], -1)
         index = list(np.ndindex(value.shape[2:]))
+        while name in _ITS_OWN or name in columns:
+            name = f"{name}_"
         for k, at in enumerate(index):
             columns[name + (f"[{', '.join(map(str, at))}]" if at else "")] = flat[:, k]
     log_l = posterior.stats["log_likelihood"][0]

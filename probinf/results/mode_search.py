@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from probinf.core.coordinates import Layout, flatten
+from probinf.core.gradients import no_gradient
 from probinf.core.program import Program, log_density
 from probinf.errors import ImproperPriorError
 
@@ -72,8 +73,8 @@ def missed_modes(posterior: Posterior, *, share: float = 0.02) -> list[Mode]:
     program = posterior.program
     if program is None or posterior.weighted or posterior.keys or not 0 < d <= _MAX_DIM:
         return []
-    if Layout.of(program, integers=True).integers:  # no slope leads from one to the next
-        return []
+    if Layout.of(program, integers=True).integers or no_gradient(program):
+        return []  # no slope leads from one to the next
     flat, _ = flatten(program)
     draws = posterior.unconstrained.reshape(-1, d).astype(float)
     draws = draws[np.isfinite(draws).all(axis=1)]
@@ -94,7 +95,7 @@ def maxima(program: Program, *, share: float = 0.02) -> list[Mode]:
         share: smallest share of the mass, by normal approximations.
     """
     flat, layout = flatten(program)
-    if layout.has_keys or not 0 < layout.size <= _MAX_DIM:
+    if layout.has_keys or not 0 < layout.size <= _MAX_DIM or no_gradient(program):
         return []
     found = _climbed(flat, _outside(flat), time.perf_counter())
     if not found:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from probinf.errors import MethodError, MissingPackageError
+from probinf.results.datatree import safe_names
 
 if TYPE_CHECKING:
     from probinf.results.posterior import Posterior
@@ -29,6 +30,11 @@ def plot(posterior: Posterior, kind: str, names: list[str] | None = None, **opti
     except ImportError:
         raise MissingPackageError("plot needs ArviZ: pip install 'probinf[plot]'.") from None
     options.setdefault("backend", "matplotlib")
+    if names is not None:
+        safe = safe_names(posterior.draws)
+        if unknown := [name for name in names if name not in safe]:
+            raise MethodError(f"plot: no site named {unknown}; there are {list(safe)}.")
+        names = [safe[name] for name in names]
     return getattr(arviz_plots, _KINDS[kind])(posterior.to_datatree(), var_names=names, **options)
 
 
@@ -53,7 +59,7 @@ def compare_plot(posteriors: dict[str, Posterior], names: list[str], *, columns:
             "compare_plot needs matplotlib: pip install 'probinf[plot]'."
         ) from None
 
-    from probinf.results.statistics.weighted import weights_of
+    from probinf.results.statistics.weighted import weighted_quantile, weights_of
     from probinf.results.summary import scalars
 
     rows = -(-len(names) // columns)
@@ -66,9 +72,17 @@ def compare_plot(posteriors: dict[str, Posterior], names: list[str], *, columns:
         weights = weights_of(posterior.log_weights.ravel())
         for axis, name in zip(axes.ravel(), names, strict=False):
             column = values[:, :, found.index(name)].ravel()
-            low, high = np.quantile(column, [0.002, 0.998])
+            low, high = (weighted_quantile(column, weights, q) for q in (0.002, 0.998))
             bins = np.linspace(low, high, 40)
-            axis.hist(column, bins, weights=weights, density=True, histtype="step", label=label)
+            alive = weights > 0
+            axis.hist(
+                column[alive],
+                bins,
+                weights=weights[alive],
+                density=True,
+                histtype="step",
+                label=label,
+            )
             axis.set_title(name)
             axis.set_yticks([])
     axes[0, 0].legend(frameon=False)

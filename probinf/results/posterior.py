@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.core.coordinates import Mixed, flatten, restored
+from probinf.core.coordinates import Mixed, restored
 from probinf.core.estimate import Estimate
 from probinf.core.keys import as_key
 from probinf.core.program import Key, Program
@@ -24,8 +24,9 @@ from probinf.results.diagnosis import diagnose
 from probinf.results.export import to_anesthetic
 from probinf.results.findings import Diagnosis, Finding
 from probinf.results.plotting import plot
+from probinf.results.precision import in_its_precision
+from probinf.results.predicting import predict
 from probinf.results.saving import save
-from probinf.results.sites import by_row
 from probinf.results.summary import Summary, summarise
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ class Posterior:
         """
         return self._summarised(circular) if circular else self._summary
 
+    @in_its_precision
     def diagnose(self) -> Diagnosis:
         """What is wrong, where, and what to do about it."""
         return diagnose(self)
@@ -156,31 +158,29 @@ class Posterior:
             clusters=None if self.clusters is None else take(self.clusters),
         )
 
+    @in_its_precision
     def predict(self, *, key: int | Key, program: Program | None = None) -> dict[str, np.ndarray]:
         """Posterior predictive draws of every observed site, (chain, draw, ...).
 
-        Weighted draws are resampled first, so the result is equally weighted.
+        Weighted draws are resampled first, so the result is equally weighted. Sites that
+        ``numpyro.handlers.condition`` fixes and on which others depend stay as they are.
 
         Args:
             key: random key or seed.
-            program: the same model with other data (new covariates, say); by default the
-                program of the fit.
+            program: the same model with other data (new covariates, other groups, more steps),
+                or a model that shares sites with it; by default the program of the fit. Latent
+                sites take their draws by name. What the fit lacks is drawn from its prior given
+                the rest, and returned too: new sites, new entries of a plate or steps of a scan
+                (after those of the fit), observed sites whose data are left out (``y=None``). Of a
+                site with fewer entries the first are taken.
 
         Raises:
-            StructureError: there is no program, or it cannot simulate.
+            StructureError: there is no program, it has nothing observed, or a site does not
+                match: its shape, its support, or no name is the same.
+
+        A :class:`~probinf.errors.NewSitesWarning` says what is drawn from the prior.
         """
-        program = self.program if program is None else program
-        if program is None:
-            raise StructureError(
-                "predict: this posterior was loaded without its program; pass program=, or load "
-                "with pi.load(path, program=program)."
-            )
-        if program.simulate is None:
-            raise StructureError("predict: the program has no simulator of its observations.")
-        flat, _ = flatten(program, integers=True)
-        view = self.resampled(key)
-        keys = jax.random.split(as_key(key), self.log_weights.size)
-        return by_row(_simulate, flat, (keys, view.rows()), self.log_weights.shape)
+        return predict(self, key, program)
 
     def require_positions(self, who: str) -> None:
         """Refuse where the unconstrained positions were not kept.
@@ -206,13 +206,28 @@ class Posterior:
             return restored(vectors)
         return restored(Mixed(vectors, tuple(k.reshape(-1, *k.shape[2:]) for k in self.keys)))
 
-    def to_datatree(self) -> xarray.DataTree:
-        """An ``xarray.DataTree`` in the ArviZ schema; opens in ArviZ 0.23 and 1.x.
+    @in_its_precision
+    def to_datatree(
+        self, *, predictive: int | Key | None = None, log_likelihood: bool = False
+    ) -> xarray.DataTree:
+        """An ``xarray.DataTree`` in the ArviZ schema.
+
+        ArviZ 1.x, ``arviz_stats`` and ``arviz_plots`` take it as it is; the functions of ArviZ
+        0.23 (``az.summary``, ``az.loo``) take ``az.from_datatree(tree)``.
 
         Weighted draws appear twice: resampled to equal weights in ``posterior`` (flagged
-        ``resampled``), and as they are with ``log_weight`` in ``weighted_posterior``.
+        ``resampled``), and as they are with ``log_weight`` in ``weighted_posterior``. A site
+        whose name cannot stand in a file (a slash, ``chain``, ``draw``) is renamed, and keeps
+        its name in the attribute ``site``.
+
+        Args:
+            predictive: random key or seed; adds ``posterior_predictive``, data drawn anew.
+            log_likelihood: adds that group, of every datum at every draw.
+
+        Raises:
+            StructureError: what is asked for needs a program, or positions that were not kept.
         """
-        return to_datatree(self)
+        return to_datatree(self, predictive, log_likelihood)
 
     def to_anesthetic(self) -> Any:
         """An ``anesthetic.NestedSamples`` of a run of ``Nested``, birth contours included.
@@ -252,8 +267,3 @@ class Posterior:
         evidence = "" if self.evidence is None else f", log evidence {self.evidence}"
         sites = ", ".join(self.draws) or "no site (summaries only)"
         return f"Posterior({self.engine}, {chains} x {draws} draws of {sites}{evidence})"
-
-
-def _simulate(flat: Program, rows: Any) -> dict[str, jax.Array]:
-    assert flat.simulate is not None
-    return flat.simulate(rows[0], rows[1], flat.data)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from probinf.results.belonging import densities, has_positions
 from probinf.results.datatree import to_datatree
 from probinf.runtime.archive import atomically, own_folder, write_arrays, write_manifest
 
@@ -32,8 +33,16 @@ def save(posterior: Posterior, path: str | pathlib.Path) -> None:
         "no_evidence": posterior.no_evidence,
         "findings": [[finding.code, finding.message] for finding in posterior.findings],
         "provenance": posterior.provenance,
+        "densities": _densities(posterior),
     }
     write_manifest(folder / MANIFEST, SCHEMA, entries, indent=1)
+
+
+def _densities(posterior: Posterior) -> dict[str, list[float]] | None:
+    """By which ``load`` knows the program again."""
+    if posterior.program is None or not has_positions(posterior):
+        return None
+    return densities(posterior, posterior.program)
 
 
 def _named(posterior: Posterior) -> dict[str, np.ndarray]:

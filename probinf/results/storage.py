@@ -9,6 +9,7 @@ import numpy as np
 
 from probinf.core.estimate import Estimate
 from probinf.core.program import Program
+from probinf.results.belonging import same_coordinates, same_density
 from probinf.results.findings import Finding
 from probinf.results.posterior import Kind, Posterior
 from probinf.results.saving import ARRAYS, MANIFEST, SCHEMA
@@ -24,9 +25,12 @@ def load(path: str | pathlib.Path, program: Program | None = None) -> Posterior:
 
     Args:
         path: the folder.
-        program: the program of the fit, needed for ``predict`` only.
+        program: the program of the fit, on the same data; needed for what evaluates it
+            (``predict``, ``loo``, ``update``).
 
     Raises:
+        StructureError: the program is not the one of the fit, judged by its sites and by prior
+            and likelihood at some draws.
         SavedFileError: the folder is not a saved posterior, is from a newer version, or was
             truncated or edited.
     """
@@ -47,7 +51,7 @@ def load(path: str | pathlib.Path, program: Program | None = None) -> Posterior:
     keys, draws = part("keys"), part("draws")
     evidence, streamed = manifest["evidence"], manifest["streamed"]
     kind: Kind = manifest["kind"] or ("weighted" if "clusters" in arrays else "chains")
-    return Posterior(
+    found = Posterior(
         draws={site: draws[site] for site in manifest["sites"]},
         log_weights=arrays["log_weights"],
         stats=part("stats"),
@@ -63,6 +67,11 @@ def load(path: str | pathlib.Path, program: Program | None = None) -> Posterior:
         program=program,
         streamed=None if streamed is None else _table(part("summary"), *streamed),
     )
+    if program is not None:
+        same_coordinates(found, program, "load")
+        if manifest.get("densities") is not None:
+            same_density(found, program, manifest["densities"])
+    return found
 
 
 def _table(columns: dict[str, np.ndarray], names: list[str], order: list[str]) -> Summary:

@@ -14,6 +14,7 @@ from probinf.results.statistics.nested_rhat import nested_rhat
 from probinf.results.statistics.rhat import rhat
 from probinf.results.statistics.weighted import (
     cluster_error,
+    counted,
     volume_error,
     weighted_quantile,
     weights_of,
@@ -175,8 +176,8 @@ def _chains(values: np.ndarray, superchains: int | None) -> dict[str, np.ndarray
 def _weighted(
     values: np.ndarray, log_weights: np.ndarray, clusters: np.ndarray, live: np.ndarray | None
 ) -> dict[str, np.ndarray]:
-    pooled = values.reshape(-1, values.shape[2])
     w = weights_of(log_weights.ravel())
+    pooled = counted(values.reshape(-1, values.shape[2]), w)
     mean = w @ pooled
     sd = np.sqrt(w @ (pooled - mean) ** 2)
     if live is None:

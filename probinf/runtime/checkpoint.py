@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -22,9 +21,10 @@ from probinf.runtime.archive import (
     write_manifest,
 )
 from probinf.runtime.codec import described, encoded
+from probinf.runtime.fingerprint import differences, fingerprint
 from probinf.runtime.loop import to_host
 
-_SCHEMA = 2
+_SCHEMA = 3
 _MANIFEST = "checkpoint.json"
 
 
@@ -75,19 +75,28 @@ class Checkpoint:
             "notes": notes,
             "key": np.asarray(jax.random.key_data(key)).tolist(),
             "key_kind": str(jax.random.key_impl(key)),
-            "data": data_digest(program),
+            "program_parts": fingerprint(program, "program"),
+            "method_parts": fingerprint(method, "method"),
         }
         store = cls(folder, header, [])
         store._write_manifest()
         return store
 
     @classmethod
-    def open(cls, path: str | pathlib.Path, program: Program) -> Checkpoint:
+    def open(
+        cls, path: str | pathlib.Path, program: Program, method: Any = None, check: bool = True
+    ) -> Checkpoint:
         """The run in a folder.
+
+        Args:
+            path: of the folder.
+            program: that shall go on.
+            method: given anew; None for the one of the run.
+            check: whether it must be the same program and method.
 
         Raises:
             SavedFileError: there is none, it was edited or truncated, or it belongs to other
-                data.
+                data, another model or another method; the message says what is not the same.
         """
         folder = pathlib.Path(path)
         manifest = read_manifest(
@@ -98,11 +107,9 @@ class Checkpoint:
             "folder.",
         )
         header = manifest["header"]
-        if header["data"] != data_digest(program):
-            raise SavedFileError(
-                f"{folder} was run on other data than this program holds. Resume with the same "
-                "model, data, shapes and precision."
-            )
+        if check:
+            same = encoded(method) == header["method"]  # or who asks will say so
+            _refuse_changes(folder, header, program, method if same else None)
         return cls(folder, header, manifest["chunks"], manifest["seconds"], manifest["state"])
 
     @property
@@ -169,12 +176,16 @@ class Checkpoint:
         return self.folder / f"{kind}-{index:06d}.safetensors"
 
 
-def data_digest(program: Program) -> str:
-    """Checksum of a program's data: structure, types and every value."""
-    leaves, treedef = jax.tree.flatten(program.data)
-    total = hashlib.sha256(str(treedef).encode())
-    for leaf in leaves:
-        value = to_host(jnp.asarray(leaf))
-        total.update(f"{value.dtype}{value.shape}".encode())
-        total.update(np.ascontiguousarray(value).tobytes())
-    return total.hexdigest()
+def _refuse_changes(
+    folder: pathlib.Path, header: dict[str, Any], program: Program, method: Any
+) -> None:
+    changed = differences(header["program_parts"], fingerprint(program, "program"))
+    if method is not None:
+        changed += differences(header["method_parts"], fingerprint(method, "method"))
+    if changed:
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise SavedFileError(
+            f"{folder} was run on other data or with another model than this program: "
+            f"{'; '.join(changed[:3])}{more}. Resume with the same model, data, shapes and "
+            "precision, or pass check=False to go on with this program all the same."
+        )

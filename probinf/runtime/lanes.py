@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
+from probinf.core.compiling import compiled
 from probinf.core.program import Key, Program
-from probinf.runtime.compiling import compiled
 from probinf.runtime.method import Method
 
 

@@ -47,7 +47,8 @@ def drive(
     Returns:
         The lanes, and whether they were interrupted.
     """
-    start, pace = time.perf_counter(), Pace(length // 10, length)
+    first = length // 10 if max_seconds is None else 1  # one step may take longer than that
+    start, pace = time.perf_counter(), Pace(first, length)
 
     def seconds() -> float:
         return time.perf_counter() - start

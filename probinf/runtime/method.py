@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from probinf.core.coordinates import Layout
+from probinf.core.inputs.options import Options
 from probinf.core.population import Population, normalise
 from probinf.core.program import Key, Position, Program
 from probinf.core.resampling import multinomial
@@ -66,13 +67,18 @@ class Run(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Method(abc.ABC, Generic[Result]):
+class Method(Options, abc.ABC, Generic[Result]):
     """An inference engine as a step machine; options are the fields of a frozen dataclass.
 
     A lane is one independent replica: a chain of MCMC, an island of SMC. Engines of chains and
     of populations have a base class each that fills in most of this (``samplers.chains``,
     ``samplers.populations``).
     """
+
+    @property
+    def follows_gradients(self) -> bool:
+        """Whether its draws come only from where the density has a gradient."""
+        return False
 
     @abc.abstractmethod
     def plan(self, program: Program, layout: Layout) -> Plan:

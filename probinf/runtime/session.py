@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import time
 from functools import partial
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from probinf.core.coordinates import flatten, refuse_integers
+from probinf.core.precision import current, precisely
 from probinf.core.program import Key, Program
 from probinf.errors import SavedFileError
 from probinf.runtime.checkpoint import Checkpoint
@@ -56,9 +58,10 @@ def start(
         states: (leading axis lane) to begin with, in place of ``method.init``.
         notes: go into the provenance, also of a run that is resumed.
     """
-    session = _Session(method, program, key, kept, notes or {})
+    session = _Session(method, program, key, kept, {"precision": current(), **(notes or {})})
     if checkpoint is not None:
-        session.store = Checkpoint.create(checkpoint, method, program, key, session.notes)
+        with precisely("double"):  # the data as given, whatever the precision of the run
+            session.store = Checkpoint.create(checkpoint, method, program, key, session.notes)
     return session.run(progress, max_seconds, states)
 
 
@@ -70,17 +73,21 @@ def resume(
     kept: Kept = Kept(),
     progress: bool = True,
     max_seconds: float | None = None,
+    check: bool = True,
 ) -> Result:
     """Continue a run from its folder; see :func:`probinf.resume`."""
-    store = Checkpoint.open(path, program)
+    with precisely("double"):
+        store = Checkpoint.open(path, program, method, check)
     if method is None:
         method = decoded(store.header["method"])
         assert method is not None
     elif encoded(method) != store.header["method"]:
         raise SavedFileError(f"{path} was run with {store.header['text']}, not {method!r}.")
-    session = _Session(method, program, store.key, kept, store.header["notes"])
-    session.store = store
-    return session.run(progress, max_seconds)
+    notes = store.header["notes"]
+    with precisely(notes.get("precision")):
+        session = _Session(method, program, store.key, kept, notes)
+        session.store = store
+        return session.run(progress, max_seconds)
 
 
 class _Session:
@@ -97,6 +104,7 @@ class _Session:
         self.method, self.key, self.notes = method, key, notes
         self.store: Checkpoint | None = None
         flat, layout = flatten(program, integers=True)
+        flat = dataclasses.replace(flat, data=jax.tree.map(jnp.asarray, flat.data))
         plan = method.plan(program, layout)
         if not plan.moves_integers:
             refuse_integers(layout)

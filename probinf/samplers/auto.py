@@ -10,6 +10,7 @@ import numpy as np
 
 from probinf import kernels
 from probinf.core.coordinates import Layout, flatten
+from probinf.core.gradients import HIDDEN_SHARE, hidden_nan, no_gradient
 from probinf.core.program import Key, Program, log_density
 from probinf.errors import ImproperPriorError
 from probinf.results.mode_search import maxima
@@ -58,10 +59,7 @@ def choose(program: Program, key: Key) -> Choice:
         if proper:
             return Choice(SMC(), f"{why}; SMC moves it by random walks and gives the evidence.")
         return Choice(MCMC(kernels.RandomWalk()), f"{why}, and the prior cannot be drawn from.")
-    flat, _ = flatten(program)
-    useful = float(np.mean(_useful_gradients(flat, jax.random.split(key, _POINTS))))
-    if useful < _USEFUL:
-        why = f"the gradient is useful at only {useful:.0%} of {_POINTS} starting points"
+    if why := _useless(program, key):
         if proper:
             return Choice(SMC(kernel=kernels.Slice()), f"{why}; SMC moves by slices.")
         return Choice(MCMC(kernels.Slice()), f"{why}, and the prior cannot be drawn from.")
@@ -83,6 +81,20 @@ def choose(program: Program, key: Key) -> Choice:
             "be drawn from: look at diagnose().",
         )
     return Choice(NUTS(), f"{where}, one mode as far as the pilot saw.")
+
+
+def _useless(program: Program, key: Key) -> str:
+    """Why gradients of the density lead nowhere; empty where they lead somewhere."""
+    if reason := no_gradient(program):
+        return f"the density has no gradient in reverse mode ({reason})"
+    hidden = hidden_nan(program)
+    if hidden is not None and hidden.share >= HIDDEN_SHARE:
+        return f"the gradient is NaN at {hidden.share:.0%} of the {hidden.where}"
+    flat, _ = flatten(program)
+    useful = float(np.mean(_useful_gradients(flat, jax.random.split(key, _POINTS))))
+    if useful >= _USEFUL:
+        return ""
+    return f"the gradient is useful at only {useful:.0%} of {_POINTS} starting points"
 
 
 def _by_blocks(program: Program, layout: Layout) -> Choice:

@@ -16,6 +16,7 @@ from probinf.core.inputs.limits import at_least
 from probinf.core.program import Key, Position, Program
 from probinf.core.zero_likelihood import zero_likelihood
 from probinf.errors import MethodError
+from probinf.kernels.base import Kernel
 from probinf.results.assembling import assemble_chains
 from probinf.results.collecting import ChainCollector, Chains, Transition
 from probinf.results.posterior import Posterior
@@ -84,10 +85,26 @@ class ChainMethod(Method[Posterior]):
 
     def check_counts(self, names: Sequence[str] = ("chains", "thin", "draws")) -> None:
         """Raise where one of these is not positive, or ``warmup`` negative."""
+        for name in (*names, "warmup"):
+            if getattr(self, name) is None:
+                raise MethodError(f"{name} must be a whole number, got None.")
         for name in names:
             at_least(1, **{name: getattr(self, name)})
+        at_least(-1, warmup=self.warmup)
         if self.warmup < 0:
             raise MethodError(f"warmup must not be negative, got {self.warmup}.")
+
+    def check_warmup(self, kernel: Kernel | None) -> None:
+        """Raise where nothing would tune a step size that the kernel has.
+
+        Raises:
+            MethodError: ``warmup`` is zero.
+        """
+        if self.warmup == 0 and (kernel is None or kernel.target_acceptance is not None):
+            raise MethodError(
+                "warmup must be at least 1, got 0: step size and metric would stay at a first "
+                "guess, with which most moves are rejected. Some hundred steps are usual."
+            )
 
     def plan(self, program: Program, layout: Layout) -> Plan:
         """A lane for each chain, and records of positions and statistics."""

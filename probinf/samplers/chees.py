@@ -12,6 +12,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from probinf.core.coordinates import Layout
+from probinf.core.gradients import require_gradient
+from probinf.core.inputs.limits import at_least, inside
 from probinf.core.program import Key, Program, log_density
 from probinf.errors import MethodError
 from probinf.kernels import blackjax
@@ -19,7 +21,7 @@ from probinf.kernels.hamiltonian import lost_ends, with_gradient
 from probinf.results.collecting import Transition
 from probinf.runtime.method import Plan, Run
 from probinf.samplers.chains import ChainMethod
-from probinf.samplers.warmup.starting import found_start
+from probinf.samplers.warmup.starting import found_start, scattered
 
 _RATE, _DECAY = 0.025, 0.95  # of Adam on the logarithm of the trajectory length
 _LOWEST = 0.05  # acceptance of a single chain that the harmonic mean counts at least
@@ -89,6 +91,8 @@ class ChEES(ChainMethod):
 
     def __post_init__(self) -> None:
         self.check_counts(("max_steps", "superchains", "draws"))
+        at_least(1, chains=self.chains)
+        inside(0, 1, target_acceptance=self.target_acceptance)
         if self.chains < 8:
             raise MethodError(
                 f"chains must be at least 8, got {self.chains}: they tune each other. Use NUTS "
@@ -99,6 +103,11 @@ class ChEES(ChainMethod):
                 f"chains must be a multiple of superchains, got {self.chains} and "
                 f"{self.superchains}."
             )
+
+    @property
+    def follows_gradients(self) -> bool:
+        """True."""
+        return True
 
     def plan(self, program: Program, layout: Layout) -> Plan:
         """One lane with all chains.
@@ -111,6 +120,8 @@ class ChEES(ChainMethod):
                 "ChEES needs gradients, but this program has a random-key coordinate. Use "
                 "MCMC(kernels.RandomWalk()), SMC() or Importance()."
             )
+        require_gradient(program, "ChEES")
+        self.check_warmup(None)
         plan = super().plan(program, layout)
         return plan._replace(chunk=min(_LONGEST, plan.chunk))
 
@@ -123,8 +134,8 @@ class ChEES(ChainMethod):
         def search(key: Key) -> tuple[Any, Bool[Array, ""]]:
             return found_start(attempt, key)
 
-        def attempt(key: Key) -> tuple[Any, Any]:
-            state = with_gradient(program, program.start(key, program.data))
+        def attempt(key: Key, tries: Any) -> tuple[Any, Any]:
+            state = with_gradient(program, scattered(program, key, tries))
             return state, state
 
         states, fine = jax.lax.map(search, jax.random.split(key, self.superchains))

@@ -12,9 +12,10 @@ from jaxtyping import Array, Bool, Int
 
 from probinf import kernels
 from probinf.core.coordinates import Layout, layout_of, storable, vector_of
+from probinf.core.gradients import require_gradient
 from probinf.core.program import Key, Program
 from probinf.errors import MethodError
-from probinf.kernels.base import Kernel, MetricName
+from probinf.kernels.base import Kernel, MetricName, check_kernel
 from probinf.kernels.coverage import check_coordinates
 from probinf.results.collecting import Transition
 from probinf.runtime.method import Plan, Run
@@ -23,7 +24,8 @@ from probinf.samplers.warmup.adaptation import Adaptation, AdaptationState
 from probinf.samplers.warmup.fisher import FisherAdaptation
 from probinf.samplers.warmup.metric_option import Groups, Metric, check_sites, checked
 from probinf.samplers.warmup.moments import GroupedMoments, Moments
-from probinf.samplers.warmup.starting import found_start, pathfinder_start
+from probinf.samplers.warmup.starting import found_start, pathfinder_start, scattered
+from probinf.samplers.warmup.trial import told
 
 Start = Literal["wide", "pathfinder"]
 
@@ -49,10 +51,12 @@ class MCMC(ChainMethod):
         draws: kept transitions per chain.
         metric: ``"diagonal"`` variances or a ``"dense"`` covariance in the kernel; for
             Hamiltonian kernels also ``"low_rank"``, variances and up to 32 directions
-            estimated from draws and gradients, or groups of sites, ``[("a", "b")]``: the
-            covariance inside each group, variances elsewhere. By default low-rank for NUTS on
-            a CPU and diagonal otherwise (chains that move in lockstep on an accelerator would
-            all wait for each estimate).
+            estimated from draws and gradients; ``"auto"``, the one of these two that moves the
+            slowest coordinate further per gradient in a trial inside each chain's warm-up
+            (``provenance["metric"]`` tells which and why); or groups of sites,
+            ``[("a", "b")]``: the covariance inside each group, variances elsewhere. By default
+            ``"auto"`` for NUTS on a CPU and diagonal otherwise (chains that move in lockstep on
+            an accelerator would all wait for each estimate).
         thin: transitions per kept draw; the ones in between are never stored.
         start: where chains begin. ``"wide"`` is the densest of 8 over-dispersed points;
             ``"pathfinder"`` climbs from each of 8 and draws near one of the modes found, chosen
@@ -73,7 +77,9 @@ class MCMC(ChainMethod):
     start: Start = "wide"
 
     def __post_init__(self) -> None:
+        check_kernel(self.kernel)
         self.check_counts()
+        self.check_warmup(self.kernel)
         object.__setattr__(self, "metric", checked(self.metric))
         if self.start not in get_args(Start):
             raise MethodError(f"start must be 'wide' or 'pathfinder', got {self.start!r}.")
@@ -97,7 +103,9 @@ class MCMC(ChainMethod):
 
     @property
     def _fisher(self) -> FisherAdaptation | None:
-        return FisherAdaptation(self.kernel, self.warmup) if self._metric == "low_rank" else None
+        if self._metric not in ("auto", "low_rank"):
+            return None
+        return FisherAdaptation(self.kernel, self.warmup, chooses=self._metric == "auto")
 
     def _adaptation(self, program: Program) -> Adaptation:
         moments: Moments | GroupedMoments = Moments(dense=self.metric == "dense")
@@ -106,6 +114,11 @@ class MCMC(ChainMethod):
             indices = [layout.part(sites)[0] for sites in self.metric]
             moments = GroupedMoments(tuple(tuple(index.tolist()) for index in indices))
         return Adaptation(self.kernel, self.warmup, moments)
+
+    @property
+    def follows_gradients(self) -> bool:
+        """Whether its kernel does."""
+        return self.kernel.needs_gradient
 
     def plan(self, program: Program, layout: Layout) -> Plan:
         """Chains that the kernel can move.
@@ -141,6 +154,8 @@ class MCMC(ChainMethod):
                 "particle-filter weight). Use MCMC(kernels.RandomWalk()), "
                 "SMC(kernel=kernels.RandomWalk()) or Importance()."
             )
+        if self.follows_gradients or self.start == "pathfinder":
+            require_gradient(program, name if self.follows_gradients else "start='pathfinder'")
         plan = super().plan(program, layout)
         return plan._replace(moves_integers=self.kernel.moves_integers)
 
@@ -151,8 +166,8 @@ class MCMC(ChainMethod):
         rarely does, and one drawn by Pathfinder hardly ever.
         """
 
-        def attempt(key: Key) -> tuple[Any, Any]:
-            state = self.kernel.init(program, program.start(key, program.data))
+        def attempt(key: Key, tries: Any) -> tuple[Any, Any]:
+            state = self.kernel.init(program, scattered(program, key, tries))
             return state, state
 
         if self.start == "pathfinder":
@@ -172,7 +187,8 @@ class MCMC(ChainMethod):
         adaptation, seen = own.adaptation, own.seen
         fisher = self._fisher
         if fisher is not None:  # outside the condition, which would copy all that was seen
-            seen = fisher.see(seen, taken, kernel.position, kernel.logdensity_grad)
+            score = kernel.logdensity_grad
+            seen = fisher.see(seen, taken, kernel.position, score, info.evaluations)
 
         def adapted() -> AdaptationState:
             if fisher is not None:
@@ -200,7 +216,11 @@ class MCMC(ChainMethod):
         acceptance = stats["acceptance"]
         if acceptance.ndim == 3:
             stats = {**stats, "acceptance": acceptance.mean(axis=2), "part_acceptance": acceptance}
-        return super().report(run, stats)
+        fields = super().report(run, stats)
+        fisher = self._fisher
+        if fisher is not None and fisher.trial is not None:
+            fields["provenance"] = {"metric": told(run.states.own.adaptation.metric)}
+        return fields
 
     def note(self, own: Chain) -> str:
         """The step size."""
@@ -216,9 +236,9 @@ class NUTS(MCMC):
         chains: independent chains, each from its own over-dispersed start.
         warmup: adaptive transitions per chain, discarded.
         draws: kept transitions per chain.
-        metric: ``"diagonal"`` variances, a ``"dense"`` covariance, or ``"low_rank"``, variances
-            and up to 32 directions estimated from draws and gradients, the default on a CPU;
-            or groups of sites, as in ``MCMC``.
+        metric: ``"diagonal"`` variances, a ``"dense"`` covariance, ``"low_rank"``, variances
+            and up to 32 directions estimated from draws and gradients, ``"auto"``, the better of
+            diagonal and low-rank, the default on a CPU; or groups of sites, as in ``MCMC``.
         thin: transitions per kept draw; the ones in between are never stored.
         start: ``"wide"`` or ``"pathfinder"``, as in ``MCMC``.
 

@@ -15,7 +15,7 @@ from probinf.core.coordinates import Layout, storable, vector_of
 from probinf.core.inputs.limits import at_least
 from probinf.core.program import Key, Program
 from probinf.core.transformations.paths import temper
-from probinf.kernels.base import Info, Kernel
+from probinf.kernels.base import Info, Kernel, check_kernel
 from probinf.results.collecting import Transition
 from probinf.results.findings import Finding
 from probinf.runtime.method import Plan, Run
@@ -91,6 +91,7 @@ class ParallelTempering(ChainMethod):
     sought: ClassVar[str] = "draw of the base"
 
     def __post_init__(self) -> None:
+        check_kernel(self.kernel, optional=True)
         at_least(3, temperatures=self.temperatures)
         self.check_counts(("chains", "draws"))
 
@@ -101,6 +102,7 @@ class ParallelTempering(ChainMethod):
             MethodError: the base cannot be drawn from, or the kernel does not fit.
         """
         check_drawable(program, layout, self.kernel)
+        self.check_warmup(self.kernel)
         plan = super().plan(program, layout)
         more = 2 * self.temperatures * np.dtype(layout.dtype).itemsize
         return plan._replace(row_bytes=plan.row_bytes + self.chains * more)
@@ -112,7 +114,7 @@ class ParallelTempering(ChainMethod):
         """Draws of the base with finite density and gradient at every temperature."""
         count = self.temperatures
 
-        def attempt(key: Key) -> tuple[Any, Any]:
+        def attempt(key: Key, tries: Any) -> tuple[Any, Any]:
             x = program.draw(key, program.data)
             return self._kernel(x).init(program, x), x
 

@@ -9,11 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from probinf.core.coordinates import Layout, vector_of
-from probinf.core.estimate import Estimate
-from probinf.core.inputs.limits import at_least
+from probinf.core.inputs.limits import at_least, positive
 from probinf.core.population import (
     Population,
     drawn,
@@ -26,20 +25,22 @@ from probinf.core.program import Key, Program
 from probinf.core.resampling import inverse_cdf, strata_points
 from probinf.core.transformations.paths import power, temper
 from probinf.errors import MethodError
-from probinf.kernels.base import Kernel
+from probinf.kernels.base import Kernel, check_kernel
 from probinf.runtime.method import Plan, Run
 from probinf.runtime.progress import Status
 from probinf.samplers.populations.base import Islands, PopulationMethod
+from probinf.samplers.populations.descent import is_few
 from probinf.samplers.populations.generations import (
     GenerationRecord,
     Generations,
     PersistentState,
     joined,
     last_log_z,
+    line_gains,
     mixture,
 )
+from probinf.samplers.populations.halfway import GO_ON
 from probinf.samplers.populations.moving import Mover, check_drawable, default_kernel, first_params
-from probinf.samplers.populations.pooling import evidence_of_few
 from probinf.samplers.populations.schedule import next_point
 from probinf.samplers.populations.tuning import cross_fitted
 
@@ -54,8 +55,8 @@ class PersistentSMC(PopulationMethod):
 
     Args:
         particles: particles per generation and island, an even number.
-        islands: independent populations, at least two: their spread is the evidence's error,
-            widened for being that of few (by 1.7 for four of them, 1.2 for eight).
+        islands: independent populations; their spread, and what their lines of descent gain
+            and lose, give the evidence its error.
         kernel: moves the particles; by default HMC, or a random walk where a coordinate is a
             random key. It is tuned at every stage, each half of the particles on the other.
         target_ess: effective sample size of a stage, in multiples of ``particles``; it may
@@ -80,16 +81,13 @@ class PersistentSMC(PopulationMethod):
     max_stages: int = 100
 
     def __post_init__(self) -> None:
+        check_kernel(self.kernel, optional=True)
+        at_least(1, particles=self.particles, islands=self.islands, max_moves=self.max_moves)
+        positive(target_ess=self.target_ess)
         if self.particles < 4 or self.particles % 2:
             raise MethodError(
                 f"particles must be an even number of at least 4, got {self.particles}."
             )
-        if self.islands < 2:
-            raise MethodError(
-                f"islands must be at least 2, got {self.islands}: their spread is the error."
-            )
-        if self.target_ess <= 0:
-            raise MethodError(f"target_ess must be positive, got {self.target_ess}.")
         at_least(1, moves=self.moves)
         at_least(2 + self._first, max_stages=self.max_stages)
 
@@ -129,6 +127,7 @@ class PersistentSMC(PopulationMethod):
                 log_likelihood=rows_of(jnp.where(jnp.isneginf(log_l), -jnp.inf, log_l - top)),
                 log_mixture=jnp.full((rows, n), jnp.log(first), log_l.dtype),
                 eve=rows_of(jnp.arange(first * n)),
+                line=rows_of(jnp.arange(first * n)),
             ),
             filled=jnp.asarray(first),
             betas=zeros,
@@ -145,6 +144,13 @@ class PersistentSMC(PopulationMethod):
         filled = jnp.arange(self.max_stages)[:, None] < state.filled
         mixture = state.all.log_mixture - jnp.log(state.filled)
         return jnp.where(filled, power(state.all.log_likelihood, beta) - mixture, -jnp.inf)
+
+    def _lines(self, state: PersistentState, log_w: Float[Array, "g n"]) -> Int[Array, "g n"]:
+        """Lines that the next particles belong to: of their ancestors, or by these where few."""
+        line = state.all.line
+        share = jax.ops.segment_sum(jnp.exp(normalise(log_w.ravel())), line.ravel(), line.size)
+        few = is_few(share, self.particles)
+        return jnp.where(few, jnp.arange(line.size).reshape(line.shape), line)
 
     def step(
         self, key: Key, program: Program, state: PersistentState
@@ -166,9 +172,9 @@ class PersistentSMC(PopulationMethod):
         # particle by particle, so that halves of the particles stay apart when resampled
         across = jax.tree.map(
             lambda leaf: jnp.swapaxes(leaf, 0, 1).reshape(-1, *leaf.shape[2:]),
-            (state.all.position, state.all.eve, log_w),
+            (state.all.position, state.all.eve, self._lines(state, log_w), log_w),
         )
-        position, eve, flat_w = across
+        position, eve, line, flat_w = across
         params = cross_fitted(state.params, vector_of(position), flat_w)
         points = strata_points(jax.random.uniform(resample_key, (), flat_w.dtype), n)
         chosen = inverse_cdf(jnp.exp(normalise(flat_w)), points)
@@ -202,6 +208,7 @@ class PersistentSMC(PopulationMethod):
             .at[row]
             .set(mixture(log_l, betas, log_zs, row + 1)),
             state.all.eve.at[row].set(eve[chosen]),
+            state.all.line.at[row].set(line[chosen]),
         )
         after = state._replace(
             all=everyone,
@@ -239,6 +246,12 @@ class PersistentSMC(PopulationMethod):
         log_l = np.asarray(everyone.log_likelihood[:, :used], float)
         filled = np.arange(used)[:, None] < counts[:, None, None]
         log_w = np.where(filled, log_l - everyone.log_mixture[:, :used], -np.inf)
+        betas, log_zs = np.asarray(states.betas, float), np.asarray(states.log_zs, float)
+        alive = np.where(states.dead, self._first, counts).tolist()
+        gains = [
+            line_gains(log_l[k], betas[k], log_zs[k], everyone.line[k], alive[k], self._first)
+            for k in range(self.islands)
+        ]
         return Islands(
             position=jax.tree.map(
                 lambda leaf: leaf[:, :used].reshape(self.islands, -1, *leaf.shape[3:]),
@@ -248,7 +261,8 @@ class PersistentSMC(PopulationMethod):
             log_z=np.where(states.dead, -np.inf, last + top),
             eves=everyone.eve[:, :used].reshape(self.islands, -1),
             firsts=self._first * self.particles,
-            resamplings=np.zeros(self.islands, int),
+            variances=np.array([np.sum(g**2) for g in gains]),
+            fourths=np.array([np.sum(g**4) for g in gains]),
             stats={"log_likelihood": log_l.reshape(self.islands, -1) + top[:, None]},
             nan_count=int(states.nan_count.sum()),
         )
@@ -259,12 +273,8 @@ class PersistentSMC(PopulationMethod):
         if not (states.beta < 1)[~states.dead].any():
             return ""
         if run.provenance["interrupted"]:
-            return "the run was interrupted before temperature one was reached."
+            return f"the run was interrupted before temperature one was reached. {GO_ON}"
         return (
             f"temperature one was not reached in {self.max_stages} generations. Raise "
             "max_stages, or lower target_ess."
         )
-
-    def evidence(self, found: Islands, weights: np.ndarray) -> Estimate:
-        """Mean of the islands, with an error from their spread alone."""
-        return evidence_of_few(found.log_z)

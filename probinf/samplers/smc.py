@@ -23,12 +23,15 @@ from probinf.core.population import (
     reweight,
 )
 from probinf.core.program import Key, Program
-from probinf.core.resampling import Resampler, multinomial, systematic, thinned
+from probinf.core.resampling import Resampler, systematic, thinned
 from probinf.errors import MethodError
-from probinf.kernels.base import Kernel, Params
+from probinf.kernels.base import Kernel, Params, check_kernel
+from probinf.results.posterior import Posterior
 from probinf.runtime.method import Plan, Run
 from probinf.runtime.progress import Status
 from probinf.samplers.populations.base import Islands, PopulationMethod
+from probinf.samplers.populations.descent import no_descent, reweighted
+from probinf.samplers.populations.halfway import halfway
 from probinf.samplers.populations.islands import IslandState, Particle, StageRecord, gathered
 from probinf.samplers.populations.moving import (
     Moved,
@@ -98,7 +101,9 @@ class SMC(PopulationMethod):
 
     def __post_init__(self) -> None:
         at_least(4, particles=self.particles)
-        at_least(1, islands=self.islands, moves=self.moves)
+        at_least(1, islands=self.islands, moves=self.moves, max_moves=self.max_moves)
+        at_least(1, waste_free=self.waste_free)
+        check_kernel(self.kernel, optional=True)
         inside(0, 1, target_ess=self.target_ess)
         inside(0, 1, closed=True, resample_below=self.resample_below)
         if self.tune and self.particles % 2:
@@ -136,6 +141,11 @@ class SMC(PopulationMethod):
         return super().plan(program, layout)
 
     @property
+    def _lines(self) -> int:
+        """Lines of descent that resampling leaves at most."""
+        return self.particles // (self.waste_free or 1)
+
+    @property
     def _groups(self) -> int:
         return 2 if self.tune else 1
 
@@ -163,9 +173,10 @@ class SMC(PopulationMethod):
         terms = jnp.where(usable.reshape(-1, *[1] * (terms.ndim - 1)), terms, -jnp.inf)
         mover = self.mover(position)
         zero = jnp.zeros((), terms.dtype)
+        log_w = jnp.full((n,), -jnp.log(n), terms.dtype)
         return IslandState(
-            particles=Particle(position, terms, jnp.arange(n)),
-            log_w=jnp.full((n,), -jnp.log(n), terms.dtype),
+            particles=Particle(position, terms, jnp.arange(n), jnp.arange(n)),
+            log_w=log_w,
             log_z=zero,
             t=zero,
             end=zero + self.way.end(program),
@@ -173,7 +184,7 @@ class SMC(PopulationMethod):
             passed=jnp.zeros(terms.shape[1:] or (0,), terms.dtype),
             params=first_params(mover.kernel, vector_of(position), mover.groups),
             stage=jnp.zeros((), int),
-            resamplings=jnp.zeros((), int),
+            descent=no_descent(log_w),
             nan_count=lost.astype(int) + jnp.sum(~usable),
             dead=jnp.all(jnp.isneginf(terms.reshape(n, -1)[:, 0])),
         )
@@ -192,15 +203,25 @@ class SMC(PopulationMethod):
         nothing = jnp.zeros_like(state.log_z)
         weighted = reweight(Population(state.particles, state.log_w, nothing), increment)
         ess = effective_sample_size(weighted.log_w)
-        gained, crossed = ways.passed(normalise(state.log_w), t)
+        before = normalise(state.log_w)
+        gained, crossed = ways.passed(before, t)
+        descent, line = reweighted(
+            state.descent,
+            state.particles.line,
+            jnp.exp(before),
+            jnp.exp(normalise(weighted.log_w)),
+            self._lines,
+        )
+        weighted = weighted._replace(x=state.particles._replace(line=line))
         params = state.params
         if self.tune:
             params = cross_fitted(params, vector_of(state.particles.position), weighted.log_w)
         # particles of weight zero must not be moved from: resample whenever there are any
         needed = (ess < self.resample_below * n) | jnp.any(jnp.isneginf(weighted.log_w))
         population = self._resampled(resample_key, weighted, needed)
-        moved, eve = self._move(move_key, path.at(program, t), population.x, params)
+        moved, eve, line = self._move(move_key, path.at(program, t), population.x, params)
         _, fresh, lost = self.terms(program, moved.position)
+        variance, fourth = descent.sums()
         record = StageRecord(
             t=t,
             ess=ess,
@@ -211,16 +232,18 @@ class SMC(PopulationMethod):
             evaluations=moved.evaluations + n,
             step_size=moved.params.step_size.mean(),
             correlation=moved.correlation,
+            variance=variance,
+            fourth=fourth,
         )
         after = state._replace(
-            particles=Particle(moved.position, fresh, eve),
+            particles=Particle(moved.position, fresh, eve, line),
             log_w=population.log_w,
             log_z=state.log_z + weighted.log_z + (t - state.t) * rate,
             t=t,
             passed=jnp.where(crossed, state.log_z + gained, state.passed),
             params=moved.params,
             stage=state.stage + 1,
-            resamplings=state.resamplings + needed,
+            descent=descent,
             nan_count=state.nan_count + lost,
             dead=state.dead | jnp.isneginf(weighted.log_z),
         )
@@ -247,15 +270,16 @@ class SMC(PopulationMethod):
 
     def _move(
         self, key: Key, program: Program, particles: Particle, params: Params
-    ) -> tuple[Moved, Array]:
+    ) -> tuple[Moved, Array, Array]:
         mover, x = self.mover(particles.position), particles.position
         if self.waste_free is not None:
             moved = mover.chains(key, program, x, params, length=self.waste_free)
-            return moved, jnp.repeat(particles.eve, self.waste_free)
+            eve, line = (jnp.repeat(a, self.waste_free) for a in (particles.eve, particles.line))
+            return moved, eve, line
         moved = mover.until_mixed(
             key, program, x, params, moves=self.moves, max_moves=self.max_moves
         )
-        return moved, particles.eve
+        return moved, particles.eve, particles.line
 
     def done(self, state: IslandState) -> Bool[Array, ""]:
         """At the end of the path, or nothing left alive."""
@@ -274,7 +298,7 @@ class SMC(PopulationMethod):
 
     def gathered(self, run: Run) -> Islands:
         """The particles of all islands, their evidence summed in double precision."""
-        return gathered(run, noisy=self.resampler is multinomial and self.waste_free is None)
+        return gathered(run)
 
     def unfinished(self, run: Run) -> str:
         """Why the end of the path was not reached."""
@@ -289,6 +313,12 @@ class SMC(PopulationMethod):
             f"the end of the path was not reached in {_MAX_STAGES[self.path]} stages. Lower "
             "target_ess or use more particles."
         )
+
+    def stopped(self, run: Run, found: Islands, reason: str) -> Posterior:
+        """After an interruption, the particles at the point of the path that was reached."""
+        if not run.provenance["interrupted"]:
+            raise MethodError(reason)
+        return halfway(run, found, self.way, self.history(run), reason)
 
     def history(self, run: Run) -> dict[str, np.ndarray]:
         """The places on the path, what each stage was like, and evidences of first data."""

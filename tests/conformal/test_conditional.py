@@ -9,7 +9,8 @@ import pytest
 from scipy.optimize import linprog
 
 import probinf.conformal as pc
-from probinf.conformal.calibration.calibrate import uniforms
+from probinf.conformal.calibration.conditional import _same_span
+from probinf.conformal.calibration.randomness import row_uniforms
 from probinf.errors import ArrayError, InfiniteSetWarning
 from tests.cases.coverage import coverage
 
@@ -36,7 +37,11 @@ def test_path_is_the_linear_program(kind, key):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", InfiniteSetWarning)
             found = pc.calibration.conditional_thresholds(s, phi, phi[:6], alpha=0.1, key=key)
-        t = np.full(6, 0.9 - 1e-5) if key is None else uniforms(3, 6) - 0.1
+        t = (
+            np.full(6, 0.9 - 1e-5)
+            if key is None
+            else row_uniforms(3, _same_span(phi, phi[:6])[1]) - 0.1
+        )
         expected = [by_linear_program(s, phi, phi[j], t[j], 0.1) for j in range(6)]
         assert np.allclose(found, expected, atol=1e-6)
 
@@ -73,6 +78,72 @@ def test_randomised_coverage_is_exact_in_every_overlapping_group():
     # the broken twin: one threshold for all groups
     marginal = group_coverage(lambda s, a, b, r: np.full(len(b), pc.calibrate(s).quantile(0.2)))
     assert abs(marginal).max() > 6
+
+
+@pytest.mark.parametrize("values", [[0.1, 0.2, 0.3, 1.1], [7.0]], ids=str)
+def test_tied_scores_keep_the_exact_coverage(values):
+    rng = np.random.default_rng(0)
+    rows = []
+    for r in range(150):
+        phi, _ = overlapping(rng, 70)
+        s = rng.choice(values, 70)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", InfiniteSetWarning)
+            q = pc.calibration.conditional_thresholds(s[:60], phi[:60], phi[60:], alpha=0.2, key=r)
+        rows.append(phi[60:].T @ ((s[60:] <= q) - 0.8) / 10)
+    z = np.mean(rows, axis=0) / (np.std(rows, axis=0, ddof=1) / np.sqrt(150))
+    assert (abs(z) < 4).all(), z
+
+
+UNITS = {
+    "years": lambda x: 2023 + x,
+    "julian days": lambda x: 2.46e6 + 365 * x,
+    "unix seconds": lambda x: 1.7e9 + 4e4 * x,
+    "nanoseconds": lambda x: 1.7e18 + 3e16 * x,
+    "pascals": lambda x: 101325 + x,
+    "metres": lambda x: 1e-9 * x,
+}
+
+
+@pytest.mark.parametrize("units", UNITS)
+@pytest.mark.parametrize("scale", [1.0, 1e-9, 1e9])
+def test_thresholds_do_not_depend_on_units(units, scale):
+    rng = np.random.default_rng(0)
+    x, xt = 2 * rng.uniform(size=200), np.linspace(0, 2, 9)
+    s = rng.exponential(size=200) * (1 + x)
+
+    def found(change, factor, with_constant):
+        def features(v):
+            first = [np.ones(v.size)] if with_constant else [v < 1, v >= 1]
+            return np.column_stack([*first, change(v)]).astype(float)
+
+        return pc.calibration.conditional_thresholds(factor * s, features(x), features(xt))
+
+    for with_constant in (True, False):
+        plain = found(lambda v: v, 1.0, with_constant)
+        assert np.allclose(found(UNITS[units], scale, with_constant) / scale, plain, rtol=1e-6)
+
+
+def test_where_all_features_are_zero_nothing_is_promised():
+    phi = np.eye(2)[np.arange(60) % 2]
+    with pytest.warns(InfiniteSetWarning, match="1 rows of features_test are zero"):
+        q = pc.calibration.conditional_thresholds(np.arange(60.0), phi, [[0, 0], [1, 0]])
+    assert np.isposinf(q[0]) and 50 < q[1] < 60
+
+
+def test_local_thresholds_at_large_coordinates():
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0, 2, size=(500, 2))
+    s = rng.exponential(size=500) * (0.1 + x[:, 0])
+
+    def covered(shift):
+        q = pc.calibration.rlcp_thresholds(
+            s[:400], x[:400] + shift, x[400:] + shift, bandwidth=0.2, alpha=0.2, key=0
+        )
+        return (s[400:] <= q).mean()
+
+    for shift in (0.0, 1e7, np.array([5e5, -4e6])):  # eastings and northings
+        assert 0.72 < covered(shift) < 0.92
 
 
 def rlcp_covers():

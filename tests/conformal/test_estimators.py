@@ -9,10 +9,14 @@ matplotlib.use("Agg")
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import coo_array, csr_array
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_diabetes, load_digits, load_wine
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.exceptions import NotFittedError
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.frozen import FrozenEstimator
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
@@ -210,6 +214,7 @@ def test_data_frames_reach_the_pipeline_with_their_columns(estimator):
 
 @pytest.mark.parametrize("state", [0, None, np.random.RandomState(0)], ids=str)
 def test_frames_of_a_classifier_and_any_random_state(state):
+    np.random.seed(0)  # what None draws from
     X, y = housing()
     label = np.where(y > 0.5, "dear", "cheap")
     model = E.SplitClassifier(
@@ -231,3 +236,86 @@ def test_missing_values_that_the_model_can_take():
     assert np.isfinite(model.fit(x, y).predict_interval(x)[1]).all()
     with pytest.raises(ValueError, match="NaN"):
         E.SplitRegressor(Ridge()).fit(x, y)
+    imputed = make_pipeline(SimpleImputer(), Ridge())
+    for estimator in (
+        E.SplitRegressor(imputed, difficulty=imputed, calibration_size=0.4),
+        E.QuantileRegressor(imputed, imputed, calibration_size=0.4),
+        E.CrossRegressor(imputed),
+    ):
+        assert np.isfinite(estimator.fit(x, y).predict_interval(x)[1]).all()
+    classes = make_pipeline(SimpleImputer(), LogisticRegression())
+    model = E.SplitClassifier(classes, calibration_size=0.4).fit(x, y > 0)
+    assert model.predict_set(x)[1].shape == (300, 2, 1)
+
+
+@pytest.mark.parametrize("form", [np.asarray, list, pd.Series, lambda t: np.asarray(t, object)])
+def test_texts_reach_the_model_that_reads_them(form):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 200)
+    texts = [f"word{k} word{rng.integers(9)}" for k in y]
+    x = form(texts)
+    for model in (
+        E.SplitRegressor(make_pipeline(TfidfVectorizer(), Ridge()), calibration_size=0.4),
+        E.CrossRegressor(make_pipeline(TfidfVectorizer(), Ridge())),
+    ):
+        assert np.isfinite(model.fit(x, y + 0.0).predict_interval(x)[1]).all()
+    reader = make_pipeline(TfidfVectorizer(), LogisticRegression())
+    model = E.SplitClassifier(reader, calibration_size=0.4).fit(x, y)
+    assert model.predict_set(x)[1][np.arange(200), y].mean() > 0.8
+
+
+@pytest.mark.parametrize("form", [csr_array, coo_array])
+def test_sparse_matrices_reach_the_model(form):
+    rng = np.random.default_rng(0)
+    dense = rng.normal(size=(200, 5)) * (rng.uniform(size=(200, 5)) < 0.3)
+    y = dense @ np.arange(5.0) + 0.1 * rng.normal(size=200)
+    for model in (
+        E.SplitRegressor(Ridge(), difficulty=Ridge(), calibration_size=0.4),
+        E.CrossRegressor(Ridge(), method="minmax"),
+    ):
+        sparse, full = (model.fit(x, y).predict_interval(x)[1] for x in (form(dense), dense))
+        assert np.allclose(sparse, full, atol=1e-2)
+
+
+def three_classes(n=1200):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n, 2))
+    centres = np.array([[2.0, 0.0], [0.0, 2.0], [-1.0, -1.0]])
+    y = (2 * x @ centres.T + rng.gumbel(size=(n, 3))).argmax(axis=1)
+    return x, np.array(["red", "green", "blue"])[y]
+
+
+@pytest.mark.parametrize("way", ["fit", "conformalize"])
+def test_a_frozen_model_keeps_its_own_classes(way):
+    x, y = three_classes()
+    frozen = FrozenEstimator(LogisticRegression().fit(x[:400], y[:400]))
+    two = np.flatnonzero((np.arange(1200) >= 400) & (y != "red"))
+    if way == "fit":
+        model = E.SplitClassifier(frozen, calibration_size=0.5).fit(x[two], y[two])
+    else:
+        model = E.SplitClassifier(frozen).fit(x[two], y[two]).conformalize(x[two], y[two])
+    assert list(model.classes_) == ["blue", "green", "red"]
+    _, sets = model.predict_set(x[two])
+    column = np.searchsorted(model.classes_, y[two])
+    covered = sets[np.arange(two.size), column, 0].mean()
+    assert 0.85 < covered < 0.95 and sets.sum(axis=1).mean() < 1.3
+    with pytest.raises(ArrayError, match="whose classes are"):
+        model.conformalize(x[two], np.repeat("black", two.size))
+
+
+def test_classes_in_any_order():
+    class Backwards(LogisticRegression):
+        def fit(self, X, y):
+            super().fit(X, y)
+            self.classes_ = self.classes_[::-1]
+            return self
+
+        def predict_proba(self, X):
+            scores = np.exp(X @ self.coef_.T + self.intercept_)
+            return (scores / scores.sum(axis=1, keepdims=True))[:, ::-1]
+
+    x, y = three_classes()
+    model = E.SplitClassifier(Backwards(), calibration_size=0.5).fit(x[:800], y[:800])
+    _, sets = model.predict_set(x[800:])
+    column = [list(model.classes_).index(label) for label in y[800:]]
+    assert sets[np.arange(400), column, 0].mean() > 0.85 and sets.sum(axis=1).mean() < 1.7

@@ -125,3 +125,62 @@ def test_what_a_grid_did_not_try_counts_as_inside():
     np.testing.assert_array_equal(found.contains(y), [True, True, True, False, False, True, True])
     hull = found.hull()
     assert bool(np.isneginf(hull.lower).all() and np.isposinf(hull.upper).all())
+
+
+UNITS = {
+    "years": lambda x: 2023 + x,
+    "thousand years": lambda x: 1e3 * (2023 + x),
+    "julian days": lambda x: 2.46e6 + 365 * x,
+    "unix seconds": lambda x: 1.7e9 + 4e4 * x,
+    "nanoseconds": lambda x: 1.7e18 + 3e16 * x,
+    "pascals": lambda x: 101325 + x,
+    "metres": lambda x: 1e-9 * x,
+}
+
+
+@pytest.mark.parametrize("method", [pc.jackknife_plus_ridge, pc.full_ridge])
+@pytest.mark.parametrize("units", UNITS)
+def test_intervals_do_not_depend_on_units(units, method):
+    rng = np.random.default_rng(0)
+    x, y = np.linspace(0, 2, 60), rng.normal(size=60)
+    plain = method(x[:, None], y, x[:5, None], ridge=0.0)
+    moved = method(UNITS[units](x)[:, None], 5e8 + y, UNITS[units](x[:5])[:, None], ridge=0.0)
+    assert np.allclose(moved.lower - 5e8, plain.lower, atol=1e-6)
+    assert np.allclose(moved.upper - 5e8, plain.upper, atol=1e-6)
+    both = np.column_stack([x, x**2])
+    plain = method(both, y, both[:5], ridge=0.0)
+    years = np.column_stack([x + 2023, (x + 2023) ** 2])
+    assert np.allclose(method(years, y, years[:5], ridge=0.0).upper, plain.upper, atol=1e-5)
+    if units not in ("thousand years", "metres"):  # a penalty is in units of x
+        moved = method(UNITS[units](x)[:, None], y, UNITS[units](x[:5])[:, None], ridge=1.0)
+        assert np.isfinite(moved.size()).all()
+
+
+@pytest.mark.parametrize(
+    ("columns", "match"),
+    [
+        (lambda x: [x, 2 * x], "collinear columns and ridge is 0"),
+        (lambda x: [x, 0 * x + 2024], "column 1 is constant"),
+        (
+            lambda x: [*np.random.default_rng(0).normal(size=(70, 60))],
+            "70 columns and only 60 rows",
+        ),
+    ],
+)
+def test_collinear_columns(columns, match):
+    x = np.stack(columns(2023 + np.linspace(0, 2, 60)), axis=1)
+    y = np.random.default_rng(1).normal(size=60)
+    with pytest.raises(ArrayError, match=match):
+        pc.full_ridge(x, y, x, ridge=0.0)
+    assert np.isfinite(pc.full_ridge(x, y, x[:3], ridge=1.0).size()).all()
+
+
+def test_discrete_outcomes_lie_on_the_ends():
+    rng = np.random.default_rng(0)
+    covered = []
+    for _ in range(60):
+        x, y = rng.choice([0.3, 1.1], (60, 1)), rng.choice([0.1, 1.1, 3.4], 60, p=[0.75, 0.2, 0.05])
+        for method in (pc.jackknife_plus_ridge, pc.full_ridge):
+            out = method(x[:40], y[:40], x[40:], ridge=0.0, alpha=0.1)
+            covered.append(out.contains(y[40:]).mean())
+    assert np.mean(covered) > 0.9

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 
 import probinf.conformal as pc
@@ -51,6 +52,26 @@ CUBE = RNG.normal(size=(50, 3))
             "y must have 3",
         ),
         (lambda: pc.box(CUBE, CUBE, CUBE).contains(CUBE[:, :1]), "y must have 3"),
+        (lambda: pc.box(CUBE, CUBE, CUBE, scale_cal=CUBE**2), "scale_test go together"),
+        (lambda: pc.box(CUBE, CUBE, CUBE, scale_test=CUBE**2), "scale_test go together"),
+        (
+            lambda: pc.box(CUBE, CUBE, CUBE, scale_cal=CUBE[:1] ** 2, scale_test=CUBE**2),
+            r"scale_cal must have shape \(50, 3\)",
+        ),
+        (
+            lambda: pc.box(
+                CUBE, CUBE, CUBE, scale=[1, 1, 1], scale_cal=CUBE**2, scale_test=CUBE**2
+            ),
+            "not both",
+        ),
+        (
+            lambda: pc.regression.ellipsoid(
+                CUBE, CUBE, CUBE, np.eye(3), np.broadcast_to(np.eye(3), (50, 3, 3))
+            ),
+            "one kind of covariance",
+        ),
+        (lambda: pc.predictive_system((MU, MU**2), Y, MU), "one form"),
+        (lambda: pc.labels.cluster_labels([np.nan] * 50, LABELS, 3, clusters=2), "50 NaN"),
         (lambda: pc.selection.conformal_evalues([1.0, 2.0], [np.inf]), "finite"),
         (lambda: pc.calibration.clopper_pearson([11], 10, error=0.1), "successes"),
         (lambda: pc.calibrate(np.ma.masked_array([1.0, 2.0], [0, 1])), "masked"),
@@ -81,6 +102,36 @@ CUBE = RNG.normal(size=(50, 3))
 def test_refused(call, match):
     with pytest.raises(ArrayError, match=match):
         call()
+
+
+NAN_AMONG = [
+    np.where(np.arange(50) % 5, HALVES, np.nan),
+    np.where(np.arange(50) % 5, HALVES, np.nan).astype(object),
+    ["a", "b", np.nan, "a", "b"] * 10,
+    ["a", "b", None, "a", "b"] * 10,
+    pd.Series(["a", "b", pd.NA, "a", "b"] * 10),
+    pd.Series([1, 2, None, 1, 2] * 10, dtype="Int64"),
+    pd.Series(["a", "b", None, "a", "b"] * 10, dtype="category"),
+    np.array(["2020-01-01", "2021-01-01", "NaT", "2020-01-01", "2021-01-01"] * 10, "M8[D]"),
+]
+
+
+@pytest.mark.parametrize("groups", NAN_AMONG, ids=lambda g: f"{type(g).__name__} {g[:3]}")
+def test_missing_names_of_groups(groups):
+    for cal, test in ((groups, HALVES), (HALVES, groups)):
+        with pytest.raises(ArrayError, match=r"10 missing name\(s\).*of 50, the first at \[[02]\]"):
+            pc.split(pc.Absolute(), MU, Y, MU, groups_cal=cal, groups_test=test)
+
+
+def test_names_of_groups():
+    for same in (["a", "b"] * 25, pd.Series(["a", "b"] * 25, dtype="category"), [1, 2] * 25):
+        given = dict(groups_cal=same, groups_test=same)
+        out = pc.split(pc.Absolute(), MU, Y, MU, alpha=0.2, **given)
+        assert np.unique(np.round(out.size(), 9)).size == 2
+    with pytest.raises(ArrayError, match="mixes text and numbers"):
+        pc.split(pc.Absolute(), MU, Y, MU, groups_cal=["a", 1] * 25, groups_test=["a", 1] * 25)
+    with pytest.raises(ArrayError, match="both as text"):
+        pc.split(pc.Absolute(), MU, Y, MU, groups_cal=[1, 2] * 25, groups_test=["1", "2"] * 25)
 
 
 def test_levels():

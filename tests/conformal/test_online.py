@@ -84,7 +84,7 @@ def test_enbpi_is_the_shortest_window():
     everything = np.concatenate([first, errors])
     for t in range(30):
         recent = np.sort(everything[t : t + 40])
-        widths = recent[32:] - recent[:8]  # 33 of 41 ranks
+        widths = recent[33:] - recent[:7]  # 33 of 41 gaps
         assert np.isclose(out.size()[t], widths.min(), atol=1e-5)
     with pytest.warns(InfiniteSetWarning):
         assert np.isinf(pc.enbpi(first[:5], mu, mu, alpha=0.1).upper).all()
@@ -104,3 +104,52 @@ def test_negative_scores(method):
     scores = np.random.default_rng(0).normal(-5, 1, size=(20, 2000))  # CQR's of wide quantiles
     assert abs(pc.track(method, scores).coverage.mean() - 0.9) < 0.02
     assert pc.DtACI(rates=[0.01, 0.1]).rates == (0.01, 0.1)
+
+
+ANY_UNIT = [*METHODS[:4], pc.online.SFOGD(), pc.SAOCP(), pc.PID(integral=0.0)]
+
+
+@pytest.mark.parametrize("method", ANY_UNIT, ids=str)
+def test_thresholds_follow_the_units_of_the_scores(method):
+    scores = abs(np.random.default_rng(0).normal(size=(4, 800)))
+    plain = pc.track(method, scores)
+    assert 0.84 < plain.coverage.mean() < 0.93
+    for unit in (1e-9, 1e-3, 1e3, 1e9):
+        moved = pc.track(method, scores * unit)
+        assert abs(moved.coverage - plain.coverage).max() < 0.02
+        last = moved.thresholds[:, -1] / unit / plain.thresholds[:, -1]
+        assert np.allclose(last, 1, atol=1e-3)
+    assert not np.isnan(pc.track(method, np.zeros(300)).thresholds).any()
+
+
+def test_a_unit_of_one_before_the_first_score(monkeypatch):
+    def magnitude(window, *scores):
+        found = jnp.where(jnp.isfinite(window.ordered), jnp.abs(window.ordered), 0.0).max()
+        return jnp.where(found > 0, found, 1.0)
+
+    jax.clear_caches()
+    monkeypatch.setattr("probinf.conformal.online.gradient.magnitude", magnitude)
+    scores = 1e-9 * abs(np.random.default_rng(0).normal(size=800))
+    assert pc.track(pc.PID(), scores).thresholds[5] > 1e6 * scores.max()  # the broken twin
+    jax.clear_caches()
+
+
+def test_a_radius_is_in_the_units_of_the_scores_and_said():
+    scores = 1000 * abs(np.random.default_rng(0).normal(size=2000))
+    out = pc.track(pc.online.SFOGD(radius=1.0), scores)
+    assert out.coverage < 0.1 and "if no absolute score exceeds the radius 1" in out.guarantee
+    assert "size of the scores settles" in pc.track(pc.online.SFOGD(), scores).guarantee
+
+
+def test_promises_hold_what_they_say():
+    said = {type(m).__name__: m.promise(0.1, 2000) for m in METHODS}
+    assert "regret" in said["DtACI"] and "no bound on the coverage" in said["DtACI"]
+    assert "regret" in said["SAOCP"] and "no guarantee" in said["AgACI"]
+
+
+def test_scores_at_a_large_level_keep_their_digits():
+    scores = 1.7e9 + np.random.default_rng(0).exponential(size=(3, 600))
+    for method in (pc.ACI(), pc.DtACI(), pc.online.AgACI()):
+        out = pc.track(method, scores)
+        plain = pc.track(method, scores - 1.7e9)
+        assert abs(out.coverage - plain.coverage).max() < 0.02 and out.coverage.min() > 0.85

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import itertools
+import tracemalloc
+
 import numpy as np
 import pytest
 
 import probinf.conformal as pc
-from probinf.conformal.selection.chiseling import _Scale
+from probinf.conformal.selection.chiseling import _normal
 from probinf.errors import ArrayError, CalibrationError, LevelError, MethodError
 
 
@@ -104,7 +108,7 @@ def design(rng, n=100, m=100, models=10):
     y = mu + 0.5 * rng.normal(size=n + m)
     noise = rng.normal(size=(models, 20)) * (0.15 * np.arange(models))[:, None]
     predictions = mu + noise @ x.T
-    cal = pc.selection.clipped_scores(predictions[:, :n], y[:n])
+    cal = pc.selection.clipped_scores(predictions[:, :n], y[:n], 0.0)
     return cal, pc.selection.clipped_scores(predictions[:, n:]), y[n:] > 0, mu[n:]
 
 
@@ -187,10 +191,72 @@ def test_weighted_selection_under_shift():
         x = np.append(rng.uniform(size=150), rng.beta(1, 3, size=60))
         w = 3 * (1 - x) ** 2
         y = x + 0.3 * rng.normal(size=210) - 0.5
-        v, t = pc.selection.clipped_scores(0 * x[:150], y[:150]), np.zeros(60)
+        v, t = pc.selection.clipped_scores(0 * x[:150], y[:150], 0.0), np.zeros(60)
         out = pc.selection.weighted_selection(r, v, t + 1e-9, w[:150], w[150:], q=0.4)
         rates.append((y[150:][out.selected] <= 0).mean() if out.selected.size else 0.0)
     assert np.mean(rates) <= 0.4 + 3 * np.std(rates) / np.sqrt(100)
+
+
+def rounded_model(r, prune, q=0.2, n=150):
+    """False discoveries and power of a model that predicts four values, under shift."""
+    rng = np.random.default_rng(r)
+    x = rng.normal(size=(2 * n, 2)) + np.repeat([[0.0, 0.0], [0.5, 0.0]], n, axis=0)
+    w, y = np.exp(0.5 * x[:, 0]), x.sum(axis=1) + rng.normal(size=2 * n)
+    mu = np.clip(np.round(x.sum(axis=1)), -1, 2)
+    v, t = pc.selection.clipped_scores(mu[:n], y[:n], 0.0), pc.selection.clipped_scores(mu[n:])
+    if prune == "optcs":
+        chosen = pc.optcs(r, v[None], t[None], q=q).selected
+    else:
+        chosen = pc.selection.weighted_selection(r, v, t, w[:n], w[n:], q=q, prune=prune).selected
+    large = y[n:] > 0
+    return (~large[chosen]).sum() / max(chosen.size, 1), large[chosen].sum() / large.sum()
+
+
+@pytest.mark.parametrize(("prune", "power"), [("hete", 0.6), ("homo", 0.6), ("dtm", 0.2)])
+def test_ties_cost_no_power(prune, power):
+    rates = np.array([rounded_model(r, prune) for r in range(30)])
+    assert rates[:, 0].mean() <= 0.2 + 3 * rates[:, 0].std() / np.sqrt(30)
+    assert rates[:, 1].mean() > power
+
+
+def test_ties_without_random_numbers_cost_it_all(monkeypatch):
+    file = importlib.import_module("probinf.conformal.selection.pvalues")
+    turns = itertools.cycle([1.0, 0.0])  # ties count against the p-value, not in the sizes
+    monkeypatch.setattr(file, "row_uniforms", lambda key, rows: np.full(len(rows), next(turns)))
+    rates = np.array([rounded_model(r, "hete") for r in range(10)])
+    assert rates[:, 1].mean() < 0.3  # the broken twin
+
+
+def test_clipped_scores_need_their_threshold():
+    with pytest.raises(ArrayError, match="c is missing"):
+        pc.selection.clipped_scores(np.zeros(5), np.arange(5.0))
+    with pytest.raises(ArrayError, match="c must be one number or 5"):
+        pc.selection.clipped_scores(np.zeros(5), np.arange(5.0), np.zeros(4))
+    assert (pc.selection.clipped_scores(np.ones(5)) == -1).all()
+
+
+def test_full_selection_in_any_units_and_without_a_square():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(160, 2))
+    large = x[:80, 0] > 0.5
+    for shift, scale in ((2023.0, 1.0), (1.7e9, 3e7), (101325.0, 1e3)):
+        v, t = pc.selection.joint_leave_one_out(
+            shift + scale * x[:80], large, shift + scale * x[80:], ridges=[0.0, 2.0 * scale**2]
+        )
+        plain = pc.selection.joint_leave_one_out(x[:80], large, x[80:], ridges=[0.0, 2.0])
+        assert np.allclose(v, plain[0], atol=1e-5) and np.allclose(t, plain[1], atol=1e-5)
+    tracemalloc.start()
+    pc.selection.joint_leave_one_out(rng.normal(size=(4000, 2)), np.arange(4000) % 2, x)
+    assert tracemalloc.get_traced_memory()[1] < 4e6  # a 4160 x 4160 matrix takes 138 MB
+    tracemalloc.stop()
+
+
+def test_the_default_learner_takes_any_units():
+    rng = np.random.default_rng(0)
+    x, z = rng.normal(size=(60, 2)), rng.normal(size=60)
+    for change in (lambda v: v + 2023, lambda v: 1.7e9 + v * 1e4, lambda v: np.c_[v, v]):
+        found = pc.selection.ridge_learner(change(x), z)(change(x))
+        assert np.isfinite(found).all() and np.corrcoef(found, z)[0, 1] > 0
 
 
 def test_weighted_pvalues_are_the_definition():
@@ -275,12 +341,44 @@ def test_chisel_error_rate(noise):
 
 
 @pytest.mark.parametrize("skewness", [-3.0, 0.0, 3.0])
-def test_chisel_scale_is_increasing_and_inverts(skewness):
-    scale = _Scale(40, skewness)
-    raw = np.linspace(-6, 3, 50)
-    there = np.array([scale.normal(v) for v in raw])
+def test_chisel_scale_is_increasing(skewness):
+    there = np.array([_normal(v, 40, skewness) for v in np.linspace(-6, 3, 50)])
     assert (np.diff(there) > 0).all()
-    assert np.allclose([scale.raw(v) for v in there], raw, atol=1e-6)
+    assert abs(_normal(2.0, 10**6, 0.0) - 2.0) < 1e-3
+
+
+def no_effect(kind, n, rng):
+    """Covariates, and inverse-propensity scores of a treatment that does nothing."""
+    x = rng.normal(size=(n, 3))
+    e = np.clip(1 / (1 + np.exp(-x[:, 0])), 0.1, 0.9) if kind != "mostly treated" else 0.8
+    y = rng.exponential(size=n) * (np.exp(x[:, 1]) if kind == "heteroskedastic" else 1.0)
+    y = np.exp(rng.normal(size=n)) if kind == "lognormal" else y
+    return x, np.where(rng.uniform(size=n) < e, y / e, -y / (1 - e))
+
+
+def found_nothing_there(kind, n, replications):
+    rejected = []
+    for r in range(replications):
+        x, z = no_effect(kind, n, np.random.default_rng(r))
+        rejected.append(pc.selection.chisel(x, z, key=r).rejected)
+    return float(np.mean(rejected)), 0.05 + 3 * np.sqrt(0.05 * 0.95 / replications)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [100, 200, 500])
+@pytest.mark.parametrize("kind", ["exponential", "lognormal", "heteroskedastic", "mostly treated"])
+def test_chisel_of_inverse_propensity_scores(kind, n):
+    rate, most = found_nothing_there(kind, n, 1000)
+    print(kind, n, rate)
+    assert rate <= most
+
+
+def test_chisel_of_few_skewed_scores(monkeypatch):
+    assert found_nothing_there("mostly treated", 100, 150)[0] <= 0.06
+    file = importlib.import_module("probinf.conformal.selection.chiseling")
+    monkeypatch.setattr(file, "_skewness", lambda sample: 0.0)
+    rate, most = found_nothing_there("mostly treated", 100, 150)
+    assert rate > most  # the broken twin: Student's t alone
 
 
 def test_bad_input():

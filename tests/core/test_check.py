@@ -101,7 +101,9 @@ def shifted(y):
 
 def test_support_is_only_an_error_where_it_never_holds() -> None:
     assert pi.check(pi.from_numpyro(shifted, np.array(1.2))).sites
-    with pytest.raises(ObservationError, match=r"site 'y'.*outside.*all 32 trial points"):
+    with pytest.raises(
+        ObservationError, match=r"site 'y'.*\(first: -1\) lies outside.*all 224 trial"
+    ):
         pi.check(pi.from_numpyro(shifted, np.array(-1.0)))
 
 

@@ -463,7 +463,9 @@ def moving_support(y):
 
 
 def test_data_outside_a_support_that_moves_are_found_before_sampling() -> None:
-    with pytest.raises(ObservationError, match=r"site 'y'.*outside.*all 32 trial points.*Widen"):
+    with pytest.raises(
+        ObservationError, match=r"site 'y'.*1\.5 at \[1\].*outside.*all 224 trial points.*Widen"
+    ):
         pi.check(pi.from_numpyro(moving_support, np.array([0.5, 1.5])))
     report = pi.check(pi.from_numpyro(moving_support, np.array([0.3, 0.5])))
     assert [site.name for site in report.sites] == ["top", "y"]

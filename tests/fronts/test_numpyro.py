@@ -760,4 +760,4 @@ def test_equal_programs_are_equal_and_hash_alike() -> None:
     )  # fmt: skip
     assert first.score == second.score and hash(first.score) == hash(second.score)
     assert jax.tree.structure(first) == jax.tree.structure(second)
-    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(first))
+    assert all(isinstance(v, np.ndarray | jax.Array) for v in jax.tree.leaves(first))

@@ -57,7 +57,7 @@ def test_all_generations_are_kept() -> None:
     ("options", "message"),
     [
         ({"particles": 5}, "even number"),
-        ({"islands": 1}, "spread"),
+        ({"islands": 0}, "at least 1"),
         ({"target_ess": 0.0}, "positive"),
         ({"moves": 0}, "at least 1"),
         ({"max_stages": 3}, "at least 5"),

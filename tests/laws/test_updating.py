@@ -13,8 +13,10 @@ import pytest
 from scipy.special import gammaln
 
 import probinf as pi
+from probinf.core.coordinates import flatten
 from probinf.core.transformations.paths import prefix
 from probinf.errors import MethodError, StructureError
+from probinf.evidence import updating
 from probinf.samplers.populations.path import ByData
 
 COUNTS = np.array([1, 0, 3, 2, 5, 4, 9, 6, 4, 7])
@@ -204,3 +206,45 @@ def test_moves_that_forget_the_new_data_are_found(
     other = dataclasses.replace(METHOD, max_moves=39)  # another record: compiled by itself
     after = pi.update(half, first(10), other, key=2, progress=False)
     assert wrong(after, 10)
+
+
+def z_before_y(z, y):
+    mu = numpyro.sample("mu", dist.Normal(0.0, 2.0))
+    numpyro.sample("z", dist.Normal(mu, 2.0), obs=z)
+    numpyro.sample("y", dist.Normal(mu, 1.0), obs=y)
+
+
+def y_before_z(z, y):
+    mu = numpyro.sample("mu", dist.Normal(0.0, 2.0))
+    numpyro.sample("y", dist.Normal(mu, 1.0), obs=y)
+    numpyro.sample("z", dist.Normal(mu, 2.0), obs=z)
+
+
+def test_sites_in_any_order() -> None:
+    """The likelihood terms leave a trace in its order, and jit by name."""
+    z, y = np.array([0.2, -0.4, 1.0]), np.array([0.5, 0.1, -0.3, 0.9, 0.4])
+    for before in (z_before_y, y_before_z):
+        old = pi.from_numpyro(before, z[:2], y[:3])
+        x = np.random.default_rng(0).normal(size=(1, 64, 1)).astype(np.float32)
+        start = updating._Start(x, np.zeros((1, 64)), np.arange(64)[None], np.zeros(1))
+        for shift in (0.0, 0.1):
+            extended, count = updating._extended(old, pi.from_numpyro(z_before_y, z, y + shift))
+            assert count == 5
+            checked = (flatten(old)[0], flatten(extended)[0], start)
+            if shift == 0:
+                updating._check_extension(*checked)
+            else:
+                with pytest.raises(StructureError, match=r"3 of the 3 old data of 'y' has changed"):
+                    updating._check_extension(*checked)
+
+
+@pytest.mark.slow
+def test_data_of_two_sites_are_added() -> None:
+    z, y = np.array([0.2, -0.4, 1.0]), np.array([0.5, 0.1, -0.3, 0.9, 0.4])
+    method = pi.SMC(path="data", particles=200, islands=2, kernel=pi.kernels.RandomWalk(), moves=3)
+    old = pi.from_numpyro(y_before_z, z[:2], y[:3])
+    half = pi.sample(old, pi.Importance(draws=2000), key=0, progress=False)
+    found = pi.update(half, pi.from_numpyro(z_before_y, z, y), method, key=1, progress=False)
+    covariance = np.diag([4.0] * 3 + [1.0] * 5) + 4.0
+    exact = dist.MultivariateNormal(np.zeros(8), covariance).log_prob(np.concatenate([z, y]))
+    assert abs(found.log_evidence.z(float(exact))) < 4

@@ -49,7 +49,7 @@ CASES = [
             Y, F, FU, strata=(np.ma.masked_less(np.arange(60) % 2, 1), np.arange(300) % 2)
         ),
         ArrayError,
-        "strata has masked values",
+        "labelled strata has masked values",
     ),
     (lambda: ppi.mean(Y[:1], F[:1], FU), TooFewLabelsError, "1 labelled row"),
     (lambda: ppi.mean(Y[:2], F[:2], FU), TooFewLabelsError, "no degree of freedom"),

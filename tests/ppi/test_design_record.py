@@ -61,7 +61,7 @@ def test_clusters_in_the_record_equal_the_keyword(name):
     "fields",
     [
         {"weights": (KNOWN, None)},
-        {"propensity": KNOWN},
+        {"propensity": 60 / 360 * KNOWN / KNOWN.mean()},
         {"strata": STRATA},
         {"finite_population": True},
         {"strata": STRATA, "finite_population": True},

@@ -61,7 +61,7 @@ def test_batches_and_single_labels_give_the_same_state():
         for start in range(0, 60, 20):
             state = sequence.update(state, y[start : start + 20], f[start : start + 20])
         np.testing.assert_allclose(sequence.interval(state), sequence.interval(whole), rtol=1e-12)
-        early = sequence.update(sequence.init(), y[:10], f[:10])
+        early = sequence.update(sequence.init(), y[:10], f[:10], fu_mean=1.0)
         assert np.all(np.isinf(sequence.interval(early)))
     limits = sequence.run(y, f, fu_mean=1.0, batch=20)
     assert limits.shape == (3, 2)

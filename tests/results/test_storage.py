@@ -77,6 +77,41 @@ def test_a_posterior_without_its_program_says_so(posteriors, tmp_path):
         pi.load(tmp_path / "fit").predict(key=0)
 
 
+def variant(location=2.0, prior=dist.HalfNormal(1.0), noise=1.0):
+    """The model of this file with another prior or likelihood."""
+
+    def changed(y=None):
+        with numpyro.handlers.scope(prefix="group"):
+            mean = numpyro.sample("mean", dist.Normal(0.0, location))
+        scales = numpyro.sample("scales", prior.expand([2]).to_event(1))
+        numpyro.deterministic("total", mean + scales.sum())
+        numpyro.sample("y", dist.Normal(mean, noise * scales[0]), obs=y)
+
+    return changed
+
+
+def other_names(y=None):
+    scales = numpyro.sample("scales", dist.HalfNormal(1.0).expand([2]).to_event(1))
+    numpyro.sample("y", dist.Normal(0.0, scales[0]), obs=y)
+
+
+@pytest.mark.parametrize(
+    ("other", "data", "said"),
+    [
+        (variant(noise=0.1), Y, "the likelihood of this program is not the one"),
+        (model, Y + 0.2, "the likelihood of this program is not the one"),
+        (variant(location=20.0), Y, "the prior of this program is not the one"),
+        (variant(prior=dist.Uniform(0.0, 50.0)), Y, "its site 'scales' has other values"),
+        (other_names, Y, r"'group/mean': None"),
+    ],
+)
+def test_another_program_is_not_loaded(posteriors, other, data, said, tmp_path):
+    posteriors["nuts"].save(tmp_path / "fit")
+    with pytest.raises(StructureError, match=said):
+        pi.load(tmp_path / "fit", program=pi.from_numpyro(other, y=data))
+    pi.load(tmp_path / "fit", program=pi.from_numpyro(model, y=Y))
+
+
 def test_damaged_files_are_refused(posteriors, tmp_path):
     posteriors["nuts"].save(tmp_path / "fit")
     arrays, manifest = tmp_path / "fit/arrays.safetensors", tmp_path / "fit/manifest.json"

@@ -101,14 +101,17 @@ class GaussianMixture(eqx.Module):
         noise: Float[Array, "dimension dimension"],
         shift: Float[Array, " dimension"] | Float[Array, ""] | float = 0.0,
     ) -> GaussianMixture:
-        """The law of ``matrix x + shift + e``, ``e ~ N(0, noise)``: a prediction step."""
+        """The law of ``matrix x + shift + e``, ``e ~ N(0, noise)``: a prediction step.
+
+        ``noise`` may be singular. Factors are added as square roots, so that no small variance
+        is lost beside a large one.
+        """
         means = self.means @ matrix.T + shift
+        values, vectors = jnp.linalg.eigh(noise)
+        root = vectors * jnp.sqrt(jnp.maximum(values, 0.0))
         mapped = matrix @ self.factors
-        return GaussianMixture(
-            self.log_w,
-            means,
-            jnp.linalg.cholesky(mapped @ jnp.swapaxes(mapped, -1, -2) + noise),
-        )
+        roots = jnp.concatenate([mapped, jnp.broadcast_to(root, mapped.shape)], -1)
+        return GaussianMixture(self.log_w, means, _lower(jnp.swapaxes(roots, -1, -2)))
 
     def conditioned(
         self,
@@ -118,18 +121,49 @@ class GaussianMixture(eqx.Module):
     ) -> GaussianMixture:
         """The exact posterior of one mixture after ``z = matrix x + e``, ``e ~ N(0, noise)``.
 
-        A Kalman update of every component; weights are multiplied by its evidence.
+        An update of every component in square roots of its precision, which keeps the digits
+        of a variance far below the prior's; weights are multiplied by its evidence.
+
+        Raises:
+            ArrayError: the noise has no positive definite covariance.
         """
+        root = jnp.linalg.cholesky(noise)
+        if not isinstance(root, jax.core.Tracer) and not bool(jnp.isfinite(root).all()):
+            raise ArrayError(
+                "conditioned: the covariance of the noise must be positive definite. An exact "
+                "observation has no density; give it a small variance."
+            )
+        seen = solve_triangular(root, matrix, lower=True)
+        before = jnp.sum(jnp.log(jnp.diag(root)))
 
         def one(log_w: Array, mean: Array, factor: Array) -> tuple[Array, Array, Array]:
-            covariance = factor @ factor.T
-            total = jnp.linalg.cholesky(matrix @ covariance @ matrix.T + noise)
-            residual = solve_triangular(total, z - matrix @ mean, lower=True)
-            gain = solve_triangular(total, matrix @ covariance, lower=True)
-            evidence = -0.5 * jnp.sum(residual**2) - jnp.sum(jnp.log(jnp.diag(total)))
-            updated = covariance - gain.T @ gain
-            symmetric = (updated + updated.T) / 2
-            return log_w + evidence, mean + gain.T @ residual, jnp.linalg.cholesky(symmetric)
+            own = solve_triangular(factor, jnp.eye(self.dimension), lower=True)
+            rows = jnp.concatenate([seen, own])
+            # the longest row first: rotations then keep the short ones' digits
+            rows = rows[jnp.argsort(-jnp.sum(rows**2, 1))]
+            # precision = U U', U upper triangular, from rows and columns in reverse
+            upper = _lower(rows[:, ::-1])[::-1, ::-1]
+            updated = solve_triangular(upper, jnp.eye(self.dimension), lower=False).T
+
+            def pull(x: Array) -> tuple[Array, Array, Array]:
+                left = solve_triangular(root, z - matrix @ x, lower=True)
+                back = solve_triangular(factor, mean - x, lower=True)
+                return updated @ (updated.T @ (seen.T @ left + own.T @ back)), left, back
+
+            x = mean
+            for _ in range(2):  # the second step removes the rounding of a long first one
+                x = x + pull(x)[0]
+            _, left, back = pull(x)
+            evidence = -0.5 * (jnp.sum(left**2) + jnp.sum(back**2)) - before
+            change = jnp.diag(updated) / jnp.diag(factor)
+            return log_w + evidence + jnp.sum(jnp.log(change)), x, updated
 
         log_w, means, factors = jax.vmap(one)(self.log_w, self.means, self.factors)
         return GaussianMixture(log_w - logsumexp(log_w), means, factors)
+
+
+def _lower(rows: Float[Array, "*batch rows dimension"]) -> Float[Array, "*batch d dimension"]:
+    """The lower Cholesky factor of ``rows' rows``, which is never formed."""
+    upper = jnp.linalg.qr(rows, mode="r")
+    signs = jnp.where(jnp.diagonal(upper, axis1=-2, axis2=-1) < 0, -1.0, 1.0)
+    return jnp.swapaxes(signs[..., None] * upper, -1, -2)

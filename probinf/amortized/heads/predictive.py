@@ -6,6 +6,7 @@ import abc
 from collections.abc import Sequence
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
@@ -71,9 +72,8 @@ class Predictive(eqx.Module):
         levels = np.asarray(levels, float)
         if not ((levels >= 0) & (levels <= 1)).all():
             raise LevelError(f"quantile: levels must lie in [0, 1], got {levels}.")
-        batch = self.mean.shape
-        flat = [self.icdf(jnp.broadcast_to(level, batch)) for level in levels.ravel()]
-        return jnp.stack(flat).reshape(*levels.shape, *batch)
+        found = _quantiles(self, jnp.asarray(levels.ravel(), float))
+        return found.reshape(*levels.shape, *found.shape[1:])
 
     def interval(
         self, level: float = 0.95
@@ -87,3 +87,9 @@ class Predictive(eqx.Module):
             raise LevelError(f"interval: level must lie in (0, 1), got {level}.")
         low, high = self.quantile([(1 - level) / 2, (1 + level) / 2])
         return low, high
+
+
+@eqx.filter_jit
+def _quantiles(law: Predictive, levels: Float[Array, " levels"]) -> Float[Array, "levels *batch"]:
+    batch = law.mean.shape
+    return jax.lax.map(lambda level: law.icdf(jnp.broadcast_to(level, batch)), levels)

@@ -14,7 +14,8 @@ from jaxtyping import Array, Float
 from probinf.amortized.nets.ensemble import Ensemble
 from probinf.amortized.nets.flow import SplineFlow
 from probinf.amortized.nets.regression import Regression
-from probinf.amortized.neural.simulations import Sites, pair, simulate
+from probinf.amortized.neural.parameters import Parameters
+from probinf.amortized.neural.simulations import Simulated, Sites, pair, simulate
 from probinf.amortized.training.amortizer import Amortizer
 from probinf.amortized.training.loop import Trained
 from probinf.amortized.training.options import Options, Training
@@ -26,18 +27,11 @@ _HELD = 0.1
 _PILOT = 5000
 
 
-class Pairs(NamedTuple):
-    """Parameters (n, p) and data (n, d), or the program that makes fresh ones."""
-
-    theta: Any
-    data: Any
-
-
 class Split(NamedTuple):
-    """Simulations to train on, and others to validate with."""
+    """Simulations to train on (or the program that makes fresh ones), others to validate with."""
 
-    train: Pairs
-    held: Pairs
+    train: Any
+    held: Simulated
 
 
 class Record:
@@ -70,23 +64,28 @@ class Record:
         return dict(self.facts)
 
 
-def batch(pairs: Pairs, key: Key, rows: int, sites: Sites) -> tuple[Array, Array]:
-    """``rows`` pairs: picked from the stored ones, or simulated afresh."""
-    if isinstance(pairs.theta, Program):
-        return jax.vmap(lambda k: pair(k, pairs.theta, sites))(jax.random.split(key, rows))
-    chosen = jax.random.randint(key, (rows,), 0, pairs.theta.shape[0])
-    return pairs.theta[chosen], pairs.data[chosen]
-
-
 def rows_for(
-    data: Split, key: Key, sites: Sites, *, members: int, rows: int, held: bool
-) -> tuple[Float[Array, "members n p"], Float[Array, "members n d"]]:
-    """Parameters and data for every member: its own batch, or all that was held out."""
+    data: Split,
+    key: Key,
+    sites: Sites,
+    parameters: Parameters | None = None,
+    *,
+    members: int,
+    rows: int,
+    held: bool,
+) -> Simulated:
+    """Simulations for every member, (members, rows, ...): its own, or all that was held out."""
     if held:
-        theta, y = (jnp.broadcast_to(v, (members, *v.shape)) for v in data.held)
-        return theta, y
-    theta, y = batch(data.train, key, members * rows, sites)
-    return theta.reshape(members, rows, -1), y.reshape(members, rows, -1)
+        return jax.tree.map(lambda v: jnp.broadcast_to(v, (members, *v.shape)), data.held)
+    count = members * rows
+    if isinstance(data.train, Program):
+        found = jax.vmap(lambda k: pair(k, data.train, sites, parameters))(
+            jax.random.split(key, count)
+        )
+    else:
+        chosen = jax.random.randint(key, (count,), 0, data.train.theta.shape[0])
+        found = jax.tree.map(lambda v: v[chosen], data.train)
+    return Simulated(*(v.reshape(members, rows, *v.shape[1:]) for v in found))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +127,7 @@ class Neural(Amortizer):
 
     def fit(
         self,
-        source: Program,
+        source: Any,
         *,
         key: int | Key,
         simulations: int | None = None,
@@ -147,9 +146,16 @@ class Neural(Amortizer):
 
         Raises:
             StructureError: the program cannot simulate.
-            TrainingError: simulations or losses are not finite, or options contradict.
+            TrainingError: the source is no program, simulations or losses are not finite, or
+                options contradict.
             SavedFileError: the checkpoint belongs to another training.
         """
+        if not isinstance(source, Program):
+            raise TrainingError(
+                f"{type(self).__name__}.fit: the source must be a program that simulates, got "
+                f"{type(source).__name__}. Build one with from_numpyro or from_simulator; pairs "
+                "simulated elsewhere are not taken."
+            )
         count = self.simulations if simulations is None else simulations
         method = dataclasses.replace(self, simulations=count)
         return super(Neural, method).fit(source, key=key, training=training, **options)
@@ -166,16 +172,17 @@ class Neural(Amortizer):
         )
         return Ensemble.of(key, self.members, make, Regression.blank(size, context))
 
-    def gather(self, key: Key, source: Program, sites: Sites) -> tuple[Split, Pairs]:
-        """The split, and all stored pairs on the host."""
+    def gather(
+        self, key: Key, source: Program, sites: Sites, parameters: Parameters | None = None
+    ) -> tuple[Split, Simulated]:
+        """The split, and all stored simulations on the host."""
         count = min(self.simulations, _PILOT) if self.fresh else self.simulations
-        theta, data = simulate(source, key, count, sites)
-        held = max(1, int(_HELD * len(theta)))
-        stored = Pairs(jnp.asarray(theta, float), jnp.asarray(data, float))
+        found = simulate(source, key, count, sites, parameters)
+        held = max(1, int(_HELD * count))
+        stored = Simulated(*(jnp.asarray(v, v.dtype if v.dtype == bool else float) for v in found))
         first = jax.tree.map(lambda v: v[:held], stored)
         rest = jax.tree.map(lambda v: v[held:], stored)
-        train = Pairs(flatten(source)[0], None) if self.fresh else rest
-        return Split(train, first), Pairs(theta, data)
+        return Split(flatten(source)[0] if self.fresh else rest, first), found
 
 
 def widened(value: Float[Array, " d"], most: float = 5.0) -> Float[Array, " d"]:

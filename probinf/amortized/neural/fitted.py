@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from typing import Any, ClassVar, TypeVar
 
 import equinox as eqx
+import jax
 from jaxtyping import Array
 
 from probinf.amortized.neural.base import Neural, Record
+from probinf.amortized.neural.parameters import Parameters
 from probinf.amortized.neural.simulations import Sites
 from probinf.amortized.training import weights
 from probinf.amortized.training.ranges import Ranges
-from probinf.core.coordinates import Layout
 from probinf.core.program import Program
 from probinf.errors import StructureError
 
@@ -26,6 +28,7 @@ class FittedNeural(eqx.Module):
         network: all arrays.
         program: what it was trained on; None after loading.
         sites: shapes of the observed sites.
+        parameters: shapes of the latent sites.
         options: of the training.
         training: losses, steps, seconds.
     """
@@ -34,18 +37,27 @@ class FittedNeural(eqx.Module):
     network: Any
     program: Program | None
     sites: Sites = eqx.field(static=True)
+    parameters: Parameters = eqx.field(static=True)
     options: Any = eqx.field(static=True)
     training: Record = eqx.field(static=True)
 
     def with_program(self: _Fitted, program: Program) -> _Fitted:
-        """The same network on a program, after loading."""
-        return type(self)(self.network, program, self.sites, self.options, self.training)
+        """The same network on a program, after loading.
+
+        Raises:
+            StructureError: its coordinates are others, or its prior where that matters.
+        """
+        self._check(program)
+        return type(self)(
+            self.network, program, self.sites, self.parameters, self.options, self.training
+        )
 
     def save(self, path: Any) -> None:
         """Write the network as safetensors; ``pi.amortized.load`` reads it."""
         config = dataclasses.asdict(self.options)
         config["sites"] = dataclasses.asdict(self.sites)
-        config["size"] = self.network.coordinates
+        config["parameters"] = dataclasses.asdict(self.parameters)
+        config |= self._structure()
         weights.save(
             path,
             self.network,
@@ -64,13 +76,18 @@ class FittedNeural(eqx.Module):
             )
         return given
 
+    @abc.abstractmethod
+    def _structure(self) -> dict[str, Any]:
+        """What else the structure of the network depends on."""
+
+    @abc.abstractmethod
     def _check(self, given: Program) -> None:
-        size = Layout.of(given).size
-        if size != self.network.coordinates:
-            raise StructureError(
-                f"posterior: the network knows {self.network.coordinates} coordinates, the program "
-                f"has {size}."
-            )
+        """Refuse a program for which the network has no answer."""
+
+
+def is_traced(program: Program) -> bool:
+    """Whether data of the program are unknown, being traced."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(program.data))
 
 
 def observations_of(program: Program) -> dict[str, Array]:
@@ -93,8 +110,13 @@ def stored_options(method: type[Neural], config: dict[str, Any]) -> dict[str, An
 def stored_sites(config: dict[str, Any]) -> Sites:
     """Sites as they were written to JSON."""
     stored = config["sites"]
-    return Sites(
-        tuple(stored["names"]),
-        tuple(tuple(shape) for shape in stored["shapes"]),
-        tuple(stored["integer"]),
-    )
+    return Sites(tuple(stored["names"]), _shapes(stored), tuple(stored["integer"]))
+
+
+def stored_parameters(config: dict[str, Any]) -> Parameters:
+    """Parameters as they were written to JSON."""
+    return Parameters(tuple(config["parameters"]["names"]), _shapes(config["parameters"]))
+
+
+def _shapes(stored: dict[str, Any]) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(shape) for shape in stored["shapes"])

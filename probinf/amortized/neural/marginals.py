@@ -12,6 +12,7 @@ from probinf.amortized.nets.splines import Knots, spline, spline_inverse
 _LAST = 2.5
 _COUNT = 11
 _TAIL = 3.0
+_DECADES = 20.0
 
 
 class Marginals(Fixed):
@@ -85,6 +86,41 @@ class Marginals(Fixed):
             jnp.where(low > 0, x[:, 0] - beyond / slope[:, 0], inner),
         )
         return self.centre + self.scale * v
+
+
+class Stretched(Fixed):
+    """Marginals after ``arcsinh(value / unit)`` where values of one sign span orders of magnitude.
+
+    Attributes:
+        units: (d,) the unit of each coordinate; 0 for one that is taken as it is.
+        marginals: of the stretched coordinates.
+    """
+
+    units: Float[Array, " d"]
+    marginals: Marginals
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> Stretched:
+        """From finite values (n, d)."""
+        values = np.asarray(values, float)
+        size = np.quantile(np.abs(values), [0.01, 0.99], axis=0)
+        one_sign = (values > 0).all(axis=0) | (values < 0).all(axis=0)
+        units = np.where(one_sign & (size[1] > _DECADES * size[0]), size[0], 0.0)
+        stretched = np.asarray(_stretch(jnp.asarray(values, float), jnp.asarray(units, float)))
+        return cls(jnp.asarray(units, float), Marginals.of(stretched))
+
+    @classmethod
+    def blank(cls, size: int) -> Stretched:
+        """Of the right structure; to be filled from a file."""
+        return cls(jnp.zeros(size), Marginals.blank(size))
+
+    def __call__(self, value: Float[Array, " d"]) -> Float[Array, " d"]:
+        """The normal scores."""
+        return self.marginals(_stretch(value, self.units))[0]
+
+
+def _stretch(value: Array, units: Array) -> Array:
+    return jnp.where(units > 0, jnp.arcsinh(value / jnp.where(units > 0, units, 1.0)), value)
 
 
 def _as_knots(x: np.ndarray, y: np.ndarray, slope: np.ndarray) -> Knots:

@@ -16,8 +16,10 @@ from probinf.amortized.neural.base import Neural, Record, widened
 from probinf.amortized.neural.familiar import Familiar, Familiarity
 from probinf.amortized.neural.fitted import (
     FittedNeural,
+    is_traced,
     observations_of,
     stored_options,
+    stored_parameters,
     stored_sites,
 )
 from probinf.amortized.neural.keyless import parameters_only
@@ -26,12 +28,14 @@ from probinf.amortized.neural.likelihood_network import (
     LikelihoodNetwork,
     likelihood_network,
 )
-from probinf.amortized.neural.marginals import Marginals
-from probinf.amortized.neural.simulations import Sites
+from probinf.amortized.neural.marginals import Marginals, Stretched
+from probinf.amortized.neural.parameters import Parameters
+from probinf.amortized.neural.simulations import Sites, warn_failed
+from probinf.amortized.neural.success import Success
+from probinf.amortized.neural.trained_prior import TrainedPrior
 from probinf.amortized.training import weights
 from probinf.amortized.training.amortizer import Task
 from probinf.amortized.training.loop import Trained
-from probinf.core.coordinates import Layout, vector_of
 from probinf.core.program import Data, Key, Position, Program, Score
 from probinf.core.transformations.nesting import OnInner, nest
 from probinf.errors import ObservationError, TrainingError
@@ -50,11 +54,12 @@ class _Learned:
     """The program's base, weighted by the learned likelihood."""
 
     score: Callable[[Position, Data], Score]
-    layout: Layout
+    constrain: Callable[[Position, Data], dict[str, Array]]
+    parameters: Parameters
 
     def __call__(self, x: Position, data: Data) -> Score:
         observed: Observed = data[1]
-        theta = vector_of(self.layout.ravel(x))
+        theta = self.parameters.vector(self.constrain(x, data[0]))
         terms = jax.vmap(observed.network.log_likelihood, (None, 0))(theta, observed.data)
         return Score(self.score(x, data[0]).log_base, jnp.sum(terms))
 
@@ -84,34 +89,49 @@ class NLE(Neural):
 
     def prepare(self, key: Key, source: Program) -> Task:
         """The untrained network, its scales set by simulations."""
-        sites = Sites.of(source)
+        sites, plain = Sites.of(source), parameters_only(source)
+        parameters = Parameters.of(plain)
         first, second, third = jax.random.split(key, 3)
-        split, stored = self.gather(first, source, sites)
-        constant = (stored.data == stored.data[0]).all(axis=0) & (sites.counts == 0)
+        split, found = self.gather(first, source, sites, parameters)
+        warn_failed(found, "its probability is learned beside the likelihood.")
+        seen = found.data[found.worked]
+        constant = (seen == seen[0]).all(axis=0) & (sites.counts == 0)
         if constant.any():
             raise TrainingError(
                 f"NLE: {int(constant.sum())} of {sites.size} observed values are the same in all "
                 "simulations and have no density. Leave them out of the observations."
             )
-        cells = np.asarray(jax.random.uniform(third, stored.data.shape)) - 0.5
-        data = stored.data + sites.counts * cells
+        cells = np.asarray(jax.random.uniform(third, seen.shape)) - 0.5
+        data = seen + sites.counts * cells
         # what has one sign mostly varies by factors, what has both is left on its own scale
-        signed = (stored.data < 0).any(axis=0) & (stored.data > 0).any(axis=0)
-        targets = Marginals.of(data, np.asarray(signed))
-        network = likelihood_network(self, second, Marginals.of(stored.theta), targets)
+        signed = (seen < 0).any(axis=0) & (seen > 0).any(axis=0)
+        network = likelihood_network(
+            self,
+            second,
+            Stretched.of(found.values),
+            Marginals.of(data, np.asarray(signed)),
+            sites,
+            TrainedPrior.of(plain, parameters),
+            failures=not found.worked.all(),
+        )
+        if network.success is not None:
+            contexts = jax.vmap(network.context)(jnp.asarray(found.values, float))
+            success = Success.of(jax.random.fold_in(second, 1), contexts, found.worked)
+            network = eqx.tree_at(lambda n: n.success, network, success)
         z = np.asarray(_mapped(network.targets, jnp.asarray(data, float)))
         network = eqx.tree_at(lambda n: n.familiar, network, Familiar.of(z))
         return Task(
             network,
-            LikelihoodLoss(sites, self.batch),
+            LikelihoodLoss(sites, parameters, self.batch),
             split,
-            LikelihoodLoss(sites, self.batch, held=True),
+            LikelihoodLoss(sites, parameters, self.batch, held=True),
         )
 
     def finish(self, source: Program, trained: Trained) -> FittedNLE:
         """The fitted likelihood."""
         record = Record.of(trained, self.simulations)
-        return FittedNLE(trained.model, source, Sites.of(source), self, record)
+        parameters = Parameters.of(parameters_only(source))
+        return FittedNLE(trained.model, source, Sites.of(source), parameters, self, record)
 
 
 @jax.jit
@@ -130,7 +150,8 @@ def _worst(network: LikelihoodNetwork, data: Array) -> Familiarity:
 class FittedNLE(FittedNeural):
     """A trained likelihood: ``posterior(y)`` for any data of the trained shape.
 
-    The pure function is ``network.log_likelihood(theta, y)``.
+    The pure function is ``network.log_likelihood(theta, y)``, with the parameters as the user
+    writes them, in one vector (``parameters.names``).
     """
 
     kind = "nle"
@@ -142,15 +163,17 @@ class FittedNLE(FittedNeural):
             observed: one data set, or several independent ones with the same parameters along
                 one more leading axis; an array by site, or one array for a single site. By
                 default the program's own observations.
-            program: whose prior to use; any with the same coordinates, so that the prior may
-                change without training. Needed after loading.
+            program: whose prior to use; any with the same latent sites, whatever their supports,
+                so that the prior may change without training. Needed after loading. There is a
+                warning where it reaches beyond the values that training saw.
 
         Raises:
             ObservationError: a shape or name is wrong, or a value is not finite.
             StructureError: there is no program, or its coordinates are others.
         """
-        given = parameters_only(self._given(program))
+        given = self._given(program)
         self._check(given)
+        given = parameters_only(given)
         values = self.sites.named(observations_of(given) if observed is None else observed)
         data = self._stacked(values)
         familiarity = _worst(self.network, data)
@@ -158,12 +181,22 @@ class FittedNLE(FittedNeural):
         return nest(
             given,
             Observed(self.network, data, familiarity),
-            score=_Learned(given.score, Layout.of(given)),
+            score=_Learned(given.score, given.constrain, self.parameters),
             draw=OnInner(given.draw),
             pointwise=None,
             observations=None,
             sites=None,
         )
+
+    def _structure(self) -> dict[str, Any]:
+        return {"failures": self.network.success is not None}
+
+    def _check(self, given: Program) -> None:
+        """Refuse other parameters; warn about values that no training saw."""
+        if given is not self.program and not is_traced(given):
+            plain = parameters_only(given)
+            self.parameters.check(plain)
+            self.network.prior.warn_outside(plain, self.parameters)
 
     def _stacked(self, values: dict[str, Array]) -> Float[Array, "n d"]:
         extra = {values[n].ndim - len(s) for n, s in zip(*self._named_shapes, strict=True)}
@@ -188,12 +221,21 @@ class FittedNLE(FittedNeural):
     def skeleton(cls, config: dict[str, Any]) -> LikelihoodNetwork:
         """A network of the right structure."""
         method, sites = NLE(**stored_options(NLE, config)), stored_sites(config)
-        inputs, targets = Marginals.blank(config["size"]), Marginals.blank(sites.size)
-        return likelihood_network(method, jax.random.key(0), inputs, targets)
+        size = stored_parameters(config).size
+        return likelihood_network(
+            method,
+            jax.random.key(0),
+            Stretched.blank(size),
+            Marginals.blank(sites.size),
+            sites,
+            TrainedPrior.blank(size),
+            config["failures"],
+        )
 
     @classmethod
     def assemble(cls, network: LikelihoodNetwork, contents: weights.Contents) -> FittedNLE:
         """The fitted likelihood from a file, without its program."""
         config = contents.config
         method = NLE(**stored_options(NLE, config))
-        return cls(network, None, stored_sites(config), method, Record(contents.training))
+        sites, parameters = stored_sites(config), stored_parameters(config)
+        return cls(network, None, sites, parameters, method, Record(contents.training))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from typing import Any
 
 import equinox as eqx
@@ -13,29 +14,34 @@ from jaxtyping import Array
 
 from probinf.amortized.nets.embedding import SetEmbedding
 from probinf.amortized.nets.regression import Regression
-from probinf.amortized.neural.base import Neural, Pairs, Record
+from probinf.amortized.neural.base import Neural, Record
 from probinf.amortized.neural.familiar import Familiar
 from probinf.amortized.neural.fitted import (
     FittedNeural,
+    is_traced,
     observations_of,
     stored_options,
+    stored_parameters,
     stored_sites,
 )
+from probinf.amortized.neural.keyless import parameters_only
 from probinf.amortized.neural.marginals import Marginals
+from probinf.amortized.neural.parameters import Parameters
 from probinf.amortized.neural.posterior_network import (
     Conditioned,
     PosteriorLoss,
     PosteriorNetwork,
     posterior_network,
 )
-from probinf.amortized.neural.simulations import Sites
+from probinf.amortized.neural.simulations import Sites, simulate, warn_failed
+from probinf.amortized.neural.trained_prior import TrainedPrior
 from probinf.amortized.training import weights
 from probinf.amortized.training.amortizer import Task
 from probinf.amortized.training.loop import Trained
-from probinf.amortized.training.ranges import Ranges
+from probinf.core.coordinates import Layout
 from probinf.core.normalised import normalised
 from probinf.core.program import Key, Program
-from probinf.errors import ObservationError, SavedFileError
+from probinf.errors import ObservationError, RangeWarning, SavedFileError, StructureError
 
 _SUMMARIES = 2000
 
@@ -77,21 +83,26 @@ class NPE(Neural):
         if sets:
             _check_rows(sites)
         first, second, third = jax.random.split(key, 3)
-        split, stored = self.gather(first, source, sites)
-        features = stored.data
+        split, found = self.gather(first, source, sites)
+        warn_failed(found, "the posterior learned here counts it so.")
+        theta, data = found.theta[found.worked], found.data[found.worked]
+        features = data
         if sets:
-            features = np.asarray(jax.vmap(sites.as_rows)(stored.data[:2000]))
+            features = np.asarray(jax.vmap(sites.as_rows)(data[:2000]))
             features = features.reshape(-1, features.shape[-1])
         network = posterior_network(
             self,
             self.embedding,
             (second, third),
             Marginals.of(features),
-            Marginals.of(stored.theta),
+            Marginals.of(theta),
             sites,
+            _prior(source),
         )
         if self.embedding is None:  # else the contexts are not known yet
-            z, context = _mapped(network, sites, Pairs(*(jnp.asarray(v, float) for v in stored)))
+            z, context = _mapped(
+                network, sites, jnp.asarray(theta, float), jnp.asarray(data, float)
+            )
             start = Regression.of(np.asarray(z), np.asarray(context))
             network = eqx.tree_at(lambda n: n.flows.start, network, start)
         return Task(
@@ -105,15 +116,21 @@ class NPE(Neural):
         """The fitted posterior; its training summaries are simulated once more."""
         sites, key = Sites.of(source), jax.random.key(0)
         sets = isinstance(self.embedding, SetEmbedding)
-        _, stored = dataclasses.replace(self, simulations=_SUMMARIES, fresh=False).gather(
-            key, source, sites
-        )
+        found = simulate(source, key, _SUMMARIES, sites)
+        data = jnp.asarray(found.data[found.worked], float)
         network = trained.model
-        summaries = np.asarray(_summaries(network, sites, sets, jnp.asarray(stored.data, float)))
+        summaries = np.asarray(_summaries(network, sites, sets, data))
         network = eqx.tree_at(lambda n: n.familiar, network, Familiar.of(summaries))
         # a module holds arrays, which no static field may; the trained one is in the network
         options = self if sets else dataclasses.replace(self, embedding=None)
-        return FittedNPE(network, source, sites, options, Record.of(trained, self.simulations))
+        record = Record.of(trained, self.simulations)
+        parameters = Parameters.of(parameters_only(source))
+        return FittedNPE(network, source, sites, parameters, options, record)
+
+
+def _prior(source: Program) -> TrainedPrior:
+    plain = parameters_only(source)
+    return TrainedPrior.of(plain, Parameters.of(plain))
 
 
 def _check_rows(sites: Sites) -> None:
@@ -126,9 +143,11 @@ def _check_rows(sites: Sites) -> None:
 
 
 @eqx.filter_jit
-def _mapped(network: PosteriorNetwork, sites: Sites, stored: Pairs) -> tuple[Array, Array]:
-    z = jax.vmap(lambda t: network.targets(t)[0])(stored.theta)
-    return z, jax.vmap(lambda v: network.context(v, sites))(stored.data)
+def _mapped(
+    network: PosteriorNetwork, sites: Sites, theta: Array, data: Array
+) -> tuple[Array, Array]:
+    z = jax.vmap(lambda t: network.targets(t)[0])(theta)
+    return z, jax.vmap(lambda v: network.context(v, sites))(data)
 
 
 @eqx.filter_jit
@@ -157,11 +176,12 @@ class FittedNPE(FittedNeural):
             observed: one data set: an array by site, or one array for a single site; for a
                 network with a SetEmbedding any number of data along the leading axis. By
                 default the program's own observations.
-            program: what the coordinates belong to; needed after loading.
+            program: what the coordinates belong to, with the prior of the training; needed after
+                loading.
 
         Raises:
             ObservationError: a shape or name is wrong, or a value is not finite.
-            StructureError: there is no program, or its coordinates are others.
+            StructureError: there is no program, or its coordinates or prior are others.
         """
         given = self._given(program)
         self._check(given)
@@ -169,10 +189,7 @@ class FittedNPE(FittedNeural):
             observed = observations_of(given)
         if isinstance(self.options.embedding, SetEmbedding):
             rows = self.sites.rows(observed)
-            longest = self.sites.shapes[0][0]
-            Ranges({"number of data": (1.0, float(longest))}).check(
-                "warn", **{"number of data": len(rows)}
-            )
+            _warn_longer(len(rows), self.sites.shapes[0][0])
             context = self.network.context(rows, self.sites, jnp.ones(len(rows), bool))
         else:
             context = self.network.context(self.sites.ravel(observed), self.sites)
@@ -194,6 +211,22 @@ class FittedNPE(FittedNeural):
             )
         super().save(path)
 
+    def _structure(self) -> dict[str, Any]:
+        return {"size": self.network.coordinates}
+
+    def _check(self, given: Program) -> None:
+        """Refuse other coordinates, and a program that has another prior."""
+        size = Layout.of(given).size
+        if size != self.network.coordinates:
+            raise StructureError(
+                f"posterior: the network knows {self.network.coordinates} coordinates, the program "
+                f"has {size}."
+            )
+        if given is not self.program and not is_traced(given):
+            plain = parameters_only(given)
+            self.parameters.check(plain)
+            self.network.prior.refuse_other(plain, self.parameters)
+
     @classmethod
     def skeleton(cls, config: dict[str, Any]) -> PosteriorNetwork:
         """A network of the right structure."""
@@ -209,13 +242,25 @@ class FittedNPE(FittedNeural):
             Marginals.blank(width),
             Marginals.blank(config["size"]),
             sites,
+            TrainedPrior.blank(stored_parameters(config).size),
         )
 
     @classmethod
     def assemble(cls, network: PosteriorNetwork, contents: weights.Contents) -> FittedNPE:
         """The fitted posterior from a file, without its program."""
         method, sites = _options(contents.config), stored_sites(contents.config)
-        return cls(network, None, sites, method, Record(contents.training))
+        parameters = stored_parameters(contents.config)
+        return cls(network, None, sites, parameters, method, Record(contents.training))
+
+
+def _warn_longer(rows: int, longest: int) -> None:
+    if rows > longest:
+        warnings.warn(
+            f"posterior: the number of data is {rows}, trained on 1 to {longest}. Correct the "
+            f"answer with pi.refine, or train on a program of {rows} data or more.",
+            RangeWarning,
+            stacklevel=3,
+        )
 
 
 def _options(config: dict[str, Any]) -> NPE:

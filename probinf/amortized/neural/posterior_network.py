@@ -17,6 +17,7 @@ from probinf.amortized.neural.base import Neural, Split, rows_for, widened
 from probinf.amortized.neural.familiar import Familiar, Familiarity
 from probinf.amortized.neural.marginals import Marginals
 from probinf.amortized.neural.simulations import Sites
+from probinf.amortized.neural.trained_prior import TrainedPrior
 from probinf.core.program import Key
 from probinf.errors import StructureError
 
@@ -30,6 +31,7 @@ class PosteriorNetwork(eqx.Module):
         embedding: network from data to context; None passes the data on.
         flows: density of the mapped parameters given the context.
         familiar: the training summaries.
+        prior: margins of the training prior.
     """
 
     inputs: Marginals
@@ -37,6 +39,7 @@ class PosteriorNetwork(eqx.Module):
     embedding: Any
     flows: Ensemble
     familiar: Familiar
+    prior: TrainedPrior
 
     @property
     def coordinates(self) -> int:
@@ -80,6 +83,7 @@ def posterior_network(
     inputs: Marginals,
     targets: Marginals,
     sites: Sites,
+    prior: TrainedPrior,
 ) -> PosteriorNetwork:
     """An untrained network, for whatever context the embedding returns.
 
@@ -98,7 +102,7 @@ def posterior_network(
             raise StructureError(f"NPE: the embedding must return an array, got {out}.")
         context = int(np.prod(out.shape))
     flows = method.flows(keys[1], size=targets.centre.shape[0], context=context)
-    return PosteriorNetwork(inputs, targets, embedding, flows, Familiar.blank(context))
+    return PosteriorNetwork(inputs, targets, embedding, flows, Familiar.blank(context), prior)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,9 +117,8 @@ class PosteriorLoss:
     def __call__(self, model: PosteriorNetwork, data: Split, key: Key) -> Float[Array, ""]:
         members = model.flows.members
         first, second = jax.random.split(key)
-        theta, y = rows_for(
-            data, first, self.sites, members=members, rows=self.rows, held=self.held
-        )
+        found = rows_for(data, first, self.sites, members=members, rows=self.rows, held=self.held)
+        theta, y, worked = found.theta, found.data, found.worked
         z = jax.vmap(jax.vmap(lambda t: model.targets(t)[0]))(theta)
         if self.sets:
             n = self.sites.shapes[0][0]
@@ -128,4 +131,6 @@ class PosteriorLoss:
         else:
             context = jax.vmap(jax.vmap(lambda v: model.context(v, self.sites)))(y)
         log_q = model.flows.each(z, context)
-        return -jnp.sum(jnp.mean(log_q, axis=1))
+        # over the simulations that did not fail
+        each = jnp.sum(jnp.where(worked, log_q, 0.0), axis=1)
+        return -jnp.sum(each / jnp.maximum(jnp.sum(worked, axis=1), 1))

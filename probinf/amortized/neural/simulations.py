@@ -6,13 +6,14 @@ import dataclasses
 import math
 import warnings
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from probinf.amortized.neural.parameters import Parameters
 from probinf.core.coordinates import flatten, vector_of
 from probinf.core.program import Key, Program
 from probinf.errors import ObservationError, StructureError, TrainingError, TrainingWarning
@@ -140,23 +141,47 @@ class Sites:
         return jnp.concatenate([parts[name].reshape(n, -1) for name in self.names], axis=1)
 
 
-def pair(key: Key, flat: Program, sites: Sites) -> tuple[Array, Array]:
-    """One draw of (parameters, data), both as vectors; parameters unconstrained."""
+class Simulated(NamedTuple):
+    """Draws of parameters and data from the joint law of a program.
+
+    Attributes:
+        theta: unconstrained parameters.
+        values: the same on the user's scale; empty where nobody asked.
+        data: simulated from them; zeros where the simulation failed.
+        worked: whether all of the data are finite.
+    """
+
+    theta: Any
+    values: Any
+    data: Any
+    worked: Any
+
+
+def pair(key: Key, flat: Program, sites: Sites, parameters: Parameters | None) -> Simulated:
+    """One draw of parameters and data, as vectors."""
     first, second = jax.random.split(key)
     x = flat.draw(first, flat.data)
     assert flat.simulate is not None
     simulated = flat.simulate(second, x, flat.data)
     data = jnp.concatenate([jnp.ravel(simulated[n]).astype(float) for n in sites.names])
-    return vector_of(x), data
+    values = jnp.zeros(0)
+    if parameters is not None:
+        values = parameters.vector(flat.constrain(x, flat.data))
+    theta = vector_of(x)
+    worked = jnp.isfinite(data).all() & jnp.isfinite(theta).all() & jnp.isfinite(values).all()
+    theta, values, data = (jnp.where(worked | jnp.isfinite(v), v, 0) for v in (theta, values, data))
+    return Simulated(theta, values, jnp.where(worked, data, 0.0), worked)
 
 
-@partial(jax.jit, static_argnames=("sites",))
-def _pairs(keys: Key, flat: Program, sites: Sites) -> tuple[Array, Array]:
-    return jax.vmap(lambda key: pair(key, flat, sites))(keys)
+@partial(jax.jit, static_argnames=("sites", "parameters"))
+def _pairs(keys: Key, flat: Program, sites: Sites, parameters: Parameters | None) -> Simulated:
+    return jax.vmap(lambda key: pair(key, flat, sites, parameters))(keys)
 
 
-def simulate(program: Program, key: Key, count: int, sites: Sites) -> tuple[np.ndarray, np.ndarray]:
-    """(n, p) parameters and (n, d) data from the joint law; those not finite are left out.
+def simulate(
+    program: Program, key: Key, count: int, sites: Sites, parameters: Parameters | None = None
+) -> Simulated:
+    """``count`` draws from the joint law, as rows on the host; failed ones stay and are marked.
 
     Raises:
         TrainingError: more than a tenth of the simulations are not finite.
@@ -166,16 +191,26 @@ def simulate(program: Program, key: Key, count: int, sites: Sites) -> tuple[np.n
     parts = []
     for first in range(0, count, size):
         keys = jax.vmap(partial(jax.random.fold_in, key))(first + jnp.arange(size))
-        parts.append([np.asarray(v) for v in _pairs(keys, flat, sites)])
-    theta, data = (np.concatenate(v)[:count] for v in zip(*parts, strict=True))
-    finite = np.isfinite(theta).all(axis=1) & np.isfinite(data).all(axis=1)
-    lost = count - int(finite.sum())
-    if lost:
-        text = (
+        parts.append(jax.tree.map(np.asarray, _pairs(keys, flat, sites, parameters)))
+    found = Simulated(*(np.concatenate(v)[:count] for v in zip(*parts, strict=True)))
+    lost = count - int(found.worked.sum())
+    if lost > _MOST_LOST * count:
+        raise TrainingError(
             f"{lost} of {count} simulations hold NaN or infinite values. Narrow the prior, or let "
             "the simulator return a finite code for a failed run."
         )
-        if lost > _MOST_LOST * count:
-            raise TrainingError(text)
-        warnings.warn(f"{text} They were left out.", TrainingWarning, stacklevel=3)
-    return theta[finite], data[finite]
+    return found
+
+
+def warn_failed(found: Simulated, remedy: str) -> None:
+    """Say what failed simulations mean for the answer."""
+    lost, count = int((~found.worked).sum()), len(found.worked)
+    if lost:
+        warnings.warn(
+            f"{lost} of {count} simulations hold NaN or infinite values. That data were observed "
+            "shows that the run did not fail, which speaks against parameters at which many do: "
+            f"{remedy} If they fail for numerical reasons alone, the answer is biased away from "
+            "such parameters: mend the simulator, or let it return a finite code.",
+            TrainingWarning,
+            stacklevel=4,
+        )

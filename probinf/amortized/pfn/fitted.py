@@ -23,6 +23,7 @@ from probinf.errors import ArrayError, MethodError
 
 OutOfRange = Literal["raise", "warn", "ignore"]
 _EDGE = 1e-6
+_BLOCK = 64  # queries with contexts of their own at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +41,11 @@ class FittedPFN:
     config: dict[str, Any]
     ranges: Ranges
     training: dict[str, Any]
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every class was as frequent as any other in the tables of the training."""
+        return bool(self.config.get("balanced", False))
 
     @property
     def head(self) -> Head:
@@ -62,7 +68,8 @@ class FittedPFN:
             y: its outcomes (labels 0, 1, ... for a categorical head), n values; n may be 0.
             x_new: inputs to predict at, m rows.
             nearest: let each prediction see only so many rows, those closest to it; for more rows
-                than the network was trained on (arXiv 2305.11097).
+                than the network was trained on (arXiv 2305.11097). Of labels, the closest rows
+                may all be of one class, which a network of balanced tables has not seen.
             out_of_range: what to do about inputs outside the training range.
 
         Returns:
@@ -73,6 +80,19 @@ class FittedPFN:
             ArrayError: shapes do not match, or there are NaN or infinite values.
             RangeError: rows, columns or values lie outside the training range.
         """
+        outputs = self.outputs(x, y, x_new, nearest=nearest, out_of_range=out_of_range)
+        return self.head.distribution(outputs)
+
+    def outputs(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        x_new: ArrayLike,
+        *,
+        nearest: int | None = None,
+        out_of_range: OutOfRange = "raise",
+    ) -> Array:
+        """What ``predict`` hands to the head, (m, outputs); its arguments are the same."""
         x, y = self._data(x, y)
         x_new = self._inputs("x_new", x_new)
         if nearest is not None and nearest < 1:
@@ -85,14 +105,16 @@ class FittedPFN:
         m, size = len(x_new), _padded(len(x_new))
         padded = np.concatenate([x_new, np.repeat(x_new[:1], size - m, axis=0)])
         if local:
-            distance = np.sum((padded[:, None] - x[None]) ** 2, -1)
-            chosen = np.argsort(distance, axis=1, kind="stable")[:, :nearest]
-            context, labels, mask = _pad(x[chosen], y[chosen], axis=1)
-            outputs = _local(self.network, context, labels, mask, padded)
+            assert nearest is not None
+            blocks = [
+                self._near(x, y, padded[first : first + _BLOCK], nearest)
+                for first in range(0, size, _BLOCK)
+            ]
+            outputs = jnp.concatenate(blocks)
         else:
             context, labels, mask = _pad(x, y, axis=0)
             outputs = _outputs(self.network, context, labels, mask, padded)
-        return self.head.distribution(outputs[:m])
+        return outputs[:m]
 
     def check(
         self, x: ArrayLike, y: ArrayLike, *, key: int = 0, level: float = 0.01
@@ -136,6 +158,46 @@ class FittedPFN:
             "law": float(kstest(u, "uniform").pvalue),
         }
         return CheckResult("prior predictive", p_values, level)
+
+    def leave_one_out(
+        self, x: ArrayLike, y: ArrayLike, scales: ArrayLike, *, rows: int = 64
+    ) -> np.ndarray:
+        """Log score of the data at several scales of the outcomes, each row left out in turn.
+
+        Args:
+            x: inputs, n rows.
+            y: real outcomes.
+            scales: by which the outcomes are divided before the network sees them.
+            rows: how many of the rows to leave out, spread evenly; those nearest to each are
+                its context where there are more than the network was trained on.
+
+        Returns:
+            One sum over the rows for each scale, comparable between scales.
+
+        Raises:
+            MethodError: the outcomes are labels.
+            ArrayError: shapes do not match, values are not finite, or there are fewer than 2 rows.
+        """
+        if self.config["classes"] is not None:
+            raise MethodError("leave_one_out: scales need real outcomes; this network has labels.")
+        x, y = self._data(x, y)
+        if len(x) < 2:
+            raise ArrayError(f"leave_one_out: at least 2 rows are needed, got {len(x)}.")
+        left = np.unique(np.linspace(0, len(x) - 1, min(len(x), rows)).round().astype(int))
+        most = min(len(x) - 1, int(self.ranges.limits["context rows"][1]))
+        chosen = np.stack([_closest(np.delete(x, i, 0), x[i : i + 1], most)[0] for i in left])
+        chosen = chosen + (chosen >= left[:, None])  # places among all rows
+        context, outcomes, mask = _pad(x[chosen], y[chosen], axis=1)
+        found = _scores(
+            self.network, self.head, context, outcomes, mask, x[left], y[left],
+            jnp.asarray(scales, float),
+        )  # fmt: skip
+        return np.asarray(found, float)
+
+    def _near(self, x: np.ndarray, y: np.ndarray, queries: np.ndarray, nearest: int) -> Array:
+        chosen = _closest(x, queries, nearest)
+        context, labels, mask = _pad(x[chosen], y[chosen], axis=1)
+        return _local(self.network, context, labels, mask, queries)
 
     def save(self, path: str | pathlib.Path, *, half: bool = False) -> None:
         """Write to a file that ``pi.amortized.load`` reads; ``half`` stores bfloat16."""
@@ -186,6 +248,14 @@ class FittedPFN:
         return x, values.astype(np.int32)
 
 
+def _closest(x: np.ndarray, queries: np.ndarray, count: int) -> np.ndarray:
+    """(queries, count) places of the rows of x closest to each query."""
+    from scipy.spatial.distance import cdist
+
+    distance = cdist(queries, x, "sqeuclidean")
+    return np.argsort(distance, axis=1, kind="stable")[:, :count]
+
+
 def _padded(rows: int) -> int:
     """Next power of two: few sizes, few compilations."""
     return 1 << max(rows - 1, 0).bit_length()
@@ -211,6 +281,17 @@ def _local(network: Network, x: Any, y: Any, mask: Any, x_new: Any) -> Array:
         return network(x, y, mask, query[None])[0]
 
     return jax.vmap(one)(jnp.asarray(x), jnp.asarray(y), jnp.asarray(x_new))
+
+
+@eqx.filter_jit
+def _scores(
+    network: Network, head: Head, x: Any, y: Any, mask: Any, left: Any, truth: Any, scales: Array
+) -> Array:
+    def at(scale: Array) -> Array:
+        law = head.distribution(_local(network, x, y / scale, mask, left))
+        return jnp.sum(law.log_density(truth / scale) - jnp.log(scale))
+
+    return jax.lax.map(at, scales)
 
 
 @eqx.filter_jit

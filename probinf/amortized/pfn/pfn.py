@@ -149,6 +149,7 @@ class PFN(Amortizer):
             "heads": self.heads,
             "fourier": self.fourier,
             "standardise": self.standardise,
+            "balanced": source.balanced,
         }
 
     def _default_head(self, source: TaskPrior) -> Head:

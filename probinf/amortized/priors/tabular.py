@@ -115,6 +115,11 @@ class Tabular(TaskPrior):
         """Two labels."""
         return 2
 
+    @property
+    def balanced(self) -> bool:
+        """The label says on which side of the median a score lies."""
+        return True
+
     def draw(self, key: Key, visible: Int[Array, ""], context: int, queries: int) -> Draw:
         """One data set."""
         keys = jax.random.split(key, 6)

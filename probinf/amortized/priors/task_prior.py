@@ -46,6 +46,12 @@ class TaskPrior(eqx.Module):
         return None
 
     @property
+    def balanced(self) -> bool:
+        """Whether all classes are equally frequent in every table, so that a network trained on
+        it takes no notice of their shares."""
+        return False
+
+    @property
     def bounds(self) -> tuple[float, float] | None:
         """Interval of every input; None where training must show it."""
         design = getattr(self, "design", None)

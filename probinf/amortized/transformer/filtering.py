@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import warnings
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -14,7 +15,7 @@ from probinf.amortized.heads.gaussian_mixture import GaussianMixture
 from probinf.amortized.transformer.fitted import FittedDT, prior_ranges
 from probinf.amortized.transformer.network import DTNetwork
 from probinf.core.inputs.arrays import ArrayLike
-from probinf.errors import ArrayError, StructureError
+from probinf.errors import ArrayError, RangeError, RangeWarning, StructureError
 
 _NEGLIGIBLE = np.log(1e-3)
 
@@ -59,7 +60,13 @@ class Filtered(NamedTuple):
 
 
 def filter(
-    model: FittedDT, motion: LinearMotion, start: GaussianMixture, observations: ArrayLike
+    model: FittedDT,
+    motion: LinearMotion,
+    start: GaussianMixture,
+    observations: ArrayLike,
+    *,
+    sensor: ArrayLike | None = None,
+    out_of_range: Literal["raise", "warn", "ignore"] = "warn",
 ) -> Filtered:
     """Filter a series: each posterior, moved one step on, is the prior of the next observation.
 
@@ -73,10 +80,16 @@ def filter(
         start: the law of the first state before its observation;
             ``GaussianMixture.normal(..., components=)`` writes a normal.
         observations: shape (T, columns), or (T,) where there is one column.
+        sensor: the matrix of a sensor that sees ``sensor @ x`` plus noise of one law, whatever x.
+            Each step then works in coordinates centred on its prior, and a target that leaves
+            the region of the training is followed.
+        out_of_range: what to do about steps whose prior or observation lies outside the training
+            range.
 
     Raises:
         StructureError: the network was not trained on mixtures.
         ArrayError: shapes do not fit, or a value is not finite.
+        RangeError: a step is outside the training range and ``out_of_range`` is "raise".
     """
     if model.config["parameters"]:
         raise StructureError(
@@ -92,26 +105,64 @@ def filter(
             f"filter: matrix {motion.matrix.shape} and noise {motion.noise.shape} of the motion "
             f"must both be ({d}, {d})."
         )
-    after, before = _scan(model.network, motion, start, z)
-    seen = {name: np.asarray(value) for name, value in prior_ranges(before).items()} | {"z": z}
+    view = None if sensor is None else jnp.asarray(sensor, float)
+    if view is not None and view.shape != (z.shape[1], d):
+        raise ArrayError(f"filter: sensor {view.shape} must be ({z.shape[1]}, {d}).")
+    after, before, used, shown = _scan(model.network, motion, start, z, view)
+    seen = {name: np.asarray(value) for name, value in prior_ranges(used).items()}
+    seen["z"] = np.asarray(shown)
     outside = [
         model.ranges.outside(**{name: value[k] for name, value in seen.items()})
         for k in range(len(z))
     ]
+    _report(outside, out_of_range, centred=view is not None)
     return Filtered(after, before, outside)
 
 
 @eqx.filter_jit
 def _scan(
-    network: DTNetwork, motion: LinearMotion, start: GaussianMixture, z: ArrayLike
-) -> tuple[GaussianMixture, GaussianMixture]:
-    def step(
-        prior: GaussianMixture, z: Array
-    ) -> tuple[GaussianMixture, tuple[GaussianMixture, GaussianMixture]]:
-        after = network(prior, z[None], jnp.ones(1, bool))
-        return _revived(after).moved(*motion), (after, prior)
+    network: DTNetwork,
+    motion: LinearMotion,
+    start: GaussianMixture,
+    z: ArrayLike,
+    sensor: Array | None,
+) -> tuple[GaussianMixture, GaussianMixture, GaussianMixture, Array]:
+    """Posteriors and priors, and the priors and observations as the network saw them."""
 
-    return jax.lax.scan(step, start, jnp.asarray(z))[1]
+    def step(prior: GaussianMixture, z: Array) -> tuple[GaussianMixture, Any]:
+        centre = jnp.zeros_like(prior.mean) if sensor is None else prior.mean
+        shown = z if sensor is None else z - sensor @ centre
+        used = _shifted(prior, -centre)
+        after = _shifted(network(used, shown[None], jnp.ones(1, bool)), centre)
+        return _revived(after).moved(*motion), (after, prior, used, shown)
+
+    found: tuple[GaussianMixture, GaussianMixture, GaussianMixture, Array]
+    found = jax.lax.scan(step, start, jnp.asarray(z))[1]
+    return found
+
+
+def _shifted(law: GaussianMixture, by: Array) -> GaussianMixture:
+    return GaussianMixture(law.log_w, law.means + by, law.factors)
+
+
+def _report(outside: list[list[str]], policy: str, centred: bool) -> None:
+    """Refuse, or warn about, the steps that left the training range, the first by name."""
+    if policy not in ("raise", "warn", "ignore"):
+        raise RangeError(f"out_of_range must be 'raise', 'warn' or 'ignore', got {policy!r}.")
+    steps = [k for k, found in enumerate(outside) if found]
+    if not steps or policy == "ignore":
+        return
+    remedy = "Train on a wider range"
+    if not centred:
+        remedy += ", or, where the sensor sees matrix @ x plus noise, pass sensor=matrix"
+    text = (
+        f"filter: {len(steps)} of {len(outside)} steps are outside the training range, the first "
+        f"of them step {steps[0]}: {'; '.join(outside[steps[0]])}. From there on the answer is a "
+        f"guess. {remedy}."
+    )
+    if policy == "raise":
+        raise RangeError(text)
+    warnings.warn(text, RangeWarning, stacklevel=3)
 
 
 def _revived(law: GaussianMixture) -> GaussianMixture:

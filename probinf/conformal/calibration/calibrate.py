@@ -5,29 +5,19 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import jax
 import numpy as np
 
+from probinf.conformal.calibration.randomness import row_uniforms
 from probinf.conformal.calibration.ranks import (
     lower_rank,
     order_stat,
     upper_rank,
     weighted_quantile,
 )
-from probinf.core.inputs.arrays import Array, ArrayLike, as_float, as_weights
+from probinf.core.inputs.arrays import ArrayLike, as_float, as_weights
 from probinf.core.inputs.levels import Level
-from probinf.core.keys import as_key
 from probinf.core.program import Key
 from probinf.errors import ArrayError
-
-
-def uniforms(key: int | Key, size: int) -> Array:
-    """One uniform number per test point, float64 on the host, for randomised ties."""
-    if isinstance(key, jax.core.Tracer):
-        return jax.random.uniform(as_key(key), (size,))
-    bits = jax.random.bits(as_key(key), (size, 2), "uint32")
-    high, low = np.asarray(bits, np.uint64).T
-    return np.asarray(((high << np.uint64(21)) ^ (low >> np.uint64(11))) * 2.0**-53)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +66,8 @@ class Calibration:
 
         Without a key ties count against rejection, P(p <= u) <= u. With a key they are broken by
         one uniform number per test point (shared by the later axes), and P(p <= u) = u exactly.
+        The number is made of the key and the scores: points that are asked one at a time get
+        their own, as long as their scores differ.
 
         Args:
             scores: (m, ...) test scores.
@@ -97,7 +89,7 @@ class Calibration:
             raise ArrayError("test_weights and the calibration weights are all zero at some point.")
         if key is None:
             return np.asarray((own + at_least) / total)
-        u = uniforms(key, test.shape[0] if test.ndim else 1)
+        u = np.asarray(row_uniforms(key, np.atleast_1d(test)))
         u = u.reshape(u.shape + (1,) * (test.ndim - 1)) if test.ndim else u[0]
         return np.asarray((above + u * (own + at_least - above)) / total)
 

@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import jax
 import numpy as np
 
-from probinf.conformal.calibration.calibrate import uniforms
+from probinf.conformal.calibration.columns import columns_of
+from probinf.conformal.calibration.randomness import row_uniforms, uniforms
 from probinf.conformal.sets.reporting import warn_infinite
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float
 from probinf.core.inputs.levels import fraction
+from probinf.core.keys import as_key
 from probinf.core.program import Key
+from probinf.core.rounding import outward
 from probinf.errors import ArrayError
 
 _PIVOTS = 2000
+_COLLINEAR = 1e-11  # smallest singular value, beside the largest, of columns in their own units
+_SKEWED = 1e3  # condition above which the columns are made orthogonal
+_ROUNDED = 16  # rounding of a threshold that goes through a score, in units of the last place
 
 
 def conditional_thresholds(
@@ -38,11 +45,14 @@ def conditional_thresholds(
         features: (n, d) phi(x_i); include a constant.
         features_test: (m, d).
         alpha: miscoverage.
-        key: random key or seed for the randomised version, whose coverage is exact: E[f(X)(1{cover}
-            - (1 - alpha))] = 0 for every f in the span. Without, it is >= for nonnegative f.
+        key: random key or seed for the randomised version, whose coverage is exact, with tied
+            scores too: E[f(X)(1{cover} - (1 - alpha))] = 0 for every f in the span. Without, it
+            is >= for nonnegative f. The random number of a test point is made of the key and its
+            features.
 
     Returns:
-        (m,) thresholds; +inf where calibration cannot exclude any score.
+        (m,) thresholds; +inf where calibration cannot exclude any score, and where all features
+        are zero, since nothing is promised there.
 
     Raises:
         ArrayError: NaN, shapes that differ, features that are collinear.
@@ -55,20 +65,71 @@ def conditional_thresholds(
     level = fraction("alpha", alpha)
     if test.shape[1] != phi.shape[1]:
         raise ArrayError(f"features_test must have {phi.shape[1]} columns, got {test.shape[1]}.")
-    if s.size < phi.shape[1] or np.linalg.matrix_rank(phi) < phi.shape[1]:
-        raise ArrayError(
-            f"features must have full column rank; got rank {np.linalg.matrix_rank(phi)} of "
-            f"{phi.shape[1]} columns. Drop redundant ones (a constant beside all indicators, say)."
-        )
     if not np.isfinite(s).all():
         raise ArrayError("scores must be finite for conditional calibration.")
+    nowhere = np.asarray(
+        ~test.any(axis=1)
+    )  # every function of the class is zero there: nothing is promised
+    phi, test = _same_span(phi, test)
     target: Any = np.full(len(test), 1 - level)
+    apart, own = np.zeros(s.size), np.zeros(len(test))
     if key is not None:
-        target = np.asarray(uniforms(key, len(test))) - level
-    path = _Path(s, phi, level)
+        target = np.asarray(row_uniforms(key, test)) - level
+        step = _tie_step(s)
+        apart = step * np.asarray(uniforms(jax.random.fold_in(as_key(key), 1), s.size))
+        own = step * np.asarray(row_uniforms(key, test, salt=2))
+    # a quantile regression moves with its outcomes: only what least squares leaves is searched
+    level_fit = np.linalg.lstsq(phi, s, rcond=None)[0]
+    rest = s - phi @ level_fit + apart
+    unit = float(np.median(abs(rest))) or float(abs(rest).max()) or 1.0
+    path = _Path(rest / unit, phi, level)
     found = np.array([path.threshold(x, float(t)) for x, t in zip(test, target, strict=True)])
-    warn_infinite(found, "the features' span reaches beyond the calibration points there.")
+    terms = abs(test) @ abs(level_fit) + unit
+    found = outward(test @ level_fit + unit * found - own, _ROUNDED * terms, 1)
+    found[nowhere] = np.inf
+    warn_infinite(found, _why(nowhere))
     return found
+
+
+def _why(nowhere: np.ndarray) -> str:
+    if nowhere.any():
+        return f"{int(nowhere.sum())} rows of features_test are zero, where nothing is promised."
+    return "the features' span reaches beyond the calibration points there."
+
+
+def _same_span(phi: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Features of the same span in which years and incomes are as far apart as shares.
+
+    Raises:
+        ArrayError: the columns are collinear.
+    """
+    constant = (np.ptp(phi, axis=0) == 0) & (phi[0] != 0) if len(phi) else np.zeros(0, bool)
+    units = columns_of(phi, centred=bool(constant.any()))
+    centre = np.where(constant, 0.0, units.centre)
+    scale = np.where(constant, abs(phi[:1]).max(axis=0, initial=0.0), units.scale)
+    phi, test = ((a - centre) / scale for a in (phi, test))
+    sizes = np.linalg.svd(phi, compute_uv=False)
+    rank = int((sizes > _COLLINEAR * sizes.max(initial=0.0)).sum())
+    if rank < phi.shape[1]:
+        raise ArrayError(
+            f"features must have full column rank; got rank {rank} of {phi.shape[1]} columns. "
+            "Drop redundant ones (a constant beside all indicators, say)."
+        )
+    if sizes[0] > _SKEWED * sizes[-1]:
+        root = np.linalg.qr(phi, mode="r") / np.sqrt(len(phi))
+        phi, test = (np.linalg.solve(root.T, a.T).T for a in (phi, test))
+    return phi, test
+
+
+def _tie_step(s: np.ndarray) -> float:
+    """Noise that breaks ties between scores and leaves other scores in order; 0 without ties."""
+    ordered = np.sort(s)
+    scale = float(ordered[-1] - ordered[0]) or float(abs(ordered).max(initial=0.0)) or 1.0
+    gaps = np.diff(ordered)
+    wide = gaps[gaps > 1e-9 * scale]
+    if wide.size == gaps.size:
+        return 0.0
+    return float(np.clip(wide.min(initial=np.inf) / 4, 1e-8 * scale, 1e-6 * scale))
 
 
 class _Path:

@@ -7,23 +7,8 @@ from typing import Any
 import numpy as np
 
 from probinf.conformal.calibration.ranks import order_stat, upper_rank
-from probinf.core.inputs.levels import Level, as_levels
+from probinf.core.inputs.levels import Level, as_groups, as_levels
 from probinf.errors import ArrayError
-
-
-def as_groups(name: str, values: Any, size: int | None = None) -> np.ndarray:
-    """Group names (n,), none of them unknown."""
-    groups = np.asarray(values)
-    if groups.ndim != 1:
-        raise ArrayError(f"{name} must be a vector of group names, got shape {groups.shape}.")
-    unknown = groups.dtype.kind == "O" and any(g is None for g in groups)
-    if unknown or (groups.dtype.kind == "f" and np.isnan(groups).any()):
-        raise ArrayError(
-            f"{name} has NaN or None; give points of unknown group a name of their own."
-        )
-    if size is not None and groups.size != size:
-        raise ArrayError(f"{name} must have {size} entries, got {groups.size}.")
-    return groups
 
 
 def group_thresholds(scores: Any, groups_cal: Any, groups_test: Any, alpha: Level) -> np.ndarray:
@@ -31,6 +16,11 @@ def group_thresholds(scores: Any, groups_cal: Any, groups_test: Any, alpha: Leve
     values = np.asarray(scores)
     known, index = np.unique(as_groups("groups_cal", groups_cal, values.size), return_inverse=True)
     test = as_groups("groups_test", groups_test)
+    if known.size and (known.dtype.kind in "US") != (test.dtype.kind in "US") and test.size:
+        raise ArrayError(
+            f"groups_cal are {known.dtype} and groups_test {test.dtype}: no name can be in both; "
+            "give both as text or both as numbers."
+        )
     levels = as_levels(alpha)
     table = np.full((known.size + 1, len(levels)), np.inf)  # the last row: unknown groups
     order = np.argsort(index, kind="stable")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import numpy as np
 
+from probinf.conformal.calibration.randomness import row_uniforms
 from probinf.conformal.calibration.ranks import BLOCK
 from probinf.conformal.sets.reporting import warn_infinite
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float
 from probinf.core.inputs.levels import Level, as_levels, is_single
-from probinf.core.keys import as_key
 from probinf.core.program import Key
 from probinf.errors import ArrayError
 
@@ -55,7 +54,7 @@ def rlcp_thresholds(
     if not bandwidth > 0:
         raise ArrayError(f"bandwidth must be positive, got {bandwidth}.")
     levels = np.array([float(v) for v in as_levels(alpha)])
-    centre = b + bandwidth * np.asarray(jax.random.normal(as_key(key), b.shape), float)
+    centre = b + float(bandwidth) * _normals(key, b)
     order = np.argsort(s, kind="stable")
     sorted_scores, a = np.append(s[order], np.inf), a[order]
     found = np.empty((len(b), levels.size))
@@ -72,9 +71,22 @@ def rlcp_thresholds(
     return found[:, 0] if is_single(alpha) else found
 
 
+def _normals(key: int | Key, rows: np.ndarray) -> np.ndarray:
+    """Standard normal numbers of every row's own, like ``rows``."""
+    from scipy.special import ndtri
+
+    columns = [row_uniforms(key, rows, salt=j) for j in range(rows.shape[1])]
+    return np.asarray(ndtri(np.stack(columns, axis=1)))
+
+
 def _kernel(centre: Any, a: Any, own: Any, bandwidth: Number) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel at the calibration points and at the test points, up to one factor per row."""
-    squared = (centre**2).sum(1)[:, None] + (a**2).sum(1) - 2 * centre @ a.T
+    """Kernel at the calibration points and at the test points, up to one factor per row.
+
+    Distances by differences: squares of coordinates near 1e7 would leave no digits for them.
+    """
+    squared = np.zeros((len(centre), len(a)))
+    for j in range(a.shape[1]):
+        squared += (centre[:, j, None] - a[:, j]) ** 2
     at_own = ((centre - own) ** 2).sum(1)
     least = np.minimum(squared.min(axis=1, initial=np.inf), at_own)
     scale = -0.5 / bandwidth**2

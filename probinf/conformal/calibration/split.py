@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from probinf.conformal.calibration.calibrate import threshold, uniforms
+from probinf.conformal.calibration.calibrate import threshold
 from probinf.conformal.calibration.groups import group_thresholds
+from probinf.conformal.calibration.randomness import ROUGH, row_uniforms
 from probinf.conformal.scores.classification import LabelScore
 from probinf.conformal.scores.density import DensityScore
 from probinf.conformal.scores.regression import RegressionScore
@@ -60,7 +61,8 @@ def split(
             gets infinite sets.
         weights_cal, weights_test: (n,) and (m,) likelihood ratios of test law to calibration law
             (covariate shift), known up to one constant.
-        key: random key or seed, needed by randomised scores.
+        key: random key or seed, needed by randomised scores. A test point's random number is made
+            of the key and its prediction, so that it is the same alone and in a batch.
         allow_empty: False adds the likeliest label to an empty set, which keeps the guarantee.
 
     Returns:
@@ -140,14 +142,14 @@ def _rows(score: Any, pred: Any) -> int:
 
 
 def tie_breakers(score: Any, pred_cal: Any, pred_test: Any, key: int | Key | None) -> Any:
+    """Uniform numbers (n,) and (m,) of a randomised score, None for others."""
     if not getattr(score, "randomised", False):
         return None, None
     if key is None:
         name = type(score).__name__
         raise ArrayError(f"{name} is randomised: pass key=, or use {name}(randomised=False).")
-    n, m = len(pred_cal), len(pred_test)
-    u = uniforms(key, n + m)
-    return u[:n], u[n:]
+    cal = row_uniforms(key, pred_cal, salt=1, bits=ROUGH)
+    return cal, row_uniforms(key, pred_test, bits=ROUGH)
 
 
 def label_set(

@@ -13,7 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from probinf.conformal.calibration.split import split
-from probinf.conformal.estimators.data import checked, seed_of
+from probinf.conformal.estimators.data import checked, seed_of, tags_like
 from probinf.conformal.labels.class_conditional import class_conditional
 from probinf.conformal.labels.venn_abers import venn_abers_multiclass
 from probinf.conformal.scores.classification import APS, LAC, RAPS, SAPS, LabelScore, Margin, TopK
@@ -28,13 +28,17 @@ SCORES: dict[str, type[LabelScore]] = {
 class _Conformal(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     """What the classifiers share: fitting, the split, labels as integers."""
 
+    def _model(self) -> Any:
+        return LogisticRegression(max_iter=1000) if self.estimator is None else self.estimator
+
+    def __sklearn_tags__(self) -> Any:
+        return tags_like(super().__sklearn_tags__(), self._model())
+
     def fit(self, X: Any, y: Any) -> Any:
         """Fit the classifier, and calibrate when ``calibration_size`` is set."""
-        given = self.estimator
-        base = LogisticRegression(max_iter=1000) if given is None else given
-        X, y = checked(self, X, y, inner=base, reset=True)
+        base = self._model()
+        X, y = checked(self, X, y, reset=True)
         check_classification_targets(y)
-        self.classes_ = np.unique(y)
         size, seed = self.calibration_size, self.random_state
         held = None
         if size is not None:
@@ -43,6 +47,8 @@ class _Conformal(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             )
             held = held_x[0], held_y
         self.estimator_ = clone(base).fit(X, y)
+        # a frozen model keeps its own classes, whatever labels these data hold
+        self.classes_ = np.asarray(getattr(self.estimator_, "classes_", np.unique(y)))
         if held is not None:
             self._calibrate(*held)
         return self
@@ -50,21 +56,33 @@ class _Conformal(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     def _calibrate(self, X: Any, y: Any) -> None:
         unknown = np.setdiff1d(y, self.classes_)
         if unknown.size:
-            raise ArrayError(f"calibration labels {unknown[:5]} were not in the training data.")
-        self.labels_ = np.searchsorted(self.classes_, y)
-        self.probabilities_ = np.asarray(self.estimator_.predict_proba(X), float)
+            raise ArrayError(
+                f"calibration labels {unknown[:5]} were not in the training data of the model, "
+                f"whose classes are {self.classes_[:20]}."
+            )
+        order = np.argsort(self.classes_)
+        self.labels_ = order[np.searchsorted(self.classes_, y, sorter=order)]
+        self.probabilities_ = self._probabilities(X)
+
+    def _probabilities(self, X: Any) -> np.ndarray:
+        """(m, K) probabilities of the model, one column per class."""
+        p = np.asarray(self.estimator_.predict_proba(X), float)
+        if p.ndim != 2 or p.shape[1] != self.classes_.size:
+            raise ArrayError(
+                f"predict_proba returned shape {p.shape} for {self.classes_.size} classes."
+            )
+        return p
 
     def conformalize(self, X: Any, y: Any) -> Any:
         """Calibrate on data that ``fit`` has not seen."""
         check_is_fitted(self)
-        X, y = checked(self, X, y, inner=self.estimator_)
+        X, y = checked(self, X, y)
         self._calibrate(X, y)
         return self
 
     def _proba(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
-        X = checked(self, X, inner=self.estimator_)
-        return np.asarray(self.estimator_.predict_proba(X), float)
+        return self._probabilities(checked(self, X))
 
     def _need(self) -> None:
         check_is_fitted(self)
@@ -108,7 +126,7 @@ class SplitClassifier(_Conformal):
     def predict(self, X: Any) -> np.ndarray:
         """(m,) labels of the classifier itself."""
         check_is_fitted(self)
-        X = checked(self, X, inner=self.estimator_)
+        X = checked(self, X)
         return np.asarray(self.estimator_.predict(X))
 
     def predict_proba(self, X: Any) -> np.ndarray:

@@ -1,11 +1,13 @@
-"""Data at the estimators' door: arrays are checked here, data frames by the model inside."""
+"""Data at the estimators' door: the model inside decides what it can take."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils import check_random_state, get_tags
-from sklearn.utils.validation import check_X_y, validate_data
+from sklearn.utils.validation import _num_samples, check_X_y, validate_data
 
 ABSENT: Any = "no_validation"  # scikit-learn's own word; None is a y that was forgotten
 
@@ -15,25 +17,37 @@ def checked(
     X: Any,
     y: Any = ABSENT,
     *,
-    inner: Any,
     reset: bool = False,
     numeric: bool = False,
 ) -> Any:
     """X, or X and y, as the model inside will get them.
 
-    A data frame keeps its columns (names, texts, missing values), which a pipeline inside may
-    need; only their names and number are compared with those of ``fit``.
+    Missing values, sparse matrices and texts are for the model inside, which takes or refuses
+    them. A data frame keeps its columns, and texts stay as they are; only names and number of the
+    columns are compared with those of ``fit``.
     """
-    nan = "allow-nan" if get_tags(inner).input_tags.allow_nan else True
-    if not hasattr(X, "columns"):
-        if y is ABSENT:
-            return validate_data(estimator, X, reset=reset, ensure_all_finite=nan)
-        return validate_data(estimator, X, y, reset=reset, ensure_all_finite=nan, y_numeric=numeric)
-    validate_data(estimator, X, reset=reset, skip_check_array=True)
+    if _numbers(X):
+        X = validate_data(estimator, X, reset=reset, ensure_all_finite=False, accept_sparse="csr")
+    else:
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
     if y is ABSENT:
         return X
-    target = check_X_y([[0.0]] * len(X), y, y_numeric=numeric, estimator=estimator)[1]
-    return X, target
+    blank = np.zeros((_num_samples(X), 1))
+    return X, check_X_y(blank, y, y_numeric=numeric, estimator=estimator)[1]
+
+
+def _numbers(X: Any) -> bool:
+    """Whether X is an array of numbers rather than a data frame, texts or a list of records."""
+    if issparse(X):
+        return True
+    return not hasattr(X, "columns") and np.asarray(X).dtype.kind not in "OUST"
+
+
+def tags_like(tags: Any, inner: Any) -> Any:
+    """scikit-learn's tags of an estimator that takes what the model inside takes."""
+    inside = get_tags(inner).input_tags
+    tags.input_tags.sparse, tags.input_tags.allow_nan = inside.sparse, inside.allow_nan
+    return tags
 
 
 def seed_of(random_state: Any) -> int:

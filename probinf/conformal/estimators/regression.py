@@ -11,12 +11,12 @@ from sklearn.linear_model import LinearRegression
 from sklearn.linear_model import QuantileRegressor as LinearQuantile
 from sklearn.model_selection import KFold, check_cv, train_test_split
 from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from probinf.conformal.calibration.calibrate import calibrate
 from probinf.conformal.calibration.ranks import order_stat, upper_rank
 from probinf.conformal.calibration.split import MARGINAL, split
-from probinf.conformal.estimators.data import checked
+from probinf.conformal.estimators.data import checked, tags_like
 from probinf.conformal.regression.cross import cv_plus, jackknife_minmax
 from probinf.conformal.regression.predictive import PredictiveSystem
 from probinf.conformal.scores.regression import CQR, Absolute, Normalised
@@ -37,6 +37,13 @@ def stacked(intervals: Interval) -> np.ndarray:
 class _Conformal(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
     """What the regressors share: the split, and the order of the verbs."""
 
+    def _model(self) -> Any:
+        """The regressor to be fitted; linear regression by default."""
+        return LinearRegression() if self.estimator is None else self.estimator
+
+    def __sklearn_tags__(self) -> Any:
+        return tags_like(super().__sklearn_tags__(), self._model())
+
     def _divide(self, X: Any, y: Any) -> Any:
         size = self.calibration_size
         if size is None:
@@ -55,7 +62,7 @@ class _Conformal(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
     def predict(self, X: Any) -> np.ndarray:
         """Point predictions (m,)."""
         check_is_fitted(self)
-        X = checked(self, X, inner=self.estimator_)
+        X = checked(self, X)
         return np.asarray(self.estimator_.predict(X))
 
 
@@ -92,8 +99,8 @@ class SplitRegressor(_Conformal):
 
     def fit(self, X: Any, y: Any) -> Any:
         """Fit the regressor, and calibrate when ``calibration_size`` is set."""
-        base = LinearRegression() if self.estimator is None else self.estimator
-        X, y = checked(self, X, y, inner=base, reset=True, numeric=True)
+        base = self._model()
+        X, y = checked(self, X, y, reset=True, numeric=True)
         fit_x, cal_x, fit_y, cal_y = self._divide(X, y)
         self.estimator_ = clone(base).fit(fit_x, fit_y)
         self.difficulty_ = None
@@ -107,7 +114,7 @@ class SplitRegressor(_Conformal):
 
     def _scale(self, X: Any) -> np.ndarray:
         if self.difficulty_ is None:
-            return np.ones(len(X))
+            return np.ones(_num_samples(X))
         return np.maximum(np.asarray(self.difficulty_.predict(X), float), self.floor_)
 
     def _score(self) -> Any:
@@ -124,14 +131,14 @@ class SplitRegressor(_Conformal):
     def conformalize(self, X: Any, y: Any) -> Any:
         """Calibrate on data that ``fit`` has not seen."""
         check_is_fitted(self)
-        X, y = checked(self, X, y, inner=self.estimator_, numeric=True)
+        X, y = checked(self, X, y, numeric=True)
         self._calibrate(X, y)
         return self
 
     def predict_interval(self, X: Any, alpha: Level = 0.1) -> tuple[np.ndarray, np.ndarray]:
         """Predictions (m,) and intervals (m, 2, A), each with coverage at least 1 - alpha."""
         self._need("errors_")
-        X = checked(self, X, inner=self.estimator_)
+        X = checked(self, X)
         mu = np.asarray(self.estimator_.predict(X), float)
         pred = mu if self.difficulty_ is None else (mu, self._scale(X))
         return mu, stacked(
@@ -141,7 +148,7 @@ class SplitRegressor(_Conformal):
     def predict_distribution(self, X: Any) -> PredictiveSystem:
         """A calibrated predictive distribution per row: cdf, quantiles, CRPS."""
         self._need("errors_")
-        X = checked(self, X, inner=self.estimator_)
+        X = checked(self, X)
         mu = np.asarray(self.estimator_.predict(X), float)
         return PredictiveSystem(self.errors_, mu, self._scale(X))
 
@@ -171,11 +178,14 @@ class QuantileRegressor(_Conformal):
         self.calibration_size = calibration_size
         self.random_state = random_state
 
+    def _model(self) -> Any:
+        return LinearQuantile(quantile=0.05, alpha=0.0) if self.lower is None else self.lower
+
     def fit(self, X: Any, y: Any) -> Any:
         """Fit both quantiles, and calibrate when ``calibration_size`` is set."""
-        low = LinearQuantile(quantile=0.05, alpha=0.0) if self.lower is None else self.lower
+        low = self._model()
         high = LinearQuantile(quantile=0.95, alpha=0.0) if self.upper is None else self.upper
-        X, y = checked(self, X, y, inner=low, reset=True, numeric=True)
+        X, y = checked(self, X, y, reset=True, numeric=True)
         fit_x, cal_x, fit_y, cal_y = self._divide(X, y)
         self.lower_, self.upper_ = (clone(e).fit(fit_x, fit_y) for e in (low, high))
         if cal_x is not None:
@@ -189,20 +199,20 @@ class QuantileRegressor(_Conformal):
     def conformalize(self, X: Any, y: Any) -> Any:
         """Calibrate on data that ``fit`` has not seen."""
         check_is_fitted(self)
-        X, y = checked(self, X, y, inner=self.lower_, numeric=True)
+        X, y = checked(self, X, y, numeric=True)
         self.calibration_ = calibrate(CQR()(self._quantiles(X), y))
         return self
 
     def predict(self, X: Any) -> np.ndarray:
         """(m,) midpoints of the two quantiles."""
         check_is_fitted(self)
-        low, high = self._quantiles(checked(self, X, inner=self.lower_))
+        low, high = self._quantiles(checked(self, X))
         return (low + high) / 2
 
     def predict_interval(self, X: Any, alpha: Level = 0.1) -> tuple[np.ndarray, np.ndarray]:
         """Predictions (m,) and intervals (m, 2, A), each with coverage at least 1 - alpha."""
         self._need("calibration_")
-        low, high = self._quantiles(checked(self, X, inner=self.lower_))
+        low, high = self._quantiles(checked(self, X))
         q = np.atleast_1d(self.calibration_.quantile(alpha))
         warn_infinite(q, too_few(self.calibration_.size, alpha))
         ends = CQR().interval((low, high), q)
@@ -230,8 +240,8 @@ class CrossRegressor(_Conformal):
         """Fit one model per fold and one to all data."""
         if self.method not in ("plus", "minmax", "base"):
             raise MethodError(f"method must be plus, minmax or base, got {self.method!r}.")
-        base = LinearRegression() if self.estimator is None else self.estimator
-        X, y = checked(self, X, y, inner=base, reset=True, numeric=True)
+        base = self._model()
+        X, y = checked(self, X, y, reset=True, numeric=True)
         self.estimator_ = clone(base).fit(X, y)
         if len(y) < 2:
             raise MethodError("CV+ needs at least two points; got n_samples=1.")
@@ -251,12 +261,12 @@ class CrossRegressor(_Conformal):
     def predict_interval(self, X: Any, alpha: Level = 0.1) -> tuple[np.ndarray, np.ndarray]:
         """Predictions (m,) and intervals (m, 2, A)."""
         check_is_fitted(self)
-        X = checked(self, X, inner=self.estimator_)
+        X = checked(self, X)
         mu = np.asarray(self.estimator_.predict(X), float)
         if self.method == "base":
             levels = np.atleast_1d(np.asarray(alpha))
             q = order_stat(self.residuals_, upper_rank(self.residuals_.size, levels))
-            ends = mu[:, None] - q, mu[:, None] + q
+            ends = Absolute().interval(mu, q)
             return mu, stacked(make_interval(*ends, levels, "none (cross-conformal base)"))
         folds = np.stack([np.asarray(m.predict(X), float) for m in self.models_], axis=1)
         if self.method == "plus":

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from probinf.conformal.calibration.calibrate import uniforms
-from probinf.conformal.calibration.groups import as_groups, group_thresholds
+from probinf.conformal.calibration.groups import group_thresholds
+from probinf.conformal.calibration.randomness import uniforms
 from probinf.conformal.calibration.split import label_set, tie_breakers
 from probinf.conformal.scores.classification import LabelScore
 from probinf.conformal.sets.labels import LabelSet
 from probinf.conformal.sets.reporting import check_columns, warn_infinite
-from probinf.core.inputs.arrays import ArrayLike
+from probinf.core.inputs.arrays import ArrayLike, as_float
 from probinf.core.inputs.classes import as_labels, as_probabilities
-from probinf.core.inputs.levels import Level, as_levels
+from probinf.core.inputs.levels import Level, as_groups, as_levels
 from probinf.core.program import Key
 from probinf.errors import ArrayError
 
@@ -88,9 +88,12 @@ def cluster_labels(
     Returns:
         (K,) cluster of each label; the rare labels' cluster is ``clusters``.
 
+    Raises:
+        ArrayError: NaN among the scores, labels outside 0..K-1, fewer than one cluster.
+
     Source: Ding et al. (2023), section 2.2.
     """
-    values = np.asarray(scores, float)
+    values = np.asarray(as_float("scores", scores, ndim=1), float)
     labels = np.asarray(as_labels("y", y, classes, size=values.size))
     if clusters < 1:
         raise ArrayError(f"clusters must be at least 1, got {clusters}.")

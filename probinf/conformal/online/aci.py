@@ -11,7 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from probinf.conformal.online.track import OnlineMethod
-from probinf.conformal.online.window import Window, largest, magnitude, pinball, pvalue, quantile
+from probinf.conformal.online.window import (
+    Window,
+    divided,
+    largest,
+    magnitude,
+    pinball,
+    pvalue,
+    quantile,
+)
 from probinf.core.inputs.arrays import Number
 from probinf.errors import ArrayError
 
@@ -72,6 +80,10 @@ class _Experts(NamedTuple):
 class DtACI(OnlineMethod):
     """ACI with several rates, weighted by how well their levels did of late.
 
+    What is bounded is the regret: over ``horizon`` steps the levels lose little more, in pinball
+    loss, than the best sequence of levels that changes slowly. Coverage follows for data that
+    change smoothly; sequences exist on which a stretch, or the whole, is covered less often.
+
     Attributes:
         rates: step sizes of the experts.
         horizon: steps over which regret should be small.
@@ -108,7 +120,10 @@ class DtACI(OnlineMethod):
         return state._replace(levels=levels, log_weights=jnp.log(mixed))
 
     def promise(self, alpha: Number, steps: int) -> str:
-        return f"coverage close to 1-alpha over every {self.horizon} steps, on any sequence"
+        return (
+            f"small regret of the levels' pinball loss over {self.horizon} steps, on any sequence; "
+            "no bound on the coverage of every stretch"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +170,7 @@ class AgACI(OnlineMethod):
         self, state: Any, window: Window, alpha: jax.Array, q: jax.Array, score: jax.Array
     ) -> Any:
         found = self._thresholds(state, window)
-        losses = pinball(score, found, 1 - alpha) / magnitude(window)
+        losses = divided(pinball(score, found, 1 - alpha), magnitude(window, score))
         gain = self._weights(state) @ losses - losses
         gain = jnp.where(window.seen == 0, 0.0, gain)
         own = jax.vmap(lambda level: quantile(window, level))(state.levels)

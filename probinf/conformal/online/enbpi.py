@@ -12,9 +12,10 @@ import numpy as np
 from probinf.conformal.calibration.ranks import upper_rank
 from probinf.conformal.online.window import push
 from probinf.conformal.sets.intervals import Interval
-from probinf.conformal.sets.reporting import too_few, warn_infinite
+from probinf.conformal.sets.reporting import warn_infinite
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float
 from probinf.core.inputs.levels import fraction
+from probinf.core.rounding import beyond
 from probinf.errors import ArrayError
 
 
@@ -23,7 +24,7 @@ def _scan(start: jax.Array, residuals: jax.Array, k: int) -> Any:
     def one(first: jax.Array, series: jax.Array) -> Any:
         def step(ordered: Any, now: Any) -> Any:
             residual, oldest = now
-            low, high = ordered[: ordered.shape[0] - k + 1], ordered[k - 1 :]
+            low, high = ordered[: ordered.shape[0] - k], ordered[k:]  # k gaps lie between them
             b = jnp.argmin(high - low)
             return push(ordered, oldest, residual), (low[b], high[b])
 
@@ -37,6 +38,9 @@ def enbpi(
     residuals: ArrayLike, predictions: ArrayLike, y: ArrayLike, *, alpha: Number = 0.1
 ) -> Interval:
     """Shortest intervals of recent signed residuals around ensemble predictions.
+
+    Between the two residuals at the ends lie ``ceil((1 - alpha)(w + 1))`` of the window's w + 1
+    gaps, in each of which the next residual falls alike.
 
     Args:
         residuals: (w,) or (S, w) signed out-of-bag residuals of the training period, in order of
@@ -65,10 +69,11 @@ def enbpi(
     level, n = fraction("alpha", alpha), r.shape[-1]
     k = int(upper_rank(n, level))
     promise = "about 1-alpha for long windows and strongly mixing errors (EnbPI)"
-    if k > n:
+    if k >= n:
         q = np.full(mu.shape, np.inf)
-        warn_infinite(q, too_few(n, level))
+        warn_infinite(q, f"{n} residuals cannot support both ends at alpha = {level:g}.")
         return Interval(-q, q, level, promise)
-    low, high = _scan(jnp.asarray(np.atleast_2d(r)), jnp.asarray(np.atleast_2d(outcome - mu)), k)
-    lower, upper = (mu + np.asarray(v, float).reshape(mu.shape) for v in (low, high))
-    return Interval(lower, upper, level, promise)
+    with jax.enable_x64(True):
+        found = _scan(jnp.asarray(np.atleast_2d(r)), jnp.asarray(np.atleast_2d(outcome - mu)), k)
+    low, high = (np.asarray(v).reshape(mu.shape) for v in found)
+    return Interval(beyond(mu, low, -1), beyond(mu, high, 1), level, promise)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from probinf.conformal.online.track import OnlineMethod
-from probinf.conformal.online.window import Window, magnitude, pinball
+from probinf.conformal.online.window import Window, divided, magnitude, pinball
 from probinf.core.inputs.arrays import Number
 from probinf.errors import ArrayError
 
@@ -25,7 +25,8 @@ class PID(OnlineMethod):
     """Quantile tracking with an integrator that forces the errors back to alpha.
 
     A scorecaster (the derivative term) is a forecast of the scores: subtract it from the scores
-    before and add it to the thresholds after.
+    before and add it to the thresholds after. Scores in other units give the same thresholds in
+    those units.
 
     Attributes:
         rate: step size, relative to the largest recent absolute score.
@@ -56,14 +57,22 @@ class PID(OnlineMethod):
             jnp.inf,
             jnp.where(argument <= -np.pi / 2, -jnp.inf, jnp.tan(argument)),
         )
-        return state.q + self.integral * magnitude(window) * push_back
+        # a saturated integrator overrules the unit, which may still be zero
+        gentle = jnp.where(jnp.isinf(push_back), 0.0, push_back) * magnitude(window)
+        push = jnp.where(jnp.isinf(push_back), push_back, self.integral * gentle)
+        return state.q + (push if self.integral > 0 else 0.0)
 
     def update(
         self, state: Any, window: Window, alpha: jax.Array, q: jax.Array, score: jax.Array
     ) -> Any:
         error = (score > q) - alpha
-        q_next = state.q + self.rate * magnitude(window) * error
+        q_next = state.q + self.rate * magnitude(window, score) * error
         return _Control(q_next, state.total + error)
+
+    def promise(self, alpha: Number, steps: int) -> str:
+        if self.integral == 0:
+            return "long-run coverage 1-alpha if the scores are bounded"
+        return "long-run coverage 1-alpha on any sequence, at the rate saturation / log(steps)"
 
 
 class _Gradient(NamedTuple):
@@ -76,16 +85,17 @@ class SFOGD(OnlineMethod):
     """Scale-free online gradient descent on the pinball loss of the threshold.
 
     Attributes:
-        radius: size of the first steps, in the units of the scores.
+        radius: bound of the absolute scores, in their units, which the paper takes as known; by
+            default the largest recent one, so that scores in other units give the same
+            thresholds in those units.
 
     Source: Bhatnagar, Wang, Xiong & Bai (2023), algorithm 2.
     """
 
-    radius: float = 1.0
+    radius: float | None = None
 
     def __post_init__(self) -> None:
-        if not self.radius > 0:
-            raise ArrayError(f"radius must be positive, got {self.radius}.")
+        _check_radius(self.radius)
 
     def start(self, alpha: jax.Array, steps: int) -> Any:
         return _Gradient(jnp.zeros(()), jnp.zeros(()))
@@ -96,10 +106,33 @@ class SFOGD(OnlineMethod):
     def update(
         self, state: Any, window: Window, alpha: jax.Array, q: jax.Array, score: jax.Array
     ) -> Any:
-        return _descend(state, self.radius, alpha, score)
+        return _descend(state, _unit(self.radius, window, score), alpha, score)
+
+    def promise(self, alpha: Number, steps: int) -> str:
+        return f"long-run coverage 1-alpha {_within(self.radius)}"
 
 
-def _descend(state: _Gradient, radius: Number, alpha: jax.Array, score: jax.Array) -> _Gradient:
+def _check_radius(radius: float | None) -> None:
+    if radius is not None and not 0 < radius < float("inf"):
+        raise ArrayError(
+            f"radius must be positive and finite, in the units of the scores, got {radius}; None "
+            "learns it from the scores."
+        )
+
+
+def _unit(radius: float | None, window: Window, score: jax.Array) -> Any:
+    """The radius that was given, or the largest absolute score of late."""
+    return magnitude(window, score) if radius is None else radius
+
+
+def _within(radius: float | None) -> str:
+    """The condition of a promise that needs bounded scores."""
+    if radius is None:
+        return "if the size of the scores settles"
+    return f"if no absolute score exceeds the radius {radius:g}"
+
+
+def _descend(state: _Gradient, radius: Any, alpha: jax.Array, score: jax.Array) -> _Gradient:
     gradient = alpha - (score > state.q)
     squares = state.squares + gradient**2
     return _Gradient(state.q - radius / np.sqrt(3) * gradient / jnp.sqrt(squares), squares)
@@ -117,21 +150,24 @@ class _Adaptive(NamedTuple):
 class SAOCP(OnlineMethod):
     """SF-OGD experts born at every step, with lifetimes of all scales, combined by coin betting.
 
-    Adapts to changes at any scale: coverage is controlled over every interval of time.
+    Adapts to changes at any scale: over every interval of time the thresholds lose little more, in
+    pinball loss, than the best fixed threshold. That is a bound of the regret, not of the coverage
+    of every interval.
 
     Attributes:
-        radius: largest score to be expected, in the units of the scores.
+        radius: as in :class:`SFOGD`.
         lifetime: multiplier g of the experts' lifetimes, even.
 
     Source: Bhatnagar, Wang, Xiong & Bai (2023), algorithm 1.
     """
 
-    radius: float = 1.0
+    radius: float | None = None
     lifetime: int = 8
 
     def __post_init__(self) -> None:
-        if not self.radius > 0 or self.lifetime < 2 or self.lifetime % 2:
-            raise ArrayError(f"SAOCP: radius must be positive and lifetime even, got {self}.")
+        _check_radius(self.radius)
+        if self.lifetime < 2 or self.lifetime % 2:
+            raise ArrayError(f"SAOCP: lifetime must be even and at least 2, got {self.lifetime}.")
 
     def start(self, alpha: jax.Array, steps: int) -> Any:
         slots = (int(np.log2(max(steps, 1))) + 1, self.lifetime // 2)
@@ -167,13 +203,14 @@ class SAOCP(OnlineMethod):
     ) -> Any:
         loss = pinball(score, q, 1 - alpha)
         each = pinball(score, state.experts.q, 1 - alpha)
-        gain = jnp.clip((loss - each) / self.radius, -1.0, 1.0)
+        radius = _unit(self.radius, window, score)
+        gain = jnp.clip(divided(loss - each, jnp.asarray(radius)), -1.0, 1.0)
         gain = jnp.where(state.weight > 0, gain, jnp.maximum(gain, 0.0))
         total, bet = state.gain + gain, state.bet + state.weight * gain
         time = window.seen + 1
         age = (time - state.born + 1).astype(jnp.float32)
         after = state._replace(
-            experts=_descend(state.experts, self.radius, alpha, score),
+            experts=_descend(state.experts, radius, alpha, score),
             weight=total / age * (1 + bet),
             gain=total,
             bet=bet,
@@ -181,4 +218,4 @@ class SAOCP(OnlineMethod):
         return self._birth(after, q, time + 1)
 
     def promise(self, alpha: Number, steps: int) -> str:
-        return "coverage close to 1-alpha over every interval of time, scores within the radius"
+        return f"small regret over every interval of time {_within(self.radius)}"

@@ -89,7 +89,7 @@ class OnlineResult:
 @partial(jax.jit, static_argnames=("method", "size"))
 def _scan(method: OnlineMethod, scores: jax.Array, alpha: jax.Array, size: int) -> Any:
     steps = scores.shape[-1]
-    time = jnp.arange(steps)
+    time = jnp.arange(steps, dtype=jnp.int32)
 
     def one(series: jax.Array, oldest: jax.Array) -> Any:
         def step(carry: Any, now: Any) -> Any:
@@ -122,7 +122,7 @@ def track(
         LevelError: alpha outside (0, 1).
         MethodError: ``method`` is not an online method.
     """
-    s = np.asarray(as_float("scores", scores), np.float32)
+    s = np.asarray(as_float("scores", scores), float)
     if s.ndim not in (1, 2) or s.shape[-1] == 0:
         raise ArrayError(f"scores must be (T,) or (S, T) with T > 0, got {s.shape}.")
     if not np.isfinite(s).all():
@@ -132,9 +132,8 @@ def track(
     if not isinstance(window, int | np.integer) or window < 1:
         raise ArrayError(f"window must be an integer of at least 1, got {window}.")
     level = fraction("alpha", alpha)
-    rows = jnp.asarray(s if s.ndim == 2 else s[None])
-    q = np.asarray(
-        _scan(method, rows, jnp.asarray(level, jnp.float32), min(int(window), s.shape[-1]))
-    )
+    size = min(int(window), s.shape[-1])
+    with jax.enable_x64(True):  # thresholds are scores of before: none may lose digits
+        q = np.asarray(_scan(method, jnp.asarray(np.atleast_2d(s)), jnp.asarray(level), size))
     q = q if s.ndim == 2 else q[0]
     return OnlineResult(q, s > q, level, method.promise(level, s.shape[-1]))

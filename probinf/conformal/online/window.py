@@ -55,15 +55,25 @@ def pvalue(window: Window, score: jax.Array) -> jax.Array:
 
 
 def largest(window: Window) -> jax.Array:
-    """The largest score held; one before there is any."""
+    """The largest score held; zero before there is any."""
     finite = jnp.where(jnp.isfinite(window.ordered), window.ordered, -jnp.inf).max()
-    return jnp.where(jnp.isfinite(finite), finite, 1.0)
+    return jnp.where(jnp.isfinite(finite), finite, 0.0)
 
 
-def magnitude(window: Window) -> jax.Array:
-    """The largest absolute score held, positive; one before there is any."""
-    finite = jnp.where(jnp.isfinite(window.ordered), jnp.abs(window.ordered), 0.0).max()
-    return jnp.where(finite > 0, finite, 1.0)
+def magnitude(window: Window, *scores: jax.Array) -> jax.Array:
+    """The largest absolute value among the scores held and these: the unit of the series.
+
+    Zero before there is any: a unit of one would make thresholds depend on the units of the data.
+    """
+    found = jnp.where(jnp.isfinite(window.ordered), jnp.abs(window.ordered), 0.0).max()
+    for score in scores:
+        found = jnp.maximum(found, jnp.abs(score))
+    return found
+
+
+def divided(value: jax.Array, unit: jax.Array) -> jax.Array:
+    """``value`` in this unit; zero where the unit is zero, as all values then are."""
+    return jnp.where(unit > 0, value / jnp.where(unit > 0, unit, 1.0), 0.0)
 
 
 def pinball(target: jax.Array, guess: jax.Array, level: jax.Array) -> jax.Array:

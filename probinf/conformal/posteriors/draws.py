@@ -30,8 +30,10 @@ def draws_of(posterior: Draws, limit: int | None = None) -> tuple[dict[str, Any]
     """Draws with one leading axis, evenly thinned to ``limit``, and their log weights."""
     log_w = posterior.log_weights.ravel()
     step = 1 if limit is None else max(1, -(-log_w.size // limit))
+    # a draw of weight zero may be NaN: the heaviest one stands in its place, so that shapes stay
+    index = np.where(np.isneginf(log_w), log_w.argmax(), np.arange(log_w.size))[::step]
     flat = {
-        name: jnp.asarray(value.reshape(log_w.size, *value.shape[2:])[::step])
+        name: jnp.asarray(value.reshape(log_w.size, *value.shape[2:])[index])
         for name, value in posterior.draws.items()
     }
     return flat, log_w[::step]

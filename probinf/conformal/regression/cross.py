@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from probinf.conformal.calibration.ranks import BLOCK, order_stat, upper_rank
-from probinf.conformal.regression.merge import merged_order_stat
+from probinf.conformal.regression.merge import merged_order_stat, tie_slack
 from probinf.conformal.sets.intervals import Interval, make_interval
 from probinf.conformal.sets.reporting import too_few, warn_infinite
 from probinf.core.inputs.arrays import ArrayLike, as_float
 from probinf.core.inputs.levels import Level, as_levels
+from probinf.core.rounding import beyond, outward
 from probinf.errors import ArrayError
 
 PLUS = ">= 1-2alpha, about 1-alpha for stable learners (jackknife+), exchangeable data"
@@ -40,9 +41,17 @@ def plus_intervals(
     for start in range(0, tests, rows):
         block = slice(start, min(start + rows, tests))
         mu = predictions(block)
+        size = abs(mu).max(axis=1, initial=0.0)
         upper[block] = _ranked(mu + residuals, ranks)
         lower[block] = -_ranked(residuals - mu, ranks)
+        lower[block] = _outward(lower[block], size, -1)
+        upper[block] = _outward(upper[block], size, 1)
     return lower, upper
+
+
+def _outward(ends: np.ndarray, size: np.ndarray, side: int) -> np.ndarray:
+    """Ends (rows, A), each a prediction of at most this size (rows,) and a residual."""
+    return np.asarray(outward(ends, abs(ends) + size[:, None], side))
 
 
 def _ranked(values: np.ndarray, ranks: np.ndarray) -> np.ndarray:
@@ -107,7 +116,7 @@ def jackknife_minmax(
     mu = np.asarray(as_float("predictions_test", predictions_test, ndim=2), float)
     r = _residuals(residuals)
     q = order_stat(r, upper_rank(r.size, as_levels(alpha)))
-    lower, upper = mu.min(axis=1)[:, None] - q, mu.max(axis=1)[:, None] + q
+    lower, upper = beyond(mu.min(axis=1)[:, None], -q, -1), beyond(mu.max(axis=1)[:, None], q, 1)
     return plus_interval(lower, upper, alpha, MINMAX, r.size)
 
 
@@ -145,6 +154,8 @@ def cv_plus(
     for k in upper_rank(r.size, as_levels(alpha)):
         ends.append((-merged_order_stat(-mu, parts, int(k)), merged_order_stat(mu, parts, int(k))))
     lower, upper = (np.stack(side, axis=1) for side in zip(*ends, strict=True))
+    size = tie_slack(mu, r) / np.finfo(float).eps
+    lower, upper = _outward(lower, size, -1), _outward(upper, size, 1)
     return plus_interval(lower, upper, alpha, cv_promise(r.size, mu.shape[1]), r.size)
 
 

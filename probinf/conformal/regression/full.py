@@ -17,6 +17,7 @@ from probinf.conformal.sets.intervals import Interval, make_interval
 from probinf.conformal.sets.reporting import static_alpha, too_few, warn_infinite
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float
 from probinf.core.inputs.levels import Level, as_levels, is_single
+from probinf.core.rounding import beyond
 
 FULL = ">= 1-alpha marginal, exchangeable data, symmetric learner; <= 1-alpha+1/(n+1) without ties"
 
@@ -24,7 +25,8 @@ FULL = ">= 1-alpha marginal, exchangeable data, symmetric learner; <= 1-alpha+1/
 def _sweep(points: np.ndarray, count: Callable[[np.ndarray], np.ndarray], need: int) -> Any:
     """Hull of {z : count(z) >= need}, whose pieces end at ``points``; count is closed-set."""
     z = np.unique(points)
-    between = np.concatenate([[z[0] - 1], (z[1:] + z[:-1]) / 2, [z[-1] + 1]])
+    far = abs(z).max() or 1.0
+    between = np.concatenate([[z[0] - far], (z[1:] + z[:-1]) / 2, [z[-1] + far]])
     tried = np.sort(np.concatenate([z, between]))
     inside = np.flatnonzero(count(tried) >= need)
     if not inside.size:
@@ -58,7 +60,7 @@ def _exact(smoother: Smoother, alpha: Level) -> Interval:
 
         def count(z: np.ndarray, j: Any = j) -> np.ndarray:
             gap = abs(a[:, j, None] - v[:, j, None] * z) - abs(z)
-            return np.asarray((gap >= -1e-12 * (1 + abs(z))).sum(axis=0))
+            return np.asarray((gap >= -1e-2 * smoother.error - 1e-12 * abs(z)).sum(axis=0))
 
         for i, f in enumerate(ranks):
             if f > 0:
@@ -66,7 +68,8 @@ def _exact(smoother: Smoother, alpha: Level) -> Interval:
     mean = smoother.mean[:, None]
     far = "these test points lie so far out that the fit would follow any outcome there."
     warn_infinite(upper, too_few(n, alpha) if (ranks == 0).any() else far)
-    lower, upper = mean + lower, mean + upper
+    lower = beyond(mean, lower - smoother.error, -1)
+    upper = beyond(mean, upper + smoother.error, 1)
     return make_interval(lower, upper, alpha, FULL)
 
 

@@ -6,11 +6,14 @@ import dataclasses
 
 import numpy as np
 
+from probinf.conformal.calibration.columns import columns_of
 from probinf.conformal.regression.cross import PLUS, plus_interval, plus_intervals
 from probinf.conformal.sets.intervals import Interval
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float
 from probinf.core.inputs.levels import Level
 from probinf.errors import ArrayError
+
+_COLLINEAR = 1e-11  # smallest singular value of columns in units of their own, beside the largest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +37,11 @@ class Smoother:
     own: np.ndarray
 
     @property
+    def error(self) -> float:
+        """How far rounding may move an end of an interval, in the units of y."""
+        return float(1e-10 * abs(self.left_out).max(initial=0.0))
+
+    @property
     def left_out(self) -> np.ndarray:
         """(n,) leave-one-out residuals y_i - mu_{-i}(x_i)."""
         return self.fitted_residuals / self.complement
@@ -42,7 +50,11 @@ class Smoother:
 def ridge_smoother(
     X: ArrayLike, y: ArrayLike, X_test: ArrayLike, *, ridge: Number, intercept: bool
 ) -> Smoother:
-    """Ridge regression, ``|y - Xb|^2 + ridge |b|^2``; the intercept is not penalised."""
+    """Ridge regression, ``|y - Xb|^2 + ridge |b|^2``; the intercept is not penalised.
+
+    The columns are centred (beside an intercept) and scaled, the penalty with them, and a QR
+    factorisation replaces the normal equations.
+    """
     x = np.asarray(as_float("X", X, ndim=2), float)
     t = np.asarray(as_float("X_test", X_test, ndim=2), float)
     target = np.asarray(as_float("y", y, ndim=1, size=len(x)), float)
@@ -50,19 +62,39 @@ def ridge_smoother(
         raise ArrayError(f"X_test must have {x.shape[1]} columns, got {t.shape[1]}.")
     if not ridge >= 0:
         raise ArrayError(f"ridge must be at least 0, got {ridge}.")
-    penalty = np.full(x.shape[1], float(ridge))
-    if intercept:
+    units = columns_of(x, centred=intercept)
+    x, t = units(x), units(t)
+    penalty = np.sqrt(float(ridge)) / units.scale
+    level = 0.0
+    if intercept and target.size:
         x, t = (np.column_stack([a, np.ones(len(a))]) for a in (x, t))
         penalty = np.append(penalty, 0.0)
-    gram = x.T @ x + np.diag(penalty)
-    if np.linalg.cond(gram) > 1e13:
-        raise ArrayError("X has collinear columns (or n < d) and ridge is 0; pass ridge > 0.")
-    inverse = np.linalg.inv(gram)
-    beta = inverse @ (x.T @ target)
-    half = t @ inverse
-    leverage = np.einsum("ij,jk,ik->i", x, inverse, x)
-    own = 1 + np.einsum("ij,ij->i", half, t)
-    return _smoother(target - x @ beta, 1 - leverage, t @ beta, half, x.T, own)
+        level = float(target.mean())
+    root = np.linalg.qr(np.vstack([x, np.diag(penalty)]), mode="r")
+    sizes = np.linalg.svd(root, compute_uv=False)
+    if len(x) + (ridge > 0) * len(penalty) < x.shape[1] or sizes[-1] <= _COLLINEAR * sizes[0]:
+        raise ArrayError(_why_collinear(x, float(ridge), intercept))
+    inverse = np.linalg.inv(root)
+    left, right = t @ inverse, (x @ inverse).T
+    half = right @ (target - level)
+    residuals, mean = target - level - right.T @ half, left @ half
+    own = 1 + (left**2).sum(axis=1)
+    return _smoother(residuals, 1 - (right**2).sum(axis=0), level + mean, left, right, own)
+
+
+def _why_collinear(x: np.ndarray, ridge: float, intercept: bool) -> str:
+    d = x.shape[1] - intercept
+    if ridge > 0:
+        return f"X has collinear columns, and ridge = {ridge:g} is too small to tell; enlarge it."
+    if len(x) < x.shape[1]:
+        return f"X has {d} columns and only {len(x)} rows, and ridge is 0; pass ridge > 0."
+    constant = np.flatnonzero(abs(x[:, :d]).max(axis=0) <= _COLLINEAR)
+    if intercept and constant.size:
+        return (
+            f"X has collinear columns: column {int(constant[0])} is constant, as the intercept is, "
+            "and ridge is 0; drop it, or pass ridge > 0."
+        )
+    return "X has collinear columns and ridge is 0; drop one, or pass ridge > 0."
 
 
 def kernel_smoother(
@@ -111,6 +143,7 @@ def _plus(smoother: Smoother, alpha: Level) -> Interval:
         return smoother.mean[block, None] - smoother.left[block] @ scaled
 
     lower, upper = plus_intervals(predictions, abs(left_out), smoother.mean.size, alpha)
+    lower, upper = lower - smoother.error, upper + smoother.error
     return plus_interval(lower, upper, alpha, PLUS, left_out.size)
 
 

@@ -27,13 +27,18 @@ def merged_order_stat(shifts: np.ndarray, parts: list[np.ndarray], k: int) -> np
     # rows in order: neighbouring searches then touch the same memory
     order = np.argsort(shifts[:, used[0]], kind="stable")
     shifts = np.ascontiguousarray(shifts[order][:, used].T)
-    largest = max(np.abs(p[np.isfinite(p)]).max(initial=0.0) for p in parts)
-    slack = 8 * np.finfo(float).eps * (np.abs(shifts).max(axis=0) + largest)
+    slack = tie_slack(shifts.T, np.concatenate(parts))
     lo, hi = _bracket(shifts, parts, k, n)
     lo = _narrow(lo - 2 * slack, hi, slack, shifts, parts, k)
     found = np.empty(shifts.shape[1])
     found[order] = _walk(lo, slack, shifts, parts, k)
     return found
+
+
+def tie_slack(shifts: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(m,) how far sums of the rows of ``shifts`` and the values lie apart by rounding alone."""
+    largest = np.abs(values[np.isfinite(values)]).max(initial=0.0)
+    return np.asarray(8 * np.finfo(float).eps * (np.abs(shifts).max(axis=1) + largest))
 
 
 def _narrow(

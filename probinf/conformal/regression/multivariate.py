@@ -11,6 +11,7 @@ from probinf.conformal.calibration.ranks import order_stat, upper_rank
 from probinf.conformal.sets.reporting import check_columns, check_test, too_few, warn_infinite
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float
 from probinf.core.inputs.levels import fraction
+from probinf.core.rounding import beyond
 from probinf.errors import ArrayError
 
 JOINT = ">= 1-alpha for all outcomes jointly, exchangeable data"
@@ -129,19 +130,47 @@ def box(
         scale_cal, scale_test: (n, p) and (m, p) scales that vary with x, in place of ``scale``.
         alpha: miscoverage of the whole box.
 
+    Raises:
+        ArrayError: NaN, shapes that differ, scales that are not positive or for one side only.
+
     Source: Diquigiovanni, Fontana & Vantini (2022), in finite dimension.
     """
     mu, t, y = _matrix("pred_cal", pred_cal), _matrix("pred_test", pred_test), _matrix("y", y_cal)
     check_test("y_cal", len(y), len(mu))
     check_columns("pred_test", t, mu.shape[1])
     check_columns("y_cal", y, mu.shape[1])
-    fixed = np.ones(mu.shape[1]) if scale is None else np.asarray(as_float("scale", scale), float)
-    s_cal = fixed if scale_cal is None else _matrix("scale_cal", scale_cal)
-    s_test = fixed if scale_test is None else _matrix("scale_test", scale_test)
-    if min(s_cal.min(), s_test.min()) <= 0:
-        raise ArrayError("scales must be positive.")
+    s_cal, s_test = _scales(scale, scale_cal, scale_test, mu.shape, t.shape)
     q, level = _threshold((abs(y - mu) / s_cal).max(axis=1), alpha)
-    return Box(t - q * s_test, t + q * s_test, level)
+    return Box(beyond(t, -q * s_test, -1), beyond(t, q * s_test, 1), level)
+
+
+def _scales(
+    fixed: Any, cal: Any, test: Any, shape: tuple[int, int], shape_test: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scales (n, p) and (m, p): of the points on both sides, or one per outcome."""
+    if (cal is None) != (test is None):
+        raise ArrayError(
+            "scale_cal and scale_test go together: a threshold in units of one is none of the "
+            "other; give both or neither."
+        )
+    if fixed is not None and cal is not None:
+        raise ArrayError("give scale, or scale_cal and scale_test, not both.")
+    p = shape[1]
+    wanted: tuple[tuple[int, ...], ...]
+    if cal is None:
+        cal = test = np.ones(p) if fixed is None else np.asarray(as_float("scale", fixed), float)
+        names, wanted = ("scale", "scale"), ((p,), (p,))
+    else:
+        cal, test = _matrix("scale_cal", cal), _matrix("scale_test", test)
+        names, wanted = ("scale_cal", "scale_test"), (shape, shape_test)
+    for name, value, right in zip(names, (cal, test), wanted, strict=True):
+        if value.shape != right:
+            raise ArrayError(f"{name} must have shape {right}, got {value.shape}.")
+        if value.size and not value.min() > 0:
+            raise ArrayError(
+                f"scales must be positive; the smallest of {name} is {value.min():.3g}."
+            )
+    return np.broadcast_to(cal, shape), np.broadcast_to(test, shape_test)
 
 
 def ellipsoid(
@@ -158,7 +187,7 @@ def ellipsoid(
     Args:
         pred_cal, y_cal: (n, p).
         pred_test: (m, p).
-        covariance_cal, covariance_test: (p, p), or (n, p, p) and (m, p, p); from other data.
+        covariance_cal, covariance_test: both (p, p), or (n, p, p) and (m, p, p); from other data.
         alpha: miscoverage.
 
     Source: Johnstone & Cox (2021); Messoudi, Destercke & Rousseau (2022).
@@ -168,6 +197,13 @@ def ellipsoid(
     check_test("y_cal", len(y), len(mu))
     check_columns("pred_test", t, p)
     check_columns("y_cal", y, p)
+
+    if np.ndim(covariance_cal) != np.ndim(covariance_test):
+        raise ArrayError(
+            f"covariance_cal has shape {np.shape(covariance_cal)} and covariance_test "
+            f"{np.shape(covariance_test)}: the threshold belongs to one kind of covariance, so "
+            "give both of one matrix or both of one per point."
+        )
 
     def whiten(name: str, value: Any, rows: int) -> np.ndarray:
         matrix = np.asarray(as_float(name, value), float)
@@ -216,7 +252,7 @@ def copula_box(
     padded = np.vstack([r0, np.full(r0.shape[1], np.inf)])
     side = padded[int(min(q, len(r0)))]
     warn_infinite(side, "residuals_fit has too few points for these errors.")
-    return Box(t - side, t + side, level)
+    return Box(beyond(t, -side, -1), beyond(t, side, 1), level)
 
 
 def sample_distance(draws: ArrayLike, y: ArrayLike) -> np.ndarray:

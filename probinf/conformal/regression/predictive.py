@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from probinf.conformal.calibration.calibrate import Calibration, calibrate, uniforms
+from probinf.conformal.calibration.calibrate import Calibration, calibrate
+from probinf.conformal.calibration.randomness import row_uniforms, uniforms
 from probinf.conformal.calibration.ranks import lower_rank, upper_rank
 from probinf.conformal.sets.intervals import Interval, make_interval
 from probinf.conformal.sets.reporting import check_test, too_few, warn_infinite
 from probinf.core.inputs.arrays import ArrayLike, as_float
 from probinf.core.inputs.levels import Level, as_levels
 from probinf.core.program import Key
+from probinf.core.rounding import beyond
 from probinf.errors import ArrayError, LevelError
 
 
@@ -55,7 +57,9 @@ class PredictiveSystem:
 
     def pit(self, y: ArrayLike, *, key: int | Key) -> np.ndarray:
         """(m,) exact probability integral transforms of the outcomes, uniform one by one."""
-        return self.cdf(y, tau=uniforms(key, self.mean.size))
+        value = np.asarray(as_float("y", y, ndim=1, size=self.mean.size), float)
+        rows = np.column_stack([self.mean, self.scale, value])
+        return self.cdf(value, tau=row_uniforms(key, rows))
 
     def quantile(self, level: ArrayLike) -> np.ndarray:
         """Quantiles (m,) or (m, L): the least y with ``P(Y <= y) >= level``, +inf past the data."""
@@ -63,7 +67,7 @@ class PredictiveSystem:
         as_levels(levels, "level")
         ranks = upper_rank(self.residuals.size, 1 - levels)
         found = np.concatenate([[-np.inf], self.residuals, [np.inf]])[ranks]
-        values = self.mean[:, None] + self.scale[:, None] * found
+        values = np.asarray(beyond(self.mean[:, None], self.scale[:, None] * found, 1))
         return values if np.ndim(level) else values[:, 0]
 
     def interval(self, alpha: Level) -> Interval:
@@ -71,8 +75,9 @@ class PredictiveSystem:
         shares = [a / 2 for a in as_levels(alpha)]
         n = self.residuals.size
         padded = np.concatenate([[-np.inf], self.residuals, [np.inf]])
-        low = self.mean[:, None] + self.scale[:, None] * padded[lower_rank(n, shares)]
-        high = self.mean[:, None] + self.scale[:, None] * padded[upper_rank(n, shares)]
+        mean, scale = self.mean[:, None], self.scale[:, None]
+        low = beyond(mean, scale * padded[lower_rank(n, shares)], -1)
+        high = beyond(mean, scale * padded[upper_rank(n, shares)], 1)
         warn_infinite(high, too_few(n, shares))
         promise = ">= 1-alpha marginal, exchangeable data (central interval of a predictive system)"
         return make_interval(low, high, alpha, promise)
@@ -120,6 +125,12 @@ def predictive_system(
     """
     mean_cal, scale_cal = _mean_scale("pred_cal", pred_cal)
     mean, scale = _mean_scale("pred_test", pred_test)
+    forms = [isinstance(v, tuple | list) and np.ndim(v[0]) > 0 for v in (pred_cal, pred_test)]
+    if forms[0] != forms[1]:
+        raise ArrayError(
+            "pred_cal and pred_test must have one form, mu or (mu, sigma): residuals in units of "
+            "sigma mean nothing without it."
+        )
     y = np.asarray(as_float("y_cal", y_cal, ndim=1, size=mean_cal.size), float)
     if y.size == 0:
         raise ArrayError("y_cal is empty: a predictive system needs calibration points.")

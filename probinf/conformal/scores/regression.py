@@ -6,7 +6,11 @@ import dataclasses
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+import jax
+import numpy as np
+
 from probinf.core.inputs.arrays import ArrayLike, as_float, is_traced, namespace
+from probinf.core.rounding import beyond, together
 from probinf.errors import ArrayError
 
 
@@ -38,16 +42,25 @@ def _parts(pred: Any, names: tuple[str, ...]) -> list[Any]:
             f"pred must be the tuple ({', '.join(names)}) of arrays for this score, got "
             f"{type(pred).__name__}."
         )
-    first = as_float(f"pred: {names[0]}", pred[0], ndim=1)
+    first = _vector(f"pred: {names[0]}", pred[0])
     rest = [
-        as_float(f"pred: {n}", p, ndim=1, size=first.shape[0])
+        _vector(f"pred: {n}", p, size=first.shape[0])
         for n, p in zip(names[1:], pred[1:], strict=True)
     ]
-    return [first, *rest]
+    return list(together(first, *rest))
 
 
-def _outcome(y: ArrayLike, like: Any) -> Any:
-    return as_float("y", y, ndim=1, size=like.shape[0])
+def _vector(name: str, values: Any, size: int | None = None) -> Any:
+    """A vector of floats; integers of JAX leave it, whose floats cannot hold the large ones."""
+    whole = isinstance(values, jax.Array) and not is_traced(values)
+    if whole and np.issubdtype(values.dtype, np.integer):
+        values = np.asarray(values)
+    return as_float(name, values, ndim=1, size=size)
+
+
+def _with_outcome(y: ArrayLike, *pred: Any) -> Any:
+    """The outcomes and the predictions, subtracted in the widest type that one of them has."""
+    return together(_vector("y", y, size=pred[0].shape[0]), *pred)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,13 +71,13 @@ class Absolute(RegressionScore):
     """
 
     def __call__(self, pred: Any, y: ArrayLike) -> Any:
-        mu = as_float("pred", pred, ndim=1)
-        return abs(_outcome(y, mu) - mu)
+        y, mu = _with_outcome(y, _vector("pred", pred))
+        return abs(y - mu)
 
     def interval(self, pred: Any, *thresholds: Any) -> tuple[Any, Any]:
         (q,) = thresholds
-        mu = _column(as_float("pred", pred, ndim=1))
-        return mu - q, mu + q
+        mu = _column(_vector("pred", pred))
+        return beyond(mu, -q, -1), beyond(mu, q, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,13 +106,13 @@ class Normalised(RegressionScore):
         return mu, sigma
 
     def __call__(self, pred: Any, y: ArrayLike) -> Any:
-        mu, sigma = self._prediction(pred)
-        return abs(_outcome(y, mu) - mu) / sigma
+        y, mu, sigma = _with_outcome(y, *self._prediction(pred))
+        return abs(y - mu) / sigma
 
     def interval(self, pred: Any, *thresholds: Any) -> tuple[Any, Any]:
         (q,) = thresholds
-        mu, sigma = self._prediction(pred)
-        return _column(mu) - q * _column(sigma), _column(mu) + q * _column(sigma)
+        mu, sigma, q = together(*map(_column, self._prediction(pred)), q)
+        return beyond(mu, -q * sigma, -1), beyond(mu, q * sigma, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,14 +122,14 @@ class Signed(RegressionScore):
     tails: ClassVar[int] = 2
 
     def __call__(self, pred: Any, y: ArrayLike) -> Any:
-        mu = as_float("pred", pred, ndim=1)
-        r = _outcome(y, mu) - mu
+        y, mu = _with_outcome(y, _vector("pred", pred))
+        r = y - mu
         return namespace(r).stack([-r, r], axis=1)
 
     def interval(self, pred: Any, *thresholds: Any) -> tuple[Any, Any]:
         low, high = thresholds
-        mu = _column(as_float("pred", pred, ndim=1))
-        return mu - low, mu + high
+        mu = _column(_vector("pred", pred))
+        return beyond(mu, -low, -1), beyond(mu, high, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,14 +169,13 @@ class CQR(RegressionScore):
         return low, high, below, above
 
     def __call__(self, pred: Any, y: ArrayLike) -> Any:
-        low, high, below, above = self._prediction(pred)
-        y = _outcome(y, low)
+        y, low, high, below, above = _with_outcome(y, *self._prediction(pred))
         return namespace(low, y).maximum((low - y) / below, (y - high) / above)
 
     def interval(self, pred: Any, *thresholds: Any) -> tuple[Any, Any]:
         (q,) = thresholds
-        low, high, below, above = map(_column, self._prediction(pred))
-        return low - q * below, high + q * above
+        low, high, below, above, q = together(*map(_column, self._prediction(pred)), q)
+        return beyond(low, -q * below, -1), beyond(high, q * above, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,10 +188,9 @@ class AsymmetricCQR(RegressionScore):
     tails: ClassVar[int] = 2
 
     def __call__(self, pred: Any, y: ArrayLike) -> Any:
-        low, high = _parts(pred, ("low", "high"))
-        y = _outcome(y, low)
+        y, low, high = _with_outcome(y, *_parts(pred, ("low", "high")))
         return namespace(low, y).stack([low - y, y - high], axis=1)
 
     def interval(self, pred: Any, *thresholds: Any) -> tuple[Any, Any]:
         low, high = map(_column, _parts(pred, ("low", "high")))
-        return low - thresholds[0], high + thresholds[1]
+        return beyond(low, -thresholds[0], -1), beyond(high, thresholds[1], 1)

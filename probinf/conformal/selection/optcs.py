@@ -5,7 +5,8 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from probinf.conformal.calibration.calibrate import uniforms
+from probinf.conformal.calibration.columns import columns_of
+from probinf.conformal.calibration.randomness import uniforms
 from probinf.conformal.selection.prune import prune_candidates
 from probinf.conformal.selection.pvalues import Selection, benjamini_hochberg, selection_pvalues
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float
@@ -50,6 +51,17 @@ def auxiliary_sizes(v_cal: ArrayLike, v_test: ArrayLike, *, q: Number) -> np.nda
     return sizes
 
 
+def untied(key: int | Key, v: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks of all scores (K, n) and (K, m), ties broken at random for all n + m points alike."""
+    n, m = v.shape[1], t.shape[1]
+    apart = np.asarray(uniforms(key, n + m))
+    both = np.concatenate([v, t], axis=1)
+    ranks = np.empty(both.shape)
+    for row, scores in zip(ranks, both, strict=True):
+        row[np.lexsort((apart, scores))] = np.arange(n + m)
+    return ranks[:, :n], ranks[:, n:]
+
+
 def optcs(
     key: int | Key,
     v_cal: ArrayLike,
@@ -66,7 +78,7 @@ def optcs(
     labelled points.
 
     Args:
-        key: random key or seed of the pruning and of ties between models.
+        key: random key or seed of the pruning, of ties between models and of tied scores.
         v_cal: (K, n) scores of labelled points under each model; :func:`clipped_scores`.
         v_test: (K, m) scores of test points at their thresholds.
         q: false discovery rate.
@@ -83,6 +95,7 @@ def optcs(
     level = fraction("q", q)
     if not 0 < beta <= 1:
         raise ArrayError(f"beta must lie in (0, 1], got {beta}.")
+    v, t = untied(jax.random.fold_in(as_key(key), 2), v, t)
     sizes = np.stack([auxiliary_sizes(a, b, q=level) for a, b in zip(v, t, strict=True)])
     p = np.stack([selection_pvalues(a, b) for a, b in zip(v, t, strict=True)])
     m = t.shape[1]
@@ -134,14 +147,21 @@ def joint_leave_one_out(
     label = np.asarray(large).astype(bool)
     if label.shape != (len(x),):
         raise ArrayError(f"large must hold {len(x)} booleans, got shape {label.shape}.")
-    both = np.column_stack([np.vstack([x, t]), np.ones(len(x) + len(t))])
+    both = np.vstack([x, t])
+    units = columns_of(both)
+    both = np.column_stack([units(both), np.ones(len(both))])
     target = np.append(label, np.zeros(len(t)))
     cal, test = [], []
-    for ridge in np.atleast_1d(np.asarray(ridges, float)):
-        penalty = np.append(np.full(x.shape[1], ridge), 1e-9)
-        hat = both @ np.linalg.solve(both.T @ both + np.diag(penalty), both.T)
-        leverage = np.diag(hat)
-        left_out = (hat @ target - leverage * target) / (1 - leverage)
+    for ridge in np.atleast_1d(np.asarray(as_float("ridges", ridges), float)):
+        if not ridge >= 0:
+            raise ArrayError(f"ridges must be at least 0, got {ridge:g}.")
+        penalty = np.diag(np.append(np.sqrt(ridge) / units.scale, 0.0))
+        _, sizes, turn = np.linalg.svd(np.linalg.qr(np.vstack([both, penalty]), mode="r"))
+        used = sizes > 1e-11 * sizes[0]
+        half = both @ (turn[used].T / sizes[used])  # the hat matrix is half half'
+        leverage = (half**2).sum(axis=1)
+        left_out = half @ (half.T @ target) - leverage * target
+        left_out /= np.maximum(1 - leverage, 1e-12)
         cal.append(np.where(label, float(scores_scale), 0.0) - left_out[: len(x)])
         test.append(-left_out[len(x) :])
     return np.stack(cal), np.stack(test)
@@ -166,6 +186,7 @@ def optcs_full(
     v, t = joint_leave_one_out(X, large, X_test, ridges=ridges)
     if len(v) > 1:
         return optcs(key, v, t, q=q, prune=prune)
+    v, t = untied(jax.random.fold_in(as_key(key), 2), v, t)
     p = selection_pvalues(v[0], t[0])
     promise = f"FDR <= {q:g}, labelled and test points exchangeable; no split"
     return Selection(benjamini_hochberg(p, q=q), p, promise)

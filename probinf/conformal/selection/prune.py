@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from probinf.conformal.calibration.calibrate import uniforms
+from probinf.conformal.calibration.randomness import uniforms
 from probinf.core.inputs.arrays import Number
 from probinf.core.program import Key
 from probinf.errors import MethodError

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
+import jax
 import numpy as np
 
-from probinf.conformal.calibration.calibrate import uniforms
+from probinf.conformal.calibration.randomness import row_uniforms
 from probinf.conformal.selection.prune import prune_candidates
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float, as_weights
+from probinf.core.inputs.frames import same_index
 from probinf.core.inputs.levels import fraction
+from probinf.core.keys import as_key
 from probinf.core.program import Key
 from probinf.errors import ArrayError
 
@@ -43,22 +45,35 @@ class Selection:
 
 
 def clipped_scores(
-    predictions: ArrayLike, y: ArrayLike | None = None, c: ArrayLike = 0.0
+    predictions: ArrayLike, y: ArrayLike | None = None, c: ArrayLike | None = None
 ) -> np.ndarray:
     """Scores ``M 1{y > c} - mu(x)`` for selection: only points under their threshold matter.
 
     Args:
         predictions: (..., n) mu(x), one row per model.
         y: (n,) outcomes; None for test points, which are imputed with their threshold.
-        c: scalar or (n,) thresholds.
+        c: scalar or (n,) thresholds of the labelled points, the very ones that test points are to
+            exceed; needed with y.
+
+    Raises:
+        ArrayError: NaN, y without c, shapes that differ.
 
     Source: Jin & Candès (2023), section 2.3.
     """
     mu = np.asarray(as_float("predictions", predictions), float)
     if y is None:
         return -mu
-    outcome = np.asarray(as_float("y", y, ndim=1), float)
-    large = outcome > np.asarray(as_float("c", c), float)
+    if c is None:
+        raise ArrayError(
+            "c is missing: which outcomes count as large? Pass the threshold that test points are "
+            "to exceed, for example c=0.0; with another one here the FDR is not controlled."
+        )
+    same_index(y=y, c=c)
+    outcome = np.asarray(as_float("y", y, ndim=1, size=mu.shape[-1] if mu.ndim else None), float)
+    limit = np.asarray(as_float("c", c, ndim=(0, 1)), float)
+    if limit.ndim and limit.shape != outcome.shape:
+        raise ArrayError(f"c must be one number or {outcome.size}, got shape {limit.shape}.")
+    large = outcome > limit
     return np.where(large, np.inf, -mu)
 
 
@@ -94,7 +109,7 @@ def selection_pvalues(
     mass = np.concatenate([[0.0], np.cumsum(np.asarray(w, float)[order])])
     below = mass[np.searchsorted(v[order], t, "left")]
     up_to = mass[np.searchsorted(v[order], t, "right")]
-    u = 1.0 if key is None else uniforms(key, t.size)
+    u = 1.0 if key is None else row_uniforms(key, t)
     return np.asarray((below + u * (own + up_to - below)) / (mass[-1] + own))
 
 
@@ -143,8 +158,10 @@ def weighted_selection(
 ) -> Selection:
     """Selection under covariate shift, where plain BH is not valid: auxiliary p-values, pruning.
 
+    The p-values are exact, with ties (clipped scores of a model that says little) broken at random.
+
     Args:
-        key: random key or seed of the pruning.
+        key: random key or seed of the pruning and of the ties.
         v_cal, v_test: (n,), (m,) scores as in :func:`cfbh`.
         weights_cal, weights_test: likelihood ratios of test to labelled law.
         q: false discovery rate.
@@ -152,17 +169,22 @@ def weighted_selection(
 
     Source: Jin & Candès (2023b), algorithm 1.
     """
-    v, t = np.asarray(v_cal, float), np.asarray(v_test, float)
-    p = selection_pvalues(v, t, weights_cal=weights_cal, weights_test=weights_test)
+    level = fraction("q", q)
+    v, t = (np.asarray(a, float) for a in (v_cal, v_test))
+    ties = jax.random.fold_in(as_key(key), 1)
+    p = selection_pvalues(v, t, weights_cal=weights_cal, weights_test=weights_test, key=ties)
     w, own = np.asarray(weights_cal, float), np.asarray(weights_test, float)
+    u = np.asarray(row_uniforms(ties, t))  # as in p: auxiliary sizes are then close to BH's own
     order = np.argsort(v, kind="stable")
     mass = np.concatenate([[0.0], np.cumsum(w[order])])
-    below: Any = mass[np.searchsorted(v[order], t, "left")]
+    below, up_to = (mass[np.searchsorted(v[order], t, side)] for side in ("left", "right"))
+    known = below + u * (up_to - below)
     sizes = np.empty(t.size, int)
     for j in range(t.size):
-        auxiliary = (below + own[j] * (t[j] < t)) / (mass[-1] + own[j])
+        share = np.where(t[j] < t, 1.0, np.where(t[j] == t, u, 0.0))
+        auxiliary = (known + own[j] * share) / (mass[-1] + own[j])
         auxiliary[j] = 0.0
-        sizes[j] = benjamini_hochberg(auxiliary, q=q).size
-    kept, e = prune_candidates(key, p, sizes, q=float(q), beta=1.0, prune=prune)
+        sizes[j] = benjamini_hochberg(auxiliary, q=level).size
+    kept, e = prune_candidates(key, p, sizes, q=level, beta=1.0, prune=prune)
     promise = f"FDR <= {q:g} under covariate shift, if the weights are the true likelihood ratios"
     return Selection(kept, p, promise, e)

@@ -38,7 +38,7 @@ def same_index(**arrays: Any) -> None:
             )
 
 
-def same_rows(**arrays: np.ndarray | None) -> int:
+def same_rows(**arrays: np.ndarray | range | None) -> int:
     """The common number of rows."""
     sizes = {name: len(a) for name, a in arrays.items() if a is not None}
     if len(set(sizes.values())) != 1:

@@ -102,6 +102,7 @@ def bind(program: Program, conditional: Conditional, data: Data = ()) -> Program
         score=_BindScore(program.score, conditional),
         constrain=_BindConstrain(program.constrain, conditional),
         simulate=_BindSimulate(program.simulate, conditional),
+        predict=None,
         pointwise=None,
         sites=None,
     )

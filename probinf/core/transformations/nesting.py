@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
 
 from probinf.core.program import Data, Observations, Program
 
@@ -27,14 +26,15 @@ class OnInner:
 class _SetInner:
     fn: Callable[..., Any]
 
-    def __call__(self, data: Data, values: dict[str, Array]) -> Data:
+    def __call__(self, data: Data, values: dict[str, Any]) -> Data:
         return (self.fn(data[0], values), *data[1:])
 
 
 def nest(program: Program, parameter: Any, **changes: Any) -> Program:
     """``program`` with ``data = (data, parameter)``, every unnamed callable lifted to match."""
     lifted: dict[str, Any] = {}
-    for name in ("draw", "start", "score", "constrain", "simulate", "pointwise", "sites"):
+    names = ("draw", "start", "score", "constrain", "simulate", "predict", "pointwise", "sites")
+    for name in names:
         fn = getattr(program, name)
         lifted[name] = None if fn is None else OnInner(fn)
     if program.observations is not None:

@@ -77,6 +77,7 @@ def above(program: Program, level: float | Float[Array, ""]) -> Program:
         score=_AboveScore(program.score),
         pointwise=None,
         simulate=None,
+        predict=None,
     )
 
 

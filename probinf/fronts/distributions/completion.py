@@ -7,10 +7,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 from numpyro.contrib.control_flow.scan import scan_wrapper
 from numpyro.primitives import Messenger
 
+from probinf.core.inputs.given import as_given
 from probinf.errors import ModelError
 from probinf.fronts.distributions.bounds import ends_of
 from probinf.fronts.distributions.combined import (
@@ -21,6 +23,7 @@ from probinf.fronts.distributions.combined import (
     unfolded,
     with_base,
 )
+from probinf.fronts.distributions.enforcing import enforced
 from probinf.fronts.distributions.inverse import Inverted
 from probinf.fronts.distributions.truncation import truncated
 
@@ -51,8 +54,13 @@ class Complete(Messenger):
             reach_inside(msg, Complete)
         if msg["type"] != "sample" or not isinstance(msg["fn"], dist.Distribution):
             return
+        value = msg["value"]
+        if isinstance(value, bool | int | float):  # of which NumPyro makes no array
+            value = msg["value"] = np.asarray(value)
+        if isinstance(value, np.ndarray) and value.dtype.kind in "iu" and value.dtype != np.int32:
+            msg["value"] = as_given(f"site '{msg['name']}'", value)
         try:
-            msg["fn"] = completed(msg["fn"], latent=not msg["is_observed"])
+            msg["fn"] = enforced(completed(msg["fn"], latent=not msg["is_observed"]))
         except ModelError as error:
             raise ModelError(f"site '{msg['name']}' ({described(msg['fn'])}) {error}") from None
 

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from probinf.core.inputs.arrays import Number
+from probinf.core.inputs.limits import at_least
 from probinf.errors import LevelError, MethodError
 from probinf.ppi.inference.result import Result
 
@@ -39,17 +40,42 @@ class Plan:
         )
 
 
-def _pilot(result: Result, parameter: int) -> tuple[float, float]:
-    """Standard deviation of one label's influence, and the correlation of the predictions."""
+def parameter_index(result: Result, parameter: int | str | np.integer) -> int:
+    """The number of a parameter that was given by number or by name.
+
+    Raises:
+        MethodError: there is no such parameter, or several have that name.
+    """
+    known = ", ".join(result.names)
+    if isinstance(parameter, str):
+        if result.names.count(parameter) != 1:
+            raise MethodError(
+                f"parameter={parameter!r} names {result.names.count(parameter)} of the parameters "
+                f"{known}."
+            )
+        return result.names.index(parameter)
+    if isinstance(parameter, bool) or not isinstance(parameter, int | np.integer):
+        raise MethodError(f"parameter is {parameter!r}; give a number or a name: {known}.")
     if not 0 <= parameter < len(result.theta):
-        raise MethodError(f"parameter {parameter} of {len(result.theta)}.")
-    rho = float(result.rho[parameter])
+        raise MethodError(f"parameter={parameter}, but there are {len(result.theta)}: {known}.")
+    return int(parameter)
+
+
+def _pilot(result: Result, parameter: int | str) -> tuple[float, float]:
+    """Standard deviation of one label's influence, and the correlation of the predictions."""
+    j = parameter_index(result, parameter)
+    rho, variance = float(result.rho[j]), float(result.cov_labeled[j, j])
     if not np.isfinite(rho):
         raise MethodError("plan from an original result: a contrast of several has no correlation.")
-    return float(np.sqrt(result.cov_labeled[parameter, parameter] * result.n)), max(rho, 0.0)
+    if not variance > 0:
+        raise MethodError(
+            f"the standard error of {result.names[j]} is {np.sqrt(variance):g}: a pilot whose "
+            "labels show no variation says nothing about how many are needed."
+        )
+    return float(np.sqrt(variance * result.n)), max(rho, 0.0)
 
 
-def standard_error(result: Result, n: Number, N: Number, *, parameter: int = 0) -> float:
+def standard_error(result: Result, n: Number, N: Number, *, parameter: int | str = 0) -> float:
     """Standard error to expect with n labels and N unlabelled rows, from a pilot.
 
     ``se**2 = s**2 (1 - rho**2 N / (n + N)) / n``, with s and rho of the pilot.
@@ -58,7 +84,7 @@ def standard_error(result: Result, n: Number, N: Number, *, parameter: int = 0) 
         result: the pilot.
         n: labelled rows.
         N: unlabelled rows; may be infinite.
-        parameter: which parameter.
+        parameter: which parameter, by number or name.
     """
     if n <= 0 or N < 0:
         raise LevelError(f"n must be positive and N not negative; got n={n}, N={N}.")
@@ -74,7 +100,7 @@ def plan_labels(
     budget: Number | None = None,
     costs: tuple[float, float, float] = (0.0, 1.0, 0.0),
     max_rows: int | None = None,
-    parameter: int = 0,
+    parameter: int | str = 0,
 ) -> Plan:
     """The cheapest numbers of labelled and unlabelled rows for a target, or the best for a budget.
 
@@ -83,12 +109,13 @@ def plan_labels(
         target_se: standard error to reach.
         budget: what may be spent, instead of a target.
         costs: of a row's features, of its label, of its prediction.
-        max_rows: rows that exist, labelled and unlabelled together.
-        parameter: which parameter.
+        max_rows: rows that exist, labelled and unlabelled together; where rows cost nothing (the
+            first of ``costs``) predictions are planned for those of the pilot at most, by default.
+        parameter: which parameter, by number or name.
 
     Raises:
         MethodError: neither or both of ``target_se`` and ``budget``, free labels, or a target
-            beyond ``max_rows``.
+            that the rows there are cannot reach.
 
     Source: PPI++ power analysis (ppi_py ``ppi_power``): with gamma the price of a predicted row
     over that of a label, n = n0 (1 - rho**2 + sqrt(gamma rho**2 (1 - rho**2))).
@@ -98,32 +125,32 @@ def plan_labels(
     row, label, guess = costs
     if label <= 0 or row < 0 or guess < 0:
         raise MethodError(f"costs are {costs}: a label must cost something, nothing is negative.")
+    if max_rows is not None:
+        at_least(2, max_rows=max_rows)
     sd, rho = _pilot(result, parameter)
+    # Rows that cost nothing are those that are there: to have more of them costs something.
+    rows = result.n + result.N if max_rows is None and row == 0 else max_rows
 
     def plan(n0: float) -> Plan:
         """The cheapest plan worth ``n0`` labels without predictions."""
         best = (n0, 0.0)
         gamma = (row + guess) / label
-        if rho > 0:
-            if max_rows is not None and gamma == 0:
-                n = n0 * max_rows * (1 - rho**2) / (max_rows - rho**2 * n0)
-                best = (n, max(max_rows - n, 0.0))
-            else:
-                n = n0 * (1 - rho**2 + np.sqrt(gamma * rho**2 * (1 - rho**2)))
-                spare = n - (1 - rho**2) * n0
-                N = n * (n0 - n) / spare if spare > 0 else 1e9 * n
-                if max_rows is not None and n + N > max_rows:
-                    n = n0 * max_rows * (1 - rho**2) / (max_rows - rho**2 * n0)
-                    N = max_rows - n
-                cost = n * (row + label + guess) + N * (row + guess)
-                if N > 0 and n > 0 and cost < n0 * (row + label):
-                    best = (n, N)
-        # Rounded up to whole rows; no predictions are bought if none are used.
-        n_whole, N_whole = int(np.ceil(best[0] - 1e-9)), int(np.ceil(min(best[1], 1e15) - 1e-9))
-        if max_rows is not None:
-            N_whole = min(N_whole, max(max_rows - n_whole, 0))
+        if rho > 0 and (rows is None or n0 < rows):
+            n = n0 * (1 - rho**2 + np.sqrt(gamma * rho**2 * (1 - rho**2)))
+            spare = n - (1 - rho**2) * n0
+            N = n * (n0 - n) / spare if spare > 0 else np.inf
+            if rows is not None and n + N > rows:
+                n = n0 * rows * (1 - rho**2) / (rows - rho**2 * n0)
+                N = rows - n
+            cost = n * (row + label + guess) + N * (row + guess) if gamma > 0 else n * label
+            if N > 0 and cost < n0 * (row + label):
+                best = (n, N)
+        # Rounded up to whole rows, two labels at least; no predictions are bought if none are used.
+        n_whole, N_whole = max(int(np.ceil(best[0] - 1e-9)), 2), int(np.ceil(best[1] - 1e-9))
+        if rows is not None:
+            N_whole = min(N_whole, max(rows - n_whole, 0))
         each = row + label + (guess if N_whole else 0.0)
-        classical = int(np.ceil(n0 - 1e-9))
+        classical = max(int(np.ceil(n0 - 1e-9)), 2)
         return Plan(
             n_whole,
             N_whole,
@@ -133,7 +160,7 @@ def plan_labels(
             classical * (row + label),
         )
 
-    limit = np.inf if max_rows is None else float(max_rows)
+    limit = np.inf if rows is None else float(rows)
     if target_se is not None:
         if not target_se > 0:
             raise LevelError(f"target_se must be positive; got {target_se}.")
@@ -141,7 +168,8 @@ def plan_labels(
         if n0 > limit:
             raise MethodError(
                 f"a standard error of {target_se:g} needs {n0:.0f} labels' worth of information, "
-                f"more than max_rows={max_rows} can give even if all are labelled."
+                f"more than {rows} rows can give even if all are labelled. If there are more rows "
+                "than in the pilot, pass max_rows=; if they can be bought, their price in costs="
             )
         return plan(n0)
     assert budget is not None

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from probinf.core.inputs.arrays import Number
-from probinf.core.inputs.frames import same_rows
+from probinf.core.inputs.frames import same_index, same_rows
 from probinf.core.inputs.levels import as_level
 from probinf.errors import ConvergenceError, TooFewLabelsError
 from probinf.ppi.inference.checks import class_numbers, numeric
@@ -45,7 +45,12 @@ def label_shift(
     Source: PPI (arXiv 2301.09633), section on label shift; the delta method replaces its bounds,
     which are much wider.
     """
-    arrays = {"y": numeric("y", y), "f": numeric("f", f), "f_unlabeled": numeric("fu", f_unlabeled)}
+    same_index(y=y, f=f)
+    arrays = {
+        "y": numeric("y", y),
+        "f": numeric("f", f),
+        "f_unlabeled": numeric("f_unlabeled", f_unlabeled),
+    }
     n = same_rows(y=arrays["y"], f=arrays["f"])
     K = int(max(a.max() for a in arrays.values())) + 1 if classes is None else classes
     Y, F, Fu = (np.eye(K)[class_numbers(name, a, K)] for name, a in arrays.items())

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from probinf.core.inputs.arrays import Number
-from probinf.core.inputs.frames import same_rows
+from probinf.core.inputs.frames import same_index, same_rows
 from probinf.core.inputs.levels import as_level
 from probinf.core.inputs.limits import check_choice
 from probinf.core.keys import as_generator
@@ -76,6 +76,7 @@ def bayes(
     Source: Hofer et al. (arXiv 2405.06034).
     """
     check_choice("kind", kind, ("difference", "chain"))
+    same_index(y=y, f=f)
     Y, F, Fu = numeric("y", y), numeric("f", f), numeric("f_unlabeled", f_unlabeled)
     n, N = same_rows(y=Y, f=F), len(Fu)
     check_counts(n, N, 2, "a posterior")

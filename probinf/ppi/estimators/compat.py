@@ -71,6 +71,8 @@ def compat_glm(
         names=names,
         notes=notes,
         pandas=pandas,
+        spent=len(theta),
+        tuning=0,
         lam=lam,
         method=f"{options.method} as in ppi_py",
     )

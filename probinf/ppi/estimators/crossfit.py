@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from probinf.core.inputs.arrays import Number
-from probinf.core.inputs.frames import same_rows
+from probinf.core.inputs.frames import is_pandas, same_index
 from probinf.core.inputs.limits import at_least
 from probinf.core.keys import as_generator
 from probinf.errors import ArrayError, TooFewLabelsError
-from probinf.ppi.inference.checks import numeric
+from probinf.ppi.inference.checks import numeric, table, untraced
+from probinf.ppi.inference.columns import same_columns
+from probinf.ppi.inference.ids import as_ids
 
 
 class CrossFit(NamedTuple):
@@ -64,12 +66,12 @@ class Ridge:
         return self._mean_y + (self._expand(x) - self._mean_z) @ self._beta
 
 
-def folds_of(
-    n: int, folds: int, rng: np.random.Generator, groups: np.ndarray | None = None
-) -> np.ndarray:
+def folds_of(n: int, folds: int, rng: np.random.Generator, groups: Any = None) -> np.ndarray:
     """A random fold (n,) per row; rows of one group share theirs."""
     at_least(2, folds=folds)
-    ids = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
+    ids = np.arange(n)
+    if groups is not None:
+        ids = np.unique(as_ids("groups", groups, n), return_inverse=True)[1]
     count = int(ids.max()) + 1
     if count < folds:
         raise TooFewLabelsError(f"{count} labelled rows or groups cannot fill {folds} folds.")
@@ -84,7 +86,35 @@ def _fresh(learner: Any) -> Any:
     return copy.deepcopy(learner)
 
 
-def _predictions(model: Any, x: np.ndarray) -> np.ndarray:
+def as_features(name: str, a: Any) -> Any:
+    """Features (rows, p) as a learner is to see them: DataFrames and sparse matrices stay such.
+
+    Raises:
+        ArrayError: not one row per case.
+    """
+    untraced(name, a)
+    if hasattr(a, "tocsr"):
+        return a.tocsr()
+    found: Any = a if is_pandas(a) else np.asarray(a)
+    if found.ndim == 1:
+        return found.to_frame() if is_pandas(a) else found[:, None]
+    if found.ndim != 2:
+        raise ArrayError(f"{name} has shape {found.shape}; it must have one row per case.")
+    return found
+
+
+def _rows(x: Any, chosen: np.ndarray) -> Any:
+    return x.iloc[np.flatnonzero(chosen)] if is_pandas(x) else x[chosen]
+
+
+def _fitted(learner: Any, x: Any, y: np.ndarray, test: Any, other: Any) -> Any:
+    """Predictions of a fresh copy of a learner with ``fit`` and ``predict``."""
+    model = _fresh(learner)
+    model = model.fit(x, y) or model
+    return _predictions(model, test), _predictions(model, other)
+
+
+def _predictions(model: Any, x: Any) -> np.ndarray:
     if hasattr(model, "predict_proba") and hasattr(model, "classes_"):
         classes = model.classes_
         if len(classes) == 2:
@@ -111,39 +141,60 @@ def cross_fit(
 
     Args:
         learner: anything with ``fit(x, y)`` and ``predict(x)``, such as scikit-learn's models
-            (classifiers predict expected class values); or a function ``(x, y, x_new) ->
-            predictions``; None is `Ridge`.
-        features: (n, p) of labelled rows.
+            and pipelines (classifiers predict expected class values); or a function ``(x, y,
+            x_new) -> predictions`` of arrays; None is `Ridge`.
+        features: (n, p) of labelled rows. A learner with ``fit`` gets them as they are, so that
+            it may choose columns of a DataFrame by name, impute, or take text; `Ridge` and
+            functions get finite numbers.
         y: (n,) or (n, k) labels.
-        features_unlabeled: (N, p) of unlabelled rows.
+        features_unlabeled: (N, p) of unlabelled rows; columns of DataFrames are matched by name.
         folds: how many models.
         groups: (n,) cluster labels that must not be torn apart.
         key: seed or key of the folds.
 
+    Raises:
+        ArrayError: rows or columns that do not fit, missing groups, predictions that are no
+            finite numbers.
+        TooFewLabelsError: fewer rows or groups than folds.
+
     Source: cross-prediction (arXiv 2309.16598).
     """
-    x, z = (
-        numeric("features", features, ndim=(2,)),
-        numeric("features_unlabeled", features_unlabeled, ndim=(2,)),
+    same_index(features=features, y=y, groups=groups)
+    features_unlabeled = same_columns(
+        "features", features, "features_unlabeled", features_unlabeled
     )
+    x = as_features("features", features)
+    z = as_features("features_unlabeled", features_unlabeled)
+    decides = hasattr(learner, "fit")
+    if not decides:
+        x, z = table("features", x), table("features_unlabeled", z)
     target = numeric("y", y, ndim=(1, 2))
-    n = same_rows(features=x, y=target)
+    n = len(target)
+    if x.shape[0] != n:
+        raise ArrayError(f"features has {x.shape[0]} rows, y {n}.")
     if x.shape[1] != z.shape[1]:
         raise ArrayError(f"features has {x.shape[1]} columns, features_unlabeled {z.shape[1]}.")
-    fold = folds_of(n, folds, as_generator(key), None if groups is None else np.asarray(groups))
+    fold = folds_of(n, folds, as_generator(key), groups)
     f = np.zeros(target.shape)
     by_fold = []
     for k in range(folds):
         train = fold != k
-        new = np.vstack([x[~train], z])
-        if learner is not None and not hasattr(learner, "fit") and callable(learner):
-            found = np.asarray(learner(x[train], target[train], new), float)
+        parts = _rows(x, train), target[train], _rows(x, ~train), z
+        if decides or learner is None:
+            test, other = _fitted(Ridge() if learner is None else learner, *parts)
         else:
-            model = _fresh(Ridge() if learner is None else learner)
-            found = _predictions(model.fit(x[train], target[train]) or model, new)
-        if not np.isfinite(found).all():
+            new = np.vstack(parts[2:])
+            found = np.asarray(learner(*parts[:2], new), float)
+            test, other = found[: len(parts[2])], found[len(parts[2]) :]
+        if test.shape != f[~train].shape or other.shape != (z.shape[0], *target.shape[1:]):
+            raise ArrayError(
+                f"the learner predicted arrays of shapes {test.shape} and {other.shape} in fold "
+                f"{k}; one prediction per row is {f[~train].shape} and "
+                f"{(z.shape[0], *target.shape[1:])}."
+            )
+        if not (np.isfinite(test).all() and np.isfinite(other).all()):
             raise ArrayError(f"the learner predicted NaN or infinite values in fold {k}.")
-        f[~train] = found[: (~train).sum()]
-        by_fold.append(found[(~train).sum() :])
+        f[~train] = test
+        by_fold.append(other)
     stacked = np.stack(by_fold)
     return CrossFit(f, stacked.mean(axis=0), fold, stacked)

@@ -9,19 +9,20 @@ from typing import Any, Unpack
 import numpy as np
 
 from probinf.core.inputs.arrays import Number
-from probinf.core.inputs.frames import is_pandas, same_rows
+from probinf.core.inputs.frames import is_pandas, same_index, same_rows
 from probinf.core.inputs.limits import at_least
 from probinf.core.keys import as_generator
 from probinf.errors import ArrayError
 from probinf.ppi.designs.design import Design, Sampling, declare
 from probinf.ppi.designs.resolve import resolve
-from probinf.ppi.estimators.crossfit import cross_fit
+from probinf.ppi.estimators.crossfit import as_features, cross_fit
 from probinf.ppi.estimators.estimate import find_root
 from probinf.ppi.estimators.ptd import model_of
-from probinf.ppi.inference.checks import check_counts, positive, table
+from probinf.ppi.inference.checks import check_counts, positive
+from probinf.ppi.inference.columns import same_columns
 from probinf.ppi.inference.conclude import conclude, make_options
 from probinf.ppi.inference.result import Result
-from probinf.ppi.inference.rows import check_rows, make_data, parameter_names
+from probinf.ppi.inference.rows import check_rows, like_columns, make_data, parameter_names
 
 
 def dsl(
@@ -70,7 +71,15 @@ def dsl(
     medians after Chernozhukov et al. (2018), definition 3.3.
     """
     declared = declare(design, sampling, among=("propensity", "clusters", "finite_population"))
+    unlabeled = like_columns(labeled, "unlabeled", unlabeled)
     mine, other = check_rows("labeled", labeled), check_rows("unlabeled", unlabeled)
+    same_index(**{f"labeled[{k!r}]": a for k, a in labeled.items()}, features=features)
+    same_index(
+        **{f"unlabeled[{k!r}]": a for k, a in unlabeled.items()}, features=features_unlabeled
+    )
+    features_unlabeled = same_columns(
+        "features", features, "features_unlabeled", features_unlabeled
+    )
     unknown = [name for name in predicted if name not in mine]
     missing = [name for name in mine if name not in other and name not in predicted]
     if unknown or missing:
@@ -79,9 +88,10 @@ def dsl(
             "that only labelled rows have."
         )
     at_least(1, repeats=repeats)
-    W, Wu = table("features", features), table("features_unlabeled", features_unlabeled)
-    n = same_rows(features=W, labeled=next(iter(mine.values())))
-    N = same_rows(features_unlabeled=Wu, unlabeled=next(iter(other.values())))
+    W, Wu = as_features("features", features), as_features("features_unlabeled", features_unlabeled)
+    n, N = W.shape[0], Wu.shape[0]
+    same_rows(features=range(n), labeled=next(iter(mine.values())))
+    same_rows(features_unlabeled=range(N), unlabeled=next(iter(other.values())))
     model, start, labels = model_of(loss, init, mine, is_score)
     d = len(start)
     check_counts(n, N, max(d + 2, folds), f"{d} parameter(s)")
@@ -90,7 +100,7 @@ def dsl(
         # sum of 1 / pi estimates the number of rows; rescaled, it is that number
         scaled = np.minimum(p * (1 / np.maximum(p, 1e-300)).sum() / (n + N), 1.0)
         declared = dataclasses.replace(declared, propensity=scaled)
-    scheme = resolve(declared, n, N)
+    scheme = resolve(declared, n, N, (next(iter(labeled.values())), features_unlabeled))
     # A weight of one in the merged form is N / (n + N) in the two-sample form.
     weight = 1.0 if scheme.joint else N / (n + N)
     options = make_options("ppi++", weight, False, alpha, alternative, True, d)
@@ -120,6 +130,7 @@ def dsl(
                 notes=[],
                 pandas=is_pandas(labeled.get("x")),
                 spent=d,
+                tuning=0,
                 method=f"DSL, {repeats} split(s)",
             )
         )

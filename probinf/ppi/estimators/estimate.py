@@ -47,6 +47,14 @@ def checked_solve(
     with jax.enable_x64(True):
         found = core.solve(model, data, jnp.asarray(M), jnp.asarray(init), **kwargs)
         theta = np.asarray(found.theta)
+    if bool(found.runaway):
+        largest = int(np.argmax(np.abs(theta)))
+        raise ConvergenceError(
+            f"{what}: no finite estimate. The fit improves without end as parameters grow "
+            f"(parameter {largest} reached {theta[largest]:.3g}): the classes are perfectly "
+            "separated by the regressors, or a group has no events at all. Remedies: more labels, "
+            "fewer regressors or groups, or a penalty in a loss of your own (ppi.estimate)."
+        )
     if not bool(found.converged):
         raise ConvergenceError(
             f"{what}: Newton's method found no root after {int(found.steps)} steps (it stopped at "
@@ -215,7 +223,7 @@ def estimate(
     options = make_options(
         method, tune, clip, alpha, alternative, small_sample, d, predictors=several
     )
-    scheme = resolve(declared, n, N)
+    scheme = resolve(declared, n, N, (next(iter(labeled.values())), next(iter(others[0].values()))))
     notes: list[str] = []
     if options.method != "classical":
         for name in check_rows("proxies", guesses[0]):
@@ -237,5 +245,6 @@ def estimate(
         notes=notes,
         pandas=any(map(is_pandas, labeled.values())),
         spent=d + options.cost(d * several),
+        tuning=options.cost(d * several),
         method=f"{options.method}, {several} predictors" if several > 1 else None,
     )

@@ -55,7 +55,7 @@ class FabResult:
         pieces = " and ".join(f"[{a:.5g}, {b:.5g}]" for a, b in self.pieces)
         lines = [
             f"FAB-PPI, prior {self.prior}, error of the mean prediction: {self.m_error}",
-            f"mean {self.params[0]:.5g}, {1 - self.alpha:.0%} region {pieces}, "
+            f"mean {self.params[0]:.5g}, {100 * (1 - self.alpha):.6g}% region {pieces}, "
             f"width {self.width:.4g}",
             f"{self.ppi.method}: [{low:.5g}, {high:.5g}], width {high - low:.4g}",
         ]

@@ -8,12 +8,13 @@ from typing import Any, Unpack
 import numpy as np
 
 from probinf.core.inputs.arrays import Number
-from probinf.core.inputs.frames import same_index, same_rows
+from probinf.core.inputs.frames import is_pandas, same_index, same_rows
 from probinf.core.inputs.limits import check_choice
 from probinf.errors import ArrayError, MethodError
 from probinf.ppi.designs.design import Design, Sampling, declare
 from probinf.ppi.designs.resolve import resolve
 from probinf.ppi.inference.checks import check_counts, class_numbers, column, numeric, table
+from probinf.ppi.inference.columns import class_columns, matching_columns, same_columns
 from probinf.ppi.inference.conclude import Options, Root, conclude, make_options
 from probinf.ppi.inference.moments import Tune, tuned
 from probinf.ppi.inference.result import Result
@@ -44,6 +45,11 @@ def mean_root(
     else:
         p = p._replace(score=p.score + total @ (theta - start))
     return Root(theta, p, M, lambda: rows(theta))
+
+
+def named_like(y: Any, f: Any) -> tuple[str, Any]:
+    """What names the columns of predictions: other predictions, else the outcomes."""
+    return ("f", f) if is_pandas(f) else ("y", y)
 
 
 def mean(
@@ -94,6 +100,8 @@ def mean(
     """
     declared = declare(design, sampling)
     same_index(y=y, f=f)
+    f = matching_columns("y", y, "f", f)
+    f_unlabeled = matching_columns(*named_like(y, f), "f_unlabeled", f_unlabeled)
     truth = column("y", y, ndim=(1, 2))
     Y = truth.values[:, None] if truth.values.ndim == 1 else truth.values
     F, Fu = table("f", f), table("f_unlabeled", f_unlabeled)
@@ -112,7 +120,7 @@ def mean(
     options = make_options(
         method, tune, clip, alpha, alternative, small_sample, d, predictors=several
     )
-    scheme = resolve(declared, n, N)
+    scheme = resolve(declared, n, N, (y, f_unlabeled))
     notes: list[str] = []
     if options.method != "classical":
         notes = proxy_notes(F[:, 0], Y[:, 0], Fu[:, 0], random=scheme.random)
@@ -134,6 +142,7 @@ def mean(
         notes=notes,
         pandas=truth.pandas,
         spent=1 + options.cost(F.shape[1]),
+        tuning=options.cost(F.shape[1]),
         method=label,
     )
 
@@ -162,11 +171,17 @@ def distribution(
     Raises:
         ArrayError: class numbers that are not integers, or outside their range.
     """
+    same_index(y=y, f=f)
     truth = numeric("y", y)
     guess, unseen = numeric("f", f, ndim=(1, 2)), numeric("f_unlabeled", f_unlabeled, ndim=(1, 2))
     if classes is None:
         given = [a.max() + 1 if a.ndim == 1 else a.shape[1] for a in (truth, guess, unseen)]
         classes = int(max(given))
+    f = class_columns("f", f, classes)
+    f_unlabeled = class_columns(
+        "f_unlabeled", same_columns("f", f, "f_unlabeled", f_unlabeled), classes
+    )
+    guess, unseen = numeric("f", f, ndim=(1, 2)), numeric("f_unlabeled", f_unlabeled, ndim=(1, 2))
 
     def coded(name: str, a: np.ndarray) -> np.ndarray:
         if a.ndim == 2:

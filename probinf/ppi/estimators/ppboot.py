@@ -14,7 +14,7 @@ from probinf.core.keys import as_generator
 from probinf.errors import ArrayError
 from probinf.ppi.inference.checks import check_counts
 from probinf.ppi.inference.result import ALTERNATIVES
-from probinf.ppi.inference.rows import check_rows, with_proxies
+from probinf.ppi.inference.rows import check_rows, like_columns, one_sample, with_proxies
 
 Rows = dict[str, np.ndarray]
 
@@ -71,9 +71,11 @@ def ppboot(
     check_choice("alternative", alternative, ALTERNATIVES)
     alpha = as_level(alpha)
     at_least(20, draws=draws)
+    proxies = like_columns(labeled, "proxies", proxies)
     mine = check_rows("labeled", labeled)
     proxied = with_proxies(mine, check_rows("proxies", proxies))
-    other = check_rows("unlabeled", unlabeled)
+    one_sample(labeled, proxies)
+    other = check_rows("unlabeled", like_columns(labeled, "unlabeled", unlabeled))
     n, N = len(next(iter(mine.values()))), len(next(iter(other.values())))
     check_counts(n, N, 2, "a bootstrap")
     rng = as_generator(key)

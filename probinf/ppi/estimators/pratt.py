@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from scipy.special import dawsn, ndtri, ndtri_exp
 
-from probinf.errors import MethodError
+from probinf.core.inputs.arrays import check_entries
+from probinf.core.inputs.levels import as_level
+from probinf.errors import ConvergenceError, MethodError
 
 _FAR = 10.0  # beyond this many standard errors the horseshoe leaves the observation alone
 
@@ -77,7 +79,7 @@ def _prior(prior: str | tuple[Any, ...]) -> Callable[[Any], Any]:
 
 @lru_cache(maxsize=32)
 def _table(prior: str | tuple[Any, ...], alpha: float, reach: float) -> tuple[np.ndarray, ...]:
-    b = np.linspace(-reach, reach, 8001)
+    b = np.linspace(-reach, reach, 2 * int(min(4000 * max(reach / 14, 1.0), 200_000)) + 1)
     return (b, *acceptance(b, _prior(prior), alpha))
 
 
@@ -88,14 +90,29 @@ def region(y: Any, prior: str | tuple[Any, ...], alpha: Any) -> np.ndarray:
         y: observation in units of its standard error.
         prior: ``"horseshoe"`` or ``("normal", tau)``.
         alpha: error rate, exact at every b.
+
+    Raises:
+        MethodError: an unknown prior.
+        ConvergenceError: a region that does not end within a million standard errors.
     """
     _prior(prior)
+    alpha = as_level(alpha)
+    check_entries("y", np.asarray(y, float), finite=True)
     if prior == "horseshoe" and abs(y) > _FAR:
         z = -ndtri(alpha / 2)
         return np.array([[y - z, y + z]])
     spread = 14.0 if prior == "horseshoe" else float(2 ** np.ceil(np.log2(2 * abs(y) + 12)))
-    b, low, high = _table(prior, float(alpha), spread)
-    inside = np.minimum(y - low, high - y)  # positive inside
+    while True:
+        b, low, high = _table(prior, float(alpha), spread)
+        inside = np.minimum(y - low, high - y)  # positive inside
+        if max(inside[0], inside[-1]) < 0:
+            break
+        if spread > 1e6:
+            raise ConvergenceError(
+                f"the region of y={y:g} with prior {prior!r} at alpha={alpha:g} does not end: the "
+                "observation contradicts the prior. Use the horseshoe, or a wider prior."
+            )
+        spread *= 2  # the smaller alpha, the farther away it ends
     edges = np.flatnonzero((inside[:-1] >= 0) != (inside[1:] >= 0))
     weight = inside[edges] / (inside[edges] - inside[edges + 1])
     points = b[edges] + weight * (b[edges + 1] - b[edges])

@@ -73,7 +73,7 @@ def ptd(
     n, N, d = len(next(iter(mine.values()))), len(next(iter(other.values()))), len(start)
     check_counts(n, N, d + 1, f"{d} parameter(s)")
     options = make_options("ppi++", tune, False, alpha, alternative, small_sample, d)
-    scheme = resolve(declared, n, N)
+    scheme = resolve(declared, n, N, (next(iter(labeled.values())), next(iter(unlabeled.values()))))
     fits = [
         single_fit(model, mine, scheme.alpha, start, "ptd (labelled rows)"),
         single_fit(model, proxied, scheme.alpha, start, "ptd (predictions, labelled rows)"),
@@ -90,5 +90,6 @@ def ptd(
         notes=[],
         pandas=is_pandas(labeled.get("x")),
         spent=d + options.cost(d),
+        tuning=options.cost(d),
         method="predict-then-debias",
     )

@@ -20,7 +20,7 @@ from probinf.ppi.inference.conclude import Root, conclude, make_options
 from probinf.ppi.inference.moments import Tune, covariance, tuned
 from probinf.ppi.inference.result import Result
 from probinf.ppi.inference.scheme import Scheme
-from probinf.ppi.inference.student import critical, p_value
+from probinf.ppi.inference.student import critical, tail
 from probinf.ppi.inference.suspicions import proxy_notes
 
 
@@ -47,9 +47,15 @@ class QuantileResult(Result):
             return super().test(null, alternative)
         _, side = self._settings(None, alternative)
         points = np.broadcast_to(np.asarray(null, float), self.theta.shape)
-        # A distribution function above the level at null says that the quantile is smaller.
-        t = -np.array([p.statistic(x) for p, x in zip(self.processes, points, strict=True)])
-        return self._series(p_value(t, self.df, side))
+        pairs = [p.statistics(x) for p, x in zip(self.processes, points, strict=True)]
+        below, at = np.array(pairs).T
+        if not self.extend:
+            below = at
+        # A distribution function that is above the level below null says that the quantile is
+        # smaller, one that is below the level at null that it is larger.
+        if side == "two-sided":
+            return self._series(np.minimum(2 * tail(np.maximum(below, -at), self.df), 1.0))
+        return self._series(tail(-at if side == "larger" else below, self.df))
 
     def conf_int(self, alpha: Number | None = None, alternative: str | None = None) -> Any:
         """Confidence limits (d, 2): the hull of the values that the test accepts."""
@@ -112,10 +118,12 @@ def quantile(
     """Quantiles of an outcome that few rows show and a model predicts for all.
 
     The interval holds every value t at which the rectified distribution function
-    ``lam * P(F_unlabelled <= t) + P(Y <= t) - lam * P(F <= t)`` is within error of q. Nothing
-    is assumed about densities, ties included. Limits are infinite where the labels are too few to
-    bound an extreme quantile. Standard errors (of contrasts, say) divide by the density that the
-    interval implies.
+    ``D(t) = lam * P(F_unlabelled <= t) + P(Y <= t) - lam * P(F <= t)`` is not significantly below
+    q while just below t it is not significantly above q. Nothing is assumed about densities: with
+    ratings, counts or classes D jumps over q, and the interval may be a single value. Limits are
+    infinite where the labels are too few to bound an extreme quantile. Standard errors (of
+    contrasts, say) divide by the density that the interval implies; they are zero where it is a
+    single value.
 
     Args:
         y: (n,) labels.
@@ -129,7 +137,7 @@ def quantile(
     propensities the variance at the estimate sets the scale of the variance at all points.
 
     Raises:
-        ConvergenceError: no value is accepted.
+        ConvergenceError: with ``compat="ppi_py"``, no value is accepted.
 
     Source: PPI (arXiv 2301.09633), algorithm 2, with the weight of PPI++ (arXiv 2311.01453).
     """
@@ -145,7 +153,7 @@ def quantile(
     if tune in ("element", "diagonal", "matrix") or type(tune) is int:
         tune = "trace"
     options = make_options(method, tune, clip, alpha, alternative, small_sample, 1)
-    scheme = resolve(declared, n, N)
+    scheme = resolve(declared, n, N, (y, f_unlabeled))
     if compat is not None:
         check_choice("compat", compat, ("ppi_py",))
         if declared.declared:
@@ -155,8 +163,8 @@ def quantile(
     if options.method != "classical":
         notes = proxy_notes(guess, truth.values, unseen, random=scheme.random)
     lams, points, seen, processes, densities = [], [], [], [], []
-    spent = 1 + options.tuned
-    one, two = scheme.factors(spent) if options.small_sample else (1.0, 1.0)
+    spent, still = 1 + options.tuned, False
+    one, two = scheme.factors(spent, int(options.tuned)) if options.small_sample else (1.0, 1.0)
     for level in levels:
         lam, other = _tuning(truth.values, guess, unseen, level, scheme, options.tune, clip)
         process = rectified(truth.values, guess, other, scheme, float(level), lam)
@@ -168,7 +176,11 @@ def quantile(
         if compat is None:
             around = np.array([np.nextafter(at, -np.inf), at])  # where the level is crossed
             variance = process.evaluate(around)[1]
-            process = dataclasses.replace(process, floor=float(variance.max()))
+            least = float(variance.max())
+            if least == 0:  # labels that do not vary: the variance of a share of q
+                still = True
+                least = level * (1 - level) * float((scheme.alpha**2).sum())
+            process = dataclasses.replace(process, floor=least)
             seen[-1] = around[1] if variance[1] > 0 else around[0]
         processes.append(process)
         densities.append(process.density(at))
@@ -185,7 +197,9 @@ def quantile(
         notes=notes,
         pandas=truth.pandas,
         spent=spent,
+        tuning=int(options.tuned),
         lam=lams[0] if len(lams) == 1 else np.array(lams),
+        varies=not still,
     )
     fields = {k.name: getattr(base, k.name) for k in dataclasses.fields(Result)}
     return QuantileResult(

@@ -12,9 +12,14 @@ from probinf.ppi.inference.scheme import Scheme
 
 
 class Sorted:
-    """Values with weights, sorted once on the host: weighted counts up to any point."""
+    """Values with weights, sorted once on the host: weighted counts up to any point.
+
+    Values of weight zero are left out: the distribution function does not jump there.
+    """
 
     def __init__(self, values: np.ndarray, weights: np.ndarray) -> None:
+        if weights.min() == 0 < weights.max():
+            values, weights = values[weights > 0], weights[weights > 0]
         self.weight = float(weights[0]) if weights.min() == weights.max() else None
         if self.weight is not None:  # neither a permutation nor sums are needed: much faster
             self.values = np.sort(values)
@@ -94,12 +99,17 @@ class Rectified:
             np.maximum(mine, 0.0) * one + np.maximum(theirs, 0.0) * two, self.floor
         )
 
-    def statistic(self, t: float) -> float:
-        """D over its standard error at ``t``."""
-        value, variance = (float(a[0]) for a in self.evaluate(np.array([t])))
-        if abs(value) < 1e-15:
-            return 0.0
-        return value / np.sqrt(variance) if variance > 0 else float(np.sign(value) * np.inf)
+    def statistics(self, t: float) -> tuple[float, float]:
+        """How far the distribution function just below ``t``, and at it, lies above the level.
+
+        Both in standard errors. The quantile is ``t`` where the first is not positive and the
+        second not negative.
+        """
+        found, variance = self.evaluate(np.array([np.nextafter(t, -np.inf), t]))
+        value = np.where(np.abs(found) < 1e-15, 0.0, found)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            below, at = np.where(value == 0, 0.0, value / np.sqrt(variance))
+        return float(below), float(at)
 
     def _cells(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Labelled points (the jumps of Y and F), D there, and D just before the next one."""
@@ -133,13 +143,20 @@ class Rectified:
         return float(window[np.argmax(found >= -1e-12)])
 
     def accepted(self, critical: float, side: str, *, extend: bool) -> tuple[float, float]:
-        """Hull of the points at which the statistic does not exceed ``critical``.
+        """Limits of the quantiles t that are not rejected.
+
+        From the first point at which the distribution function is not significantly below the
+        level, to the last one below which it is not significantly above: with ties it jumps over
+        the level at a point that is then accepted.
 
         Args:
             critical: quantile of the statistic.
             side: alternative; one-sided ones give a half-line.
-            extend: a point stands for all values up to the next data point, the last one for
-                all larger ones; values below all data may be accepted, too.
+            extend: False takes the distribution function at t for both comparisons, looks at data
+                points only, and finds none where it jumps over the level.
+
+        Raises:
+            ConvergenceError: without ``extend``, no value is accepted.
         """
         points, value, end = self._cells()
         _, variance = self.evaluate(points)
@@ -147,56 +164,66 @@ class Rectified:
         spare = 0.25 * self.lam**2 * self.other.total[1] * self.factors[1]
         reach = critical * np.sqrt(variance + spare)
         low, high = np.minimum(value, end), np.maximum(value, end)
-        possible = np.ones(len(points), bool)
-        if side != "larger":
-            possible &= low <= reach
-        if side != "smaller":
-            possible &= high >= -reach
-        window = self._window(possible, points) if possible.any() else points
+        not_above, not_below = low <= reach, high >= -reach
+        if side == "larger":
+            not_above[:] = True
+        if side == "smaller":
+            not_below[:] = True
+        if not extend:
+            not_above = not_below = not_above & not_below
+        edges = np.zeros(len(points), bool)  # the window holds the point before the first, too
+        edges[np.maximum(np.flatnonzero(not_below)[:1] - 1, 0)] = True
+        edges[np.flatnonzero(not_above)[-1:]] = True
+        window = self._window(edges, points) if edges.any() else points
         found, variance = self.evaluate(window)
         bound = critical * np.sqrt(variance) + 1e-15
-        keep = np.ones(len(window), bool)
+        enough, spared = found >= -bound, found <= bound
+        if not extend:
+            return self._on_data(window, enough, spared, side)
+        start, stop = -np.inf, np.inf
+        below = np.sqrt(self.evaluate(np.nextafter(points[:1], -np.inf))[1][0])
+        total = self.y.total[0]
+        if side != "smaller" and self.q * total > critical * below:
+            start = float(window[np.argmax(enough)]) if enough.any() else float(points[-1])
         if side != "larger":
-            keep &= found <= bound
-        if side != "smaller":
-            keep &= found >= -bound
+            last = float(window[np.flatnonzero(spared)[-1]]) if spared.any() else -np.inf
+            stop = self._next(last)
+        return start, stop
+
+    def _on_data(
+        self, window: np.ndarray, enough: np.ndarray, spared: np.ndarray, side: str
+    ) -> tuple[float, float]:
+        """Hull of the data points at which the distribution function agrees with the level."""
+        keep = spared if side == "smaller" else enough if side == "larger" else enough & spared
         if not keep.any():
             raise ConvergenceError(
-                f"no value is accepted as the {self.q:g} quantile: with ties the distribution "
-                "function jumps over the level. Use a smaller alpha, or estimate probabilities "
-                "(ppi.distribution)."
+                f"no data point is accepted as the {self.q:g} quantile: with ties the "
+                "distribution function jumps over the level. Leave out compat='ppi_py'."
             )
         index = np.flatnonzero(keep)
-        first, last = float(window[index[0]]), float(window[index[-1]])
-        if extend:
-            last = self._next(last)
-            below = np.nextafter(points[0], -np.inf)
-            if abs(self.statistic(below)) <= critical:  # even the smallest value may be too large
-                first = -np.inf
         return (
-            -np.inf if side == "smaller" else first,
-            np.inf if side == "larger" else last,
+            -np.inf if side == "smaller" else float(window[index[0]]),
+            np.inf if side == "larger" else float(window[index[-1]]),
         )
 
     def _next(self, t: float) -> float:
+        """The first jump of the distribution function beyond ``t``."""
+        jumps = (self.y,) if self.lam == 0 else (self.y, self.f, self.other)
         later = [
             s.values[i]
-            for s in (self.y, self.f, self.other)
+            for s in jumps
             if (i := int(np.searchsorted(s.values, t, side="right"))) < len(s.values)
         ]
         return float(min(later)) if later else np.inf
 
     def density(self, at: float) -> float:
-        """The slope that a 95 % interval implies (Woodruff, 1952)."""
-        try:
-            low, high = self.accepted(1.96, "two-sided", extend=False)
-        except ConvergenceError:
-            low = high = at
-        width = high - low
-        _, variance = self.evaluate(np.array([at]))
-        if width <= 0 or variance[0] <= 0:
-            return 1e12  # an atom: the quantile does not move
-        return float(2 * 1.96 * np.sqrt(variance[0]) / width)
+        """The slope that a 95 % interval implies (Woodruff, 1952); 1e12 at an atom."""
+        points = self._cells()[0]
+        low, high = np.clip(self.accepted(1.96, "two-sided", extend=True), points[0], points[-1])
+        _, variance = self.evaluate(np.array([np.nextafter(at, -np.inf), at]))
+        if high <= low or variance.max() <= 0:
+            return 1e12  # the quantile does not move
+        return float(2 * 1.96 * np.sqrt(variance.max()) / (high - low))
 
 
 def rectified(

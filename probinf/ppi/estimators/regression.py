@@ -16,6 +16,7 @@ from probinf.ppi.designs.resolve import resolve
 from probinf.ppi.estimators.compat import compat_glm
 from probinf.ppi.estimators.estimate import find_root
 from probinf.ppi.inference.checks import check_counts, column, numeric
+from probinf.ppi.inference.columns import same_columns
 from probinf.ppi.inference.conclude import conclude, make_options
 from probinf.ppi.inference.losses import (
     Binomial,
@@ -102,6 +103,8 @@ def glm(
     same_index(x=x, y=y, f=f)
     same_index(x_unlabeled=x_unlabeled, f_unlabeled=f_unlabeled)
     check_choice("form", form, ("loss", "onestep"))
+    x_unlabeled = same_columns("x", x, "x_unlabeled", x_unlabeled)
+    f_unlabeled = same_columns("f", f, "f_unlabeled", f_unlabeled)
     X = column("x", x, ndim=(2,))
     Y, F = numeric("y", y), numeric("f", f, ndim=(1, 2))
     Xu, Fu = (
@@ -125,7 +128,7 @@ def glm(
     options = make_options(
         method, tune, clip, alpha, alternative, small_sample, d, predictors=several
     )
-    scheme = resolve(declared, n, N)
+    scheme = resolve(declared, n, N, (y, f_unlabeled))
     notes = []
     if options.method != "classical":
         notes = proxy_notes(guesses[0], Y, unseen[0], random=scheme.random)
@@ -133,6 +136,8 @@ def glm(
     if offset is not None:
         if not (isinstance(offset, tuple | list) and len(offset) == 2):
             raise ArrayError("offset must be a pair (labelled, unlabelled) of arrays.")
+        same_index(y=y, **{"offset[0]": offset[0]})
+        same_index(f_unlabeled=f_unlabeled, **{"offset[1]": offset[1]})
         for side, rows, values in zip(known, (n, N), offset, strict=True):
             side["offset"] = numeric("offset", values, size=rows)
     mine = {"x": X.values, "y": Y, **known[0]}
@@ -161,6 +166,7 @@ def glm(
         notes=notes,
         pandas=X.pandas,
         spent=d + options.cost(d * several),
+        tuning=options.cost(d * several),
         method=f"{options.method}, {several} predictors" if several > 1 else None,
     )
 

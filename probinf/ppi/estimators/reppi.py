@@ -8,13 +8,14 @@ from typing import Any, Unpack
 import numpy as np
 
 from probinf.core.inputs.arrays import Number
-from probinf.core.inputs.frames import is_pandas, same_rows
+from probinf.core.inputs.frames import is_pandas, same_index, same_rows
 from probinf.ppi.designs.design import Design, Sampling, declare
 from probinf.ppi.designs.resolve import resolve
-from probinf.ppi.estimators.crossfit import cross_fit
+from probinf.ppi.estimators.crossfit import as_features, cross_fit
 from probinf.ppi.estimators.estimate import single_fit
 from probinf.ppi.estimators.ptd import model_of
-from probinf.ppi.inference.checks import check_counts, table
+from probinf.ppi.inference.checks import check_counts
+from probinf.ppi.inference.columns import same_columns
 from probinf.ppi.inference.conclude import Root, conclude, make_options
 from probinf.ppi.inference.moments import jacobian, tuned
 from probinf.ppi.inference.result import Result
@@ -60,12 +61,17 @@ def reppi(
     """
     declared = declare(design, sampling, among=("weights", "clusters", "strata"))
     mine = check_rows("labeled", labeled)
+    same_index(**{f"labeled[{k!r}]": a for k, a in labeled.items()}, features=features)
+    features_unlabeled = same_columns(
+        "features", features, "features_unlabeled", features_unlabeled
+    )
     model, start, labels = model_of(loss, init, mine, is_score)
-    W, Wu = table("features", features), table("features_unlabeled", features_unlabeled)
-    n, d = same_rows(features=W, labeled=next(iter(mine.values()))), len(start)
-    check_counts(n, len(Wu), max(d + 2, folds), f"{d} parameter(s)")
+    W, Wu = as_features("features", features), as_features("features_unlabeled", features_unlabeled)
+    n, N, d = W.shape[0], Wu.shape[0], len(start)
+    same_rows(features=range(n), labeled=next(iter(mine.values())))
+    check_counts(n, N, max(d + 2, folds), f"{d} parameter(s)")
     options = make_options("ppi++", "matrix", False, alpha, alternative, small_sample, d)
-    scheme = resolve(declared, n, len(Wu))
+    scheme = resolve(declared, n, N, (next(iter(labeled.values())), features_unlabeled))
     theta, g, J = single_fit(model, mine, scheme.alpha, start, "reppi (labelled rows)")
     cluster = None if scheme.clusters is None else scheme.clusters[0]
     columns = [
@@ -85,5 +91,6 @@ def reppi(
         notes=[],
         pandas=is_pandas(labeled.get("x")),
         spent=2 * d,
+        tuning=d,
         method="RePPI",
     )

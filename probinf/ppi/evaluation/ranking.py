@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from probinf.core.inputs.frames import same_rows
+from probinf.core.inputs.frames import same_index, same_rows
 from probinf.core.inputs.limits import check_choice
 from probinf.core.keys import as_generator
 from probinf.errors import ArrayError, LevelError, MethodError
 from probinf.ppi.estimators.crossfit import folds_of
 from probinf.ppi.estimators.mean import mean
 from probinf.ppi.inference.checks import numeric, shares
+from probinf.ppi.inference.columns import matching_columns, same_columns
 from probinf.ppi.inference.result import Result
 
 METRICS = ("precision", "success", "mrr", "dcg", "ap", "ndcg")
@@ -125,6 +126,9 @@ def calibrate(
     """
     from sklearn.isotonic import IsotonicRegression
 
+    same_index(p=p, relevance=relevance)
+    relevance = matching_columns("p", p, "relevance", relevance)
+    p_unlabeled = same_columns("p", p, "p_unlabeled", p_unlabeled)
     q, r, u = (
         shares("p", p, ndim=(2,)),
         numeric("relevance", relevance, ndim=(2,)),
@@ -167,6 +171,9 @@ def ranking(
 
     Source: PRECISE (arXiv 2601.18777); with the tuned weight of PPI++.
     """
+    same_index(p_labeled=p_labeled, relevance=relevance)
+    relevance = matching_columns("p_labeled", p_labeled, "relevance", relevance)
+    p_unlabeled = same_columns("p_labeled", p_labeled, "p_unlabeled", p_unlabeled)
     p, u = shares("p_labeled", p_labeled, ndim=(2,)), shares("p_unlabeled", p_unlabeled, ndim=(2,))
     r = numeric("relevance", relevance, ndim=(2,))
     if p.shape != r.shape or u.shape[1] != p.shape[1]:

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from probinf.core.inputs.frames import same_rows
+from probinf.core.inputs.frames import same_index, same_rows
 from probinf.errors import ArrayError, MethodError
-from probinf.ppi.estimators.mean import mean
+from probinf.ppi.estimators.mean import mean, named_like
 from probinf.ppi.inference.checks import column, numeric
+from probinf.ppi.inference.columns import matching_columns
 from probinf.ppi.inference.result import Result
 
 
@@ -35,7 +36,7 @@ class Comparison:
 
     def __repr__(self) -> str:
         level = 1 - self.levels.alpha
-        lines = [f"{len(self.ranks)} systems; {level:.0%} intervals, simultaneous for ranks"]
+        lines = [f"{len(self.ranks)} systems; {100 * level:.6g}% intervals, simultaneous for ranks"]
         limits = np.asarray(self.levels.conf_int())
         order = np.argsort(-self.levels.theta)
         for j in order:
@@ -63,6 +64,9 @@ def compare_systems(
     Source: ARES (arXiv 2311.09476) for the use of PPI; ranks after Mogstad, Romano, Shaikh &
     Wilhelm (2024).
     """
+    same_index(y=y, f=f)
+    f = matching_columns("y", y, "f", f)
+    f_unlabeled = matching_columns(*named_like(y, f), "f_unlabeled", f_unlabeled)
     truth = column("y", y, ndim=(2,))
     Y, F = truth.values, numeric("f", f, ndim=(2,))
     Fu = numeric("f_unlabeled", f_unlabeled, ndim=(2,))
@@ -102,28 +106,65 @@ def compare_systems(
 def difference(first: Result, second: Result, names: Any = None) -> Result:
     """Difference of two results from independent samples: the arms of an experiment, say.
 
+    Parameters are matched by name where both results have the same names, by position otherwise.
+    Intervals and tests are those of a normal or t approximation: of quantiles, too, whose standard
+    errors follow from the intervals of the two.
+
     Args:
         first: minuend.
         second: subtrahend, with as many parameters.
-        names: names of the differences.
+        names: names of the differences; parameters are then matched by position.
+
+    Raises:
+        MethodError: something else than a `Result`.
+        ArrayError: parameters that do not match.
     """
-    if len(first.theta) != len(second.theta):
-        raise ArrayError(f"{len(first.theta)} and {len(second.theta)} parameters do not match.")
-    a, b = np.diag(first.cov), np.diag(second.cov)
+    for what, result in (("first", first), ("second", second)):
+        if not isinstance(result, Result):
+            raise MethodError(
+                f"{what} is a {type(result).__name__}, which has no covariance to add; give "
+                "results of ppi.mean, ppi.quantile, ppi.glm or the like."
+            )
+    order = _matched(first.names, second.names, by_position=names is not None)
+    theta, rest = second.theta[order], second.cov[np.ix_(order, order)]
+    a, b = np.diag(first.cov), np.diag(rest)
     with np.errstate(divide="ignore", invalid="ignore"):
-        df = (a + b) ** 2 / (a**2 / first.df + b**2 / second.df)
-    return dataclasses.replace(
-        first,
-        estimand=f"difference of {first.estimand}",
-        names=first.names if names is None else tuple(names),
-        theta=first.theta - second.theta,
-        cov=first.cov + second.cov,
-        cov_labeled=first.cov_labeled + second.cov_labeled,
-        df=np.where(np.isfinite(df), df, np.inf),
-        n=first.n + second.n,
-        N=first.N + second.N,
-        rho=np.full(len(a), np.nan),
-        contributions=None,
-        clusters=None,
-        notes=first.notes + second.notes,
-    )
+        df = (a + b) ** 2 / (a**2 / first.df + b**2 / second.df[order])
+    same = first.estimand == second.estimand
+    fields = {field.name: getattr(first, field.name) for field in dataclasses.fields(Result)}
+    fields |= {
+        "estimand": f"difference of {first.estimand}"
+        if same
+        else f"{first.estimand} minus {second.estimand}",
+        "method": first.method if first.method == second.method else "difference",
+        "names": first.names if names is None else tuple(names),
+        "theta": first.theta - theta,
+        "cov": first.cov + rest,
+        "cov_labeled": first.cov_labeled + second.cov_labeled[np.ix_(order, order)],
+        "df": np.where(np.isfinite(df), df, np.inf),
+        "lam": first.lam if np.array_equal(first.lam, second.lam) else np.full(len(a), np.nan),
+        "n": first.n + second.n,
+        "N": first.N + second.N,
+        "rho": np.full(len(a), np.nan),
+        "cov_type": first.cov_type if first.cov_type == second.cov_type else "two rules",
+        "contributions": None,
+        "clusters": None,
+        "notes": tuple(dict.fromkeys(first.notes + second.notes)),
+    }
+    return Result(**fields)
+
+
+def _matched(first: tuple[str, ...], second: tuple[str, ...], *, by_position: bool) -> np.ndarray:
+    """Where the parameters of the minuend lie in the subtrahend."""
+    if len(first) != len(second):
+        raise ArrayError(f"{len(first)} and {len(second)} parameters do not match.")
+    if by_position or len(first) == 1 or not set(first) & set(second):
+        return np.arange(len(first))
+    if sorted(first) != sorted(second):
+        raise ArrayError(
+            f"the parameters {', '.join(first)} and {', '.join(second)} are only in part the same; "
+            "rename them, or pass names= to subtract by position."
+        )
+    if first == second:
+        return np.arange(len(first))
+    return np.array([second.index(name) for name in first])

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from probinf.core.inputs.arrays import Number
-from probinf.core.inputs.frames import same_rows
+from probinf.core.inputs.frames import same_index, same_rows
+from probinf.core.inputs.levels import as_level
 from probinf.core.inputs.limits import at_least, check_choice
 from probinf.core.keys import as_generator
 from probinf.errors import ConvergenceError, PredictionWarning
@@ -115,6 +116,7 @@ class Unshrink:
             alpha: error rate of intervals.
         """
         check_choice("method", method, ("tweedie", "linear", "naive"))
+        alpha = as_level(alpha)
         arms = [numeric("pred_treated", pred_treated), numeric("pred_control", pred_control)]
         at_least(20, draws=draws)
         check_counts(min(map(len, arms)), len(self.cal_pred), 2, "an effect")
@@ -170,6 +172,7 @@ def unshrink(cal_pred: Any, cal_true: Any) -> Unshrink:
     Raises:
         TooFewLabelsError: fewer than 10 calibration rows.
     """
+    same_index(cal_pred=cal_pred, cal_true=cal_true)
     p, t = numeric("cal_pred", cal_pred), numeric("cal_true", cal_true)
     check_counts(same_rows(cal_pred=p, cal_true=t), 2, 10, "a calibration")
     if t.std() == 0 or p.std() == 0:

@@ -130,27 +130,29 @@ def conclude(
     names: tuple[str, ...],
     notes: list[str],
     pandas: bool = False,
-    spent: int | None = None,
+    spent: int,
+    tuning: int,
     lam: float | np.ndarray | None = None,
     method: str | None = None,
+    varies: bool | None = None,
 ) -> Result:
     """The `Result` of a root.
 
-    ``spent`` counts the parameters that the labelled rows paid for, tuning included.
+    ``spent`` counts the parameters that the labelled rows paid for, ``tuning`` of them weights;
+    ``varies`` says whether the labelled rows do, where the standard errors do not tell.
     """
     p, M = root.parts, root.M
     d = len(root.theta)
-    spent = d + options.tuned if spent is None else spent
     J = jacobian(p, M)
     check_identified(J, estimand)
-    df_mine, df_theirs = scheme.degrees(spent if options.small_sample else d)
-    one, two = scheme.factors(spent)
     if not options.small_sample:
-        one = two = 1.0
+        spent, tuning = d, 0
+    df_mine, df_theirs = scheme.degrees(spent, tuning)
+    one, two = scheme.factors(spent, tuning) if options.small_sample else (1.0, 1.0)
     mine, theirs = covariance(p, M, one, two)
     alone = np.linalg.inv(p.jac_g) @ p.gg @ np.linalg.inv(p.jac_g).T * one
     df = np.full(d, np.inf)
-    notes = list(notes)
+    notes = [*notes, *scheme.notes]
     lam = scalar_tuning(M, J, options.tune) if lam is None else lam
     if options.clip and options.tuned and options.tune != "matrix" and np.any(np.equal(lam, 1.0)):
         notes.append("lambda is at its upper bound 1; tune='matrix' or clip=False may gain more")
@@ -164,7 +166,9 @@ def conclude(
     if np.any(np.diag(mine + theirs) > 1.02 * np.diag(alone)) and not options.tuned:
         notes.append("the interval is wider than that of the labelled rows alone; tune the weight")
 
-    if np.any(np.diag(mine + theirs) <= 1e-24 * np.maximum(1.0, root.theta**2)):
+    if varies is None:
+        varies = bool(np.all(np.diag(mine + theirs) > 1e-24 * np.maximum(1.0, root.theta**2)))
+    if not varies:
         notes.append(
             "a standard error is zero, since the labelled rows show no variation (all labels "
             "equal, or predicted without error): its interval is not credible; label more rows, "

@@ -49,11 +49,16 @@ class Data(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """A root (d,), whether it is one, and the Newton steps that were taken."""
+    """A root (d,), whether it is one, and the Newton steps that were taken.
+
+    ``runaway``: the equation is met only because it flattens out, as if the root were infinite
+    (separated classes); another Newton step would go on by as much as the last one.
+    """
 
     theta: jax.Array
     converged: jax.Array
     steps: jax.Array
+    runaway: jax.Array
 
 
 class _Search(NamedTuple):
@@ -63,6 +68,8 @@ class _Search(NamedTuple):
     value: jax.Array
     size: jax.Array
     first: jax.Array
+    units: jax.Array
+    curved: jax.Array
     steps: jax.Array
     found: jax.Array
     stuck: jax.Array
@@ -161,8 +168,13 @@ def solve(
             better = jnp.where(level, better, value < state.value)
         move, minimum = direction(F, J)
         first = jnp.where(jnp.isinf(state.first), size, state.first)
+        curved = jnp.sqrt(jnp.abs(jnp.diagonal(J)))  # per parameter, at the start
+        units = jnp.where(jnp.isinf(state.first), curved, state.units)
         smallest = (state.scale < 1e-12) & ~better
-        exact = smallest & (state.size <= 1e-12 * state.first)  # rounding is all that is left
+        nil = jnp.max(units * jnp.abs(state.move)) <= 1e-12 * jnp.max(units * jnp.abs(state.theta))
+        exact = smallest & (
+            (state.size <= 1e-12 * state.first) | nil
+        )  # rounding is all that is left
         return _Search(
             theta=jnp.where(better, trial, state.theta),
             move=jnp.where(better, move, state.move),
@@ -170,6 +182,8 @@ def solve(
             value=jnp.where(better, value, state.value),
             size=jnp.where(better, size, state.size),
             first=first,
+            units=units,
+            curved=jnp.where(better, curved, state.curved),
             steps=state.steps + better,
             found=(better & minimum & jnp.all(jnp.abs(F) <= 1e-10 * noise)) | exact,
             stuck=smallest | ~jnp.isfinite(first),
@@ -181,9 +195,18 @@ def solve(
     start = jnp.asarray(init, data.alpha.dtype)
     no, inf = jnp.zeros((), bool), jnp.full((), jnp.inf, start.dtype)
     one = jnp.ones((), start.dtype)
-    state = _Search(start, jnp.zeros_like(start), one, inf, inf, inf, jnp.zeros((), int), no, no)
+    nothing = jnp.zeros_like(start)
+    state = _Search(
+        start, nothing, one, inf, inf, inf, nothing, nothing, jnp.zeros((), int), no, no
+    )
     state = jax.lax.while_loop(unfinished, turn, state)
-    return Solution(state.theta, state.found, state.steps)
+    # At a root the next step is nil beside the parameters, and there is curvature. Where the
+    # equation only flattens out, steps go on, or the curvature is lost far from the start.
+    far, near = (jnp.max(state.units * jnp.abs(t)) for t in (state.theta, start))
+    steps_on = jnp.any(state.units * jnp.abs(state.move) > 1e-5 * jnp.maximum(far, near))
+    flat = jnp.any(state.curved < 1e-6 * state.units) & (far > near)
+    runaway = (state.found & steps_on) | flat
+    return Solution(state.theta, state.found & ~runaway, state.steps, runaway)
 
 
 @partial(jax.jit, static_argnames=("model",))

@@ -47,6 +47,10 @@ class Result:
         pandas: give Series and DataFrames.
         contributions: computes `influence`.
         clusters: cluster numbers of labelled and unlabelled rows, or None.
+
+    Raises:
+        LevelError: ``alpha`` is no error rate.
+        MethodError: ``alternative`` is none of the three.
     """
 
     estimand: str
@@ -67,6 +71,9 @@ class Result:
     pandas: bool = False
     contributions: Callable[[], Influence] | None = None
     clusters: tuple[np.ndarray, np.ndarray] | None = None
+
+    def __post_init__(self) -> None:
+        self._settings(None, None)
 
     def _series(self, values: np.ndarray) -> Any:
         return series(values, self.names) if self.pandas else values

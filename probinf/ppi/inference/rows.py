@@ -12,6 +12,7 @@ from probinf.core.inputs.arrays import check_entries, converted, plain
 from probinf.core.inputs.frames import column_names, is_pandas, same_index, same_rows
 from probinf.errors import ArrayError
 from probinf.ppi.inference.checks import REMEDY, untraced
+from probinf.ppi.inference.columns import same_columns
 from probinf.ppi.inference.core import Data
 from probinf.ppi.inference.scheme import Scheme
 
@@ -99,11 +100,28 @@ def with_proxies(labeled: dict[str, np.ndarray], proxies: dict[str, np.ndarray])
     return {**labeled, **proxies}
 
 
-def three_samples(labeled: Any, proxies: Any, unlabeled: Any) -> tuple[Any, Any, Any]:
-    """Rows with true values, the same with predictions put in, and unlabelled rows, checked."""
-    mine, guess = check_rows("labeled", labeled), check_rows("proxies", proxies)
+def like_columns(labeled: Any, what: str, rows: Any) -> Any:
+    """``rows`` with the columns of every table in the order of the labelled one."""
+    if not (isinstance(labeled, dict) and isinstance(rows, dict)):
+        return rows
+    return {
+        k: same_columns(f"labeled[{k!r}]", labeled[k], f"{what}[{k!r}]", a) if k in labeled else a
+        for k, a in rows.items()
+    }
+
+
+def one_sample(labeled: dict[str, Any], proxies: dict[str, Any]) -> None:
+    """Raise where labels and predictions of the labelled rows have different indexes."""
     named = {f"labeled[{k!r}]": a for k, a in labeled.items()}
     same_index(**named, **{f"proxies[{k!r}]": a for k, a in proxies.items()})
+
+
+def three_samples(labeled: Any, proxies: Any, unlabeled: Any) -> tuple[Any, Any, Any]:
+    """Rows with true values, the same with predictions put in, and unlabelled rows, checked."""
+    proxies = like_columns(labeled, "proxies", proxies)
+    unlabeled = like_columns(labeled, "unlabeled", unlabeled)
+    mine, guess = check_rows("labeled", labeled), check_rows("proxies", proxies)
+    one_sample(labeled, proxies)
     proxied, other = with_proxies(mine, guess), check_rows("unlabeled", unlabeled)
     missing = set(mine) - set(other)
     if missing:

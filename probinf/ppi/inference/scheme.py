@@ -21,6 +21,7 @@ class Scheme:
         clusters: (n,) and (N,) cluster numbers, or None.
         strata: (n,) and (N,) stratum numbers, or None.
         fraction: per labelled row n / (n + N) of its stratum for a finite population, or None.
+        notes: what is suspicious about the design.
     """
 
     alpha: np.ndarray
@@ -30,6 +31,7 @@ class Scheme:
     clusters: tuple[np.ndarray, np.ndarray] | None = None
     strata: tuple[np.ndarray, np.ndarray] | None = None
     fraction: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:
@@ -59,12 +61,15 @@ class Scheme:
             return "cluster"
         return "known propensity" if self.joint else "robust"
 
-    def degrees(self, spent: int) -> tuple[float, float]:
-        """Degrees of freedom of labelled and unlabelled variances after ``spent`` parameters."""
+    def degrees(self, spent: int, tuning: int) -> tuple[float, float]:
+        """Degrees of freedom of labelled and unlabelled variances after ``spent`` parameters.
+
+        ``tuning`` of them are weights of the predictions, which cost clusters instead of rows.
+        """
         used, other = (1, 1) if self.strata is None else (len(np.unique(s)) for s in self.strata)
         mine, theirs = float(self.n - used - spent + 1), float(self.N - other)
         if self.clusters is not None:
-            mine = min(mine, len(np.unique(self.clusters[0])) - used)
+            mine = min(mine, float(len(np.unique(self.clusters[0])) - used - tuning))
             theirs = min(theirs, len(np.unique(self.clusters[1])) - other)
         if mine < 1:
             raise TooFewLabelsError(
@@ -87,13 +92,17 @@ class Scheme:
         df = np.where(bottom > 0, v.sum(axis=0) ** 2 / np.where(bottom > 0, bottom, 1.0), 1.0)
         return np.maximum(df * share, 1.0)
 
-    def factors(self, spent: int) -> tuple[float, float]:
-        """Small-sample factors of labelled and unlabelled variances of `parts`."""
+    def factors(self, spent: int, tuning: int) -> tuple[float, float]:
+        """Small-sample factors of labelled and unlabelled variances of `parts`, see `degrees`."""
         if self.simple:
             rest = (self.n - 1) / (self.n - spent)
             return unbiased(self.alpha) * rest, unbiased(self.beta)
         used = len(np.unique(self.strata[0])) if self.strata is not None else 1
-        return (self.n - used) / (self.n - used - spent + 1), 1.0
+        if self.clusters is None:
+            return (self.n - used) / (self.n - used - spent + 1), 1.0
+        count = len(np.unique(self.clusters[0]))
+        rows = (self.n - used) / (self.n - used - spent + tuning + 1)
+        return rows * (count - used) / (count - used - tuning), 1.0
 
     def contributions(
         self, g: np.ndarray, h: np.ndarray, u: np.ndarray

@@ -28,9 +28,11 @@ class Table:
         t = np.asarray(r.tvalues)
         se = np.asarray(r.bse)
         wide = max(8, *(len(name) for name in r.names))
+        tails = {"two-sided": (r.alpha / 2, 1 - r.alpha / 2), "larger": (r.alpha, 1)}
+        low, high = tails.get(r.alternative, (0, 1 - r.alpha))
         head = (
             f"{'':{wide}} {'coef':>11} {'std err':>11} {letter:>9} {'P>|' + letter + '|':>8} "
-            f"{f'[{r.alpha / 2:.3g}':>11} {f'{1 - r.alpha / 2:.3g}]':>11} {'df':>8}"
+            f"{f'[{low:.6g}':>11} {f'{high:.6g}]':>11} {'df':>8}"
         )
         if r.alternative != "two-sided":
             sign = ">" if r.alternative == "larger" else "<"
@@ -78,6 +80,8 @@ def _tuning(lam: float | np.ndarray) -> str:
     if np.ndim(lam) == 0:
         return f"lambda = {float(lam):.3g}"
     lam = np.asarray(lam)
+    if np.isnan(lam).all():
+        return "by sample"
     if lam.ndim == 1:
         return f"lambda = {_range(lam)}, by parameter"
     return f"matrix {lam.shape[0]} x {lam.shape[1]}"

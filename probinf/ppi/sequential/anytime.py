@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.core.inputs.arrays import Number
-from probinf.core.inputs.frames import same_rows
+from probinf.core.inputs.arrays import Number, check_entries, is_traced
+from probinf.core.inputs.frames import same_index, same_rows
 from probinf.core.inputs.levels import as_level, fraction
-from probinf.core.inputs.limits import check_choice
+from probinf.core.inputs.limits import at_least, check_choice
 from probinf.errors import MethodError, TooFewLabelsError
-from probinf.ppi.inference.checks import numeric
+from probinf.ppi.inference.checks import REMEDY, numeric
 from probinf.ppi.sequential.marginals import Prior, check_prior, log_marginal
 
 
@@ -84,12 +84,12 @@ class AnytimeMean:
             )
 
     def init(
-        self, fu_mean: float | Any = 0.0, fu_var: float | Any = None, N: float | Any = math.inf
+        self, fu_mean: float | Any = None, fu_var: float | Any = None, N: float | Any = math.inf
     ) -> Stream:
         """The state before any label.
 
         Args:
-            fu_mean: mean prediction over unlabelled rows.
+            fu_mean: mean prediction over unlabelled rows; may come later, with `update`.
             fu_var: variance of those predictions; needed for finite N.
             N: how many there are; infinite if the mean is known.
         """
@@ -97,6 +97,8 @@ class AnytimeMean:
             if not (isinstance(N, float) and math.isinf(N)):
                 raise MethodError("init with a finite N needs fu_var, or the error is ignored.")
             fu_var = 0.0
+        if fu_mean is None:
+            fu_mean = math.nan
         zero = jnp.zeros(())
         parts = (jnp.asarray(a, zero.dtype) for a in (fu_mean, fu_var, N))
         return Stream(zero, jnp.zeros(2), jnp.zeros((2, 2)), *parts)
@@ -117,7 +119,15 @@ class AnytimeMean:
             y: label, or (batch,) labels.
             f: prediction(s) on the same rows.
             fu_mean, fu_var, N: moments of the unlabelled rows, if these have grown.
+
+        Raises:
+            ArrayError: NaN or infinite values (outside ``jit``).
+            MethodError: a finite N whose ``fu_var`` was never given.
         """
+        if N is not None and fu_var is None and not is_traced(state.N) and jnp.isinf(state.N):
+            raise MethodError("update with a finite N needs fu_var, or the error is ignored.")
+        for name, value in (("y", y), ("f", f)):
+            check_entries(name, jnp.asarray(value), finite=True, remedy=REMEDY)
         rows = jnp.stack([jnp.atleast_1d(y), jnp.atleast_1d(f)], axis=1)
         count = rows.shape[0]
         mean = rows.mean(axis=0)
@@ -140,8 +150,21 @@ class AnytimeMean:
         """Limits (2,) after the labels so far.
 
         The whole line before ``n_min``, and while the labels show no variation around the
-        weighted predictions (rare events, predictions without an error so far).
+        weighted predictions (rare events, predictions without an error so far). Inside ``jit``
+        it is the whole line, too, as long as the mean of the unlabelled predictions is not known.
+
+        Raises:
+            MethodError: neither `init` nor `update` was given ``fu_mean``, which only labels
+                alone (``lam=0, prior=None``) can do without.
         """
+        alone = self.prior is None and not isinstance(self.lam, str) and self.lam == 0
+        if not alone and not is_traced(state.mean_u) and bool(jnp.isnan(state.mean_u)):
+            raise MethodError(
+                "fu_mean is not known: give init or update the mean prediction over the unlabelled "
+                "rows (fu_mean=), with fu_var= and N= if these rows are a sample. For the labels "
+                "alone use AnytimeMean(prior=None, lam=0)."
+            )
+        state = state._replace(mean_u=jnp.where(alone, 0.0, state.mean_u))
         t = jnp.maximum(state.t, 2.0)
         var_y, var_f = state.scatter[0, 0] / (t - 1), state.scatter[1, 1] / (t - 1)
         cov = state.scatter[0, 1] / (t - 1)
@@ -173,7 +196,9 @@ class AnytimeMean:
             half = half + jnp.where(known, 0.0, other)
         # Labels that the predictions hit exactly, or that never vary, show no error to go by.
         varies = mine > 1e-12 * (var_y + lam**2 * var_f)
-        half = jnp.where((state.t >= self.n_min) & varies, half, jnp.inf)
+        known_mean = ~jnp.isnan(state.mean_u)
+        half = jnp.where((state.t >= self.n_min) & varies & known_mean, half, jnp.inf)
+        centre = jnp.where(known_mean, centre, 0.0)
         return jnp.stack([centre - half, centre + half])
 
     def _plain(self, sd: jax.Array, t: jax.Array, alpha: Number, t_opt: Any = None) -> jax.Array:
@@ -203,6 +228,7 @@ class AnytimeMean:
         Raises:
             TooFewLabelsError: fewer labels than ``n_min``.
         """
+        same_index(y=y, f=f)
         Y, F = numeric("y", y), numeric("f", f)
         n = same_rows(y=Y, f=F)
         if n < self.n_min:
@@ -211,6 +237,7 @@ class AnytimeMean:
             raise MethodError(f"{n} labels do not divide into batches of {batch}.")
         if (f_unlabeled is None) == (fu_mean is None):
             raise MethodError("give either f_unlabeled or fu_mean.")
+        at_least(1, batch=batch)
         with jax.enable_x64(True):
             if f_unlabeled is None:
                 state = self.init(fu_mean)

@@ -15,6 +15,17 @@ def weights_of(log_weights: np.ndarray) -> np.ndarray:
     return w / w.sum()
 
 
+def counted(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Values of draws with weight zero set to 0: they may be NaN or infinite, and count nothing.
+
+    Args:
+        values: (n, ...).
+        weights: (n,), non-negative.
+    """
+    alive = (np.asarray(weights) > 0).reshape(-1, *[1] * (np.ndim(values) - 1))
+    return np.where(alive, values, np.zeros((), np.asarray(values).dtype))
+
+
 def kish_ess(log_weights: np.ndarray) -> float:
     """Kish's effective sample size of a set of weights, ``1 / sum W**2``."""
     w = weights_of(log_weights)

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool
 
 from probinf.core.coordinates import Layout, layout_of, vector_of
-from probinf.core.inputs.limits import at_least, inside
+from probinf.core.inputs.limits import at_least, inside, positive
 from probinf.core.population import drawn, scored
 from probinf.core.program import Key, Program
 from probinf.core.zero_likelihood import zero_likelihood
@@ -104,6 +104,9 @@ class Nested(Method[Posterior]):
     periodic: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        at_least(1, live=self.live, batch=self.batch, min_ess=self.min_ess)
+        at_least(1, max_evaluations=self.max_evaluations)
+        positive(max_error=self.max_error)
         sites = (self.periodic,) if isinstance(self.periodic, str) else self.periodic
         object.__setattr__(self, "periodic", tuple(sites))
         if self.live < 4 or self.live % 2:

@@ -34,7 +34,9 @@ class Islands(NamedTuple):
         log_z: (island,) log evidence of each; -inf where nothing is left alive.
         eves: (island, particle) first ancestor of each particle, counted in its island.
         firsts: how many first ancestors an island has.
-        resamplings: (island,) times that each was resampled with multinomial noise.
+        variances: (island,) variance of each log evidence, from within the island; NaN where
+            nothing is known of it.
+        fourths: (island,) sum of fourth powers where ``variances`` is one of squares.
         stats: (island, particle) by name.
         nan_count: particles at which the likelihood was NaN.
     """
@@ -44,7 +46,8 @@ class Islands(NamedTuple):
     log_z: np.ndarray
     eves: np.ndarray
     firsts: int
-    resamplings: np.ndarray
+    variances: np.ndarray
+    fourths: np.ndarray
     stats: dict[str, np.ndarray]
     nan_count: int = 0
 
@@ -69,23 +72,31 @@ class PopulationMethod(Method[Posterior]):
         found = jax.vmap(self.population)(run.states)
         log_w = np.asarray(found.log_w, float)
         eves = np.broadcast_to(np.arange(log_w.shape[1]), log_w.shape)
-        none = np.zeros(len(log_w), int)
+        none = np.full(len(log_w), np.nan)
         log_z = np.asarray(found.log_z, float)
-        return Islands(found.x, log_w, log_z, eves, log_w.shape[1], none, {})
+        return Islands(found.x, log_w, log_z, eves, log_w.shape[1], none, none, {})
 
-    def evidence(self, found: Islands, weights: np.ndarray) -> Estimate:
-        """Mean of the islands, with an error from their spread and their genealogies.
-
-        Args:
-            found: the islands.
-            weights: (island, particle), summing to one in each.
-        """
-        return pooled_evidence(found.log_z, weights, found.eves, found.resamplings)
+    def evidence(self, found: Islands) -> Estimate:
+        """Mean of the islands, with an error from their spread and what each knows of its own."""
+        return pooled_evidence(found.log_z, found.variances, found.fourths)
 
     def unfinished(self, run: Run) -> str:
         """Why the run has not come to its end; empty where it has."""
         done = np.asarray(jax.vmap(self.done)(run.states))
-        return "" if done.all() else "the run was interrupted before its populations arrived."
+        if done.all():
+            return ""
+        return (
+            "the run was interrupted before its populations arrived. Give it more time, or a "
+            "folder with checkpoint=, from which pi.resume(folder, program) goes on."
+        )
+
+    def stopped(self, run: Run, found: Islands, reason: str) -> Posterior:
+        """What a run leaves that has not come to its end.
+
+        Raises:
+            MethodError: nothing that could be used.
+        """
+        raise MethodError(reason)
 
     def history(self, run: Run) -> dict[str, np.ndarray]:
         """The records by name, (island, stage)."""
@@ -126,10 +137,10 @@ class PopulationMethod(Method[Posterior]):
                 f"the likelihood is zero or NaN at all {found.log_w.size} particles",
             )
         if reason:
-            raise MethodError(reason)
+            return self.stopped(run, found, reason)
         total = np.logaddexp.reduce(found.log_w, axis=1, keepdims=True)
         log_w = np.where(np.isneginf(total), -np.inf, found.log_w - total)
-        weights, log_w = np.exp(log_w), log_w + found.log_z[:, None]
+        log_w = log_w + found.log_z[:, None]
         return assemble(
             run,
             "population",
@@ -138,7 +149,7 @@ class PopulationMethod(Method[Posterior]):
             stats=found.stats,
             history=self.history(run),
             clusters=found.eves + found.firsts * np.arange(self.islands)[:, None],
-            evidence=self.evidence(found, weights),
+            evidence=self.evidence(found),
             provenance={"nan_evaluations": found.nan_count},
         )
 

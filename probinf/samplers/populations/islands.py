@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from probinf.kernels.base import Params
 from probinf.runtime.method import Run
 from probinf.samplers.populations.base import Islands
+from probinf.samplers.populations.descent import Descent
 
 
 class Particle(NamedTuple):
@@ -18,6 +20,7 @@ class Particle(NamedTuple):
     position: Any
     terms: Float[Array, "n ..."]
     eve: Int[Array, " n"]
+    line: Int[Array, " n"]
 
 
 class IslandState(NamedTuple):
@@ -32,7 +35,7 @@ class IslandState(NamedTuple):
     passed: Float[Array, " t"]
     params: Params
     stage: Int[Array, ""]
-    resamplings: Int[Array, ""]
+    descent: Descent
     nan_count: Int[Array, ""]
     dead: Bool[Array, ""]
 
@@ -49,29 +52,27 @@ class StageRecord(NamedTuple):
     evaluations: Int[Array, ""]
     step_size: Float[Array, ""]
     correlation: Float[Array, ""]
+    variance: Float[Array, ""]
+    fourth: Float[Array, ""]
 
 
-def gathered(run: Run, noisy: bool) -> Islands:
-    """What the islands of tempered or data-tempered SMC have come to.
-
-    Args:
-        run: its states are of ``IslandState``.
-        noisy: whether resampling drew every ancestor on its own.
-    """
+def gathered(run: Run) -> Islands:
+    """What the islands of tempered or data-tempered SMC have come to."""
     states: IslandState = run.states
     origin = float(states.origin[0])
     log_z = np.array([-np.inf if r is None else _log_evidence(r, origin) for r in run.records])
     terms = np.asarray(states.particles.terms, float)
     if terms.ndim == 3:  # by data: a term for each
         terms = terms.sum(axis=-1)
-    resamplings = np.asarray(states.resamplings)
+    variance, fourth = (np.asarray(v, float) for v in jax.vmap(Descent.sums)(states.descent))
     return Islands(
         position=states.particles.position,
         log_w=np.asarray(states.log_w, float),
         log_z=np.where(states.dead, -np.inf, log_z),
         eves=np.asarray(states.particles.eve),
         firsts=states.log_w.shape[1],
-        resamplings=resamplings if noisy else np.zeros_like(resamplings),
+        variances=variance,
+        fourths=fourth,
         stats={"log_likelihood": terms},
         nan_count=int(states.nan_count.sum()),
     )

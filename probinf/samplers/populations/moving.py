@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from probinf import kernels
 from probinf.core.coordinates import Layout, vector_of
+from probinf.core.gradients import require_gradient
 from probinf.core.program import Key, Program
 from probinf.errors import MethodError
 from probinf.kernels.base import Info, Kernel, Params
@@ -56,6 +57,8 @@ def check_drawable(program: Program, layout: Layout, kernel: Kernel | None) -> N
     """Raise where the base has no draws, or the kernel cannot move some coordinate."""
     jax.eval_shape(program.draw, jax.random.key(0), program.data)
     if kernel is None:
+        if not (layout.has_keys or layout.integers):
+            require_gradient(program, "HMC, the default kernel,")
         return
     name = type(kernel).__name__
     if layout.has_keys and not kernel.moves_keys:
@@ -69,6 +72,8 @@ def check_drawable(program: Program, layout: Layout, kernel: Kernel | None) -> N
             f"{name} needs at least {kernel.least_dim} coordinates, this program has "
             f"{layout.size}. Leave kernel=None."
         )
+    if kernel.needs_gradient and not layout.integers:
+        require_gradient(program, name)
 
 
 def first_params(kernel: Kernel, vectors: Float[Array, "n d"], groups: int) -> Params:
@@ -115,6 +120,14 @@ class Mover(NamedTuple):
             size = params.step_size * gain.astype(params.step_size.dtype)
             params = params._replace(step_size=size)
         return states, params, info
+
+    def handed_over(self, params: Params, acceptance: Float[Array, " g"]) -> Params:
+        """Step sizes for the next stage, each from the acceptance of the other half."""
+        if not self.tune or self.kernel.target_acceptance is None:
+            return params
+        gain = jnp.exp(2 * (acceptance - self.kernel.aims))
+        size = params.step_size * gain.astype(params.step_size.dtype)
+        return params._replace(step_size=size[::-1])
 
     def until_mixed(
         self,
@@ -170,19 +183,19 @@ class Mover(NamedTuple):
         """Chains of ``length`` states from each position, all states kept, chain by chain."""
         states = self.start(program, position)
 
-        def sweep(carry: Any, key: Key) -> tuple[Any, Any]:
-            states, params, info = self.sweep(key, program, *carry)
-            return (states, params), (states.position, info)
+        def sweep(states: Any, key: Key) -> tuple[Any, Any]:
+            states, _, info = self.sweep(key, program, states, params)
+            return states, (states.position, info)
 
         keys = jax.random.split(key, length - 1)
-        (last, params), (later, info) = jax.lax.scan(sweep, (states, params), keys)
+        last, (later, info) = jax.lax.scan(sweep, states, keys)
         every = jax.tree.map(
             lambda a, b: jnp.moveaxis(jnp.concatenate([a[None], b]), 0, 2), states.position, later
         )
         count = jnp.asarray(length - 1)
         return Moved(
             position=united(united(every)),
-            params=params,
+            params=self.handed_over(params, info.acceptance.mean(axis=(0, 2))),
             acceptance=info.acceptance.mean(),
             moves=count,
             evaluations=info.evaluations.sum(),

@@ -46,8 +46,9 @@ def restarted(
     mover = method.mover(jax.tree.map(lambda leaf: leaf[0, 0], position))
     unit = first_params(mover.kernel, vector_of(position)[0], mover.groups)
     repeated = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], method.islands, 0), unit)
+    label = jnp.asarray(eve, blank.particles.eve.dtype)
     return zeros._replace(
-        particles=Particle(position, terms, jnp.asarray(eve, blank.particles.eve.dtype)),
+        particles=Particle(position, terms, label, label),
         log_w=jnp.asarray(log_w, blank.log_w.dtype),
         t=zeros.t + t,
         end=zeros.end + method.way.end(program),

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 from probinf.core.coordinates import Layout
 from probinf.errors import MethodError
 
-Metric = Literal["diagonal", "dense", "low_rank"]
+Metric = Literal["auto", "diagonal", "dense", "low_rank"]
 Groups: TypeAlias = tuple[tuple[str, ...], ...]
 
 
@@ -25,7 +25,7 @@ def checked(metric: Any) -> Metric | Groups | None:
     ]
     if not groups or not all(named):
         raise MethodError(
-            "metric must be 'diagonal', 'dense', 'low_rank', or groups of sites such as "
+            "metric must be 'auto', 'diagonal', 'dense', 'low_rank', or groups of sites such as "
             f"[('a', 'b')], got {metric!r}."
         )
     names = [name for group in groups for name in group]

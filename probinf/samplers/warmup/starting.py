@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from probinf.core.coordinates import layout_of
 from probinf.core.program import Key, Position, Program, log_density
 from probinf.kernels import blackjax
 
@@ -16,17 +17,18 @@ START_TRIES = 100
 """Tries for each starting point."""
 
 _PATHS, _STEPS, _LINE_SEARCH = 8, 40, 20
+_FARTHEST = 5.0  # times a start that the last try is farther out
 _DRAWS = 8  # of every normal approximation, for its evidence lower bound
 
 
 def found_start(
-    attempt: Callable[[Key], tuple[Any, Any]], key: Key, candidates: int = 1
+    attempt: Callable[[Key, Any], tuple[Any, Any]], key: Key, candidates: int = 1
 ) -> tuple[Any, Bool[Array, ""]]:
     """The densest of so many starts whose arrays are all finite; up to 100 tries for one.
 
     Args:
-        attempt: from a key to a kernel state, which has a ``logdensity``, and to whatever
-            shall be kept of it.
+        attempt: from a key and the number of tries before to a kernel state, which has a
+            ``logdensity``, and to whatever shall be kept of it.
         key: try ``i`` uses ``fold_in(key, i)``.
         candidates: how many are tried in any case.
 
@@ -36,13 +38,13 @@ def found_start(
 
     def again(carry: Any) -> Any:
         tries, best, top, found = carry
-        state, kept = attempt(jax.random.fold_in(key, tries))
+        state, kept = attempt(jax.random.fold_in(key, tries), tries)
         fine = _finite(state)
         better = fine & (~found | (state.logdensity > top))
         best = jax.tree.map(lambda new, old: jnp.where(better, new, old), kept, best)
         return tries + 1, best, jnp.where(better, state.logdensity, top), found | fine
 
-    state, kept = jax.eval_shape(attempt, key)
+    state, kept = jax.eval_shape(attempt, key, jnp.zeros((), int))
     blank = jax.tree.map(blank_array, kept)
     top = jnp.zeros((), state.logdensity.dtype)
     _, best, _, found = jax.lax.while_loop(
@@ -51,6 +53,23 @@ def found_start(
         (jnp.zeros((), int), blank, top, jnp.asarray(False)),
     )
     return best, found
+
+
+def scattered(program: Program, key: Key, tries: Int[Array, ""]) -> Position:
+    """A start of a flat program; when half of the tries were in vain, farther and farther out.
+
+    A support may begin where no usual start lies: ``Pareto(t, 1.5)`` with ``t ~ Uniform(0, 10)``
+    and a datum of 0.6 needs t below it, and usual starts are above 1.2.
+    """
+    x = program.start(key, program.data)
+    if layout_of(program).integers:
+        return x
+    far = 1 + _FARTHEST * jnp.maximum(tries - START_TRIES // 2, 0) / (START_TRIES // 2)
+
+    def moved(leaf: Array) -> Array:
+        return (far * leaf).astype(leaf.dtype) if _is_float(leaf) else leaf
+
+    return jax.tree.map(moved, x)
 
 
 def pathfinder_start(
@@ -77,8 +96,8 @@ def pathfinder_start(
     """
     pathfinder = blackjax.pathfinder()
 
-    def attempt(key: Key) -> tuple[Any, Any]:
-        state = init(program, program.start(key, program.data))
+    def attempt(key: Key, tries: Any) -> tuple[Any, Any]:
+        state = init(program, scattered(program, key, tries))
         return state, state
 
     def follow(key: Key) -> tuple[Any, Bool[Array, ""], Any, Array]:
@@ -124,5 +143,9 @@ def blank_array(leaf: jax.ShapeDtypeStruct) -> Array:
 
 
 def _finite(state: Any) -> Bool[Array, ""]:
-    leaves = [v for v in jax.tree.leaves(state) if jnp.issubdtype(v.dtype, jnp.floating)]
+    leaves = [v for v in jax.tree.leaves(state) if _is_float(v)]
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+
+
+def _is_float(leaf: Array) -> bool:
+    return bool(jnp.issubdtype(leaf.dtype, jnp.floating))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from probinf.runtime import compiling
+from probinf.core import compiling
 
 
 def scaled(x, *, power):
