@@ -76,13 +76,15 @@ def _cuts(posterior: Posterior) -> list[Cut]:
         return []
     layout = Layout.of(program, integers=True)
     circles = posterior.provenance.get("periodic", {})
-    rows = posterior.unconstrained.reshape(-1, d)
     w = weights_of(posterior.log_weights.ravel())
+    rows = posterior.unconstrained.reshape(-1, d)
+    some = np.isfinite(rows).all(axis=1) & (w > 0)  # draws of weight zero say nothing
+    rows, w = rows[some], w[some]
     found, flat = [], None
     for site, (first, shape) in layout.places().items():
         if site in circles or site in layout.integer_sites or site not in posterior.draws:
             continue
-        values = posterior.draws[site].reshape(len(rows), -1)
+        values = posterior.draws[site].reshape(len(some), -1)[some]
         if values.shape[1] != int(np.prod(shape, dtype=int)):
             continue
         for k in range(values.shape[1]):

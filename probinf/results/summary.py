@@ -146,7 +146,9 @@ def summarise(
     with np.errstate(invalid="ignore", over="ignore"):  # infinite draws: their rows are NaN
         if not circles:
             return Summary(table(values), names)
-        seen = around(draws, circles, values, weights_of(log_weights.ravel()))
+        w = weights_of(log_weights.ravel())
+        known = counted(values.reshape(-1, values.shape[2]), w).reshape(values.shape)
+        seen = around(draws, circles, known, w)
         marked = tuple(name for name, c in zip(names, seen.circular, strict=True) if c)
         return Summary(seen.columns(table), names, marked)
 
