@@ -156,9 +156,9 @@ def summarise(
 def _chains(values: np.ndarray, superchains: int | None) -> dict[str, np.ndarray]:
     pooled = values.reshape(-1, values.shape[2])
     q5, q50, q95 = np.quantile(pooled, [0.05, 0.5, 0.95], axis=0)
-    sd = pooled.std(axis=0, ddof=1)
     enough = values.shape[1] >= MIN_DRAWS
     blank = np.full(values.shape[2], np.nan)
+    sd = pooled.std(axis=0, ddof=1) if len(pooled) > 1 else blank
     columns = {
         "mean": pooled.mean(axis=0),
         "sd": sd,
