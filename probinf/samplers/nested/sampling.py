@@ -76,7 +76,8 @@ class Nested(Method[Posterior]):
             where they help most, for ``"posterior"``, for ``"evidence"``, or for a mixture, a
             number between 0 (evidence) and 1 (posterior). They go on until the targets below
             are reached; when one of two is, the rest go to the other.
-        min_ess: target of a dynamic run: effective sample size of the posterior.
+        min_ess: target of a dynamic run: Kish's effective sample size of the weights. The
+            summary's counts unknown volumes too, and is smaller for what follows the likelihood.
         max_error: target of a dynamic run: standard error of the log evidence.
         max_evaluations: no batch begins after so many likelihood evaluations of all runs,
             whether the targets are reached or not.
