@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from probinf.results.findings import Finding, worst
-from probinf.results.geometry import divergence_place, funnels
+from probinf.results.geometry import can_show_funnels, divergence_place, funnels
 from probinf.results.mode_search import missed_modes
 from probinf.results.summary import MIN_DRAWS
 
@@ -64,8 +64,7 @@ def of_chains(posterior: Posterior) -> list[Finding]:
             Finding(
                 "low_ess",
                 f"few effective draws: {worst(names, np.where(moving, ess, np.inf), low=True)}; "
-                f"quantiles need about {low}. Run longer; strong correlations ask for "
-                "metric='low_rank' or 'dense'.",
+                f"quantiles need about {low}. Run longer; {_of_metric(posterior)}",
             )
         )
     if "energy" in posterior.stats and "divergent" in posterior.stats and draws > 2:
@@ -85,6 +84,27 @@ def of_chains(posterior: Posterior) -> list[Finding]:
     if draws > 1 and not moving.any():
         found.append(Finding("stuck", "no coordinate ever moved; the draws are useless."))
     return found + _of_modes(posterior)
+
+
+def _of_metric(posterior: Posterior) -> str:
+    """What another metric could still do for chains that move slowly."""
+    method = str(posterior.provenance.get("method", ""))
+    tried = str(posterior.provenance.get("metric", ""))
+    if "dense" in method or "low_rank" in method or tried.startswith("low_rank"):
+        return (
+            "the metric follows correlations already, so that what is left is curvature: write "
+            "the slow sites in other coordinates, or give scales that the data leave free "
+            "tighter priors."
+        )
+    if tried:
+        return (
+            "in the warm-up's trial a low-rank metric was no better than variances, so that what "
+            "is left is curvature rather than correlation: write the slow sites in other "
+            "coordinates."
+        )
+    if "divergent" in posterior.stats:
+        return "strong correlations ask for metric='low_rank' or 'dense'."
+    return "strong correlations ask for metric='dense', or for NUTS where there are gradients."
 
 
 def _lower(posterior: Posterior) -> str:
@@ -118,6 +138,12 @@ def _where(posterior: Posterior, count: int) -> str:
 def _of_funnel(posterior: Posterior) -> str:
     """How to write the funnel, with the names of its sites where they can be seen."""
     seen = funnels(posterior)
+    if not seen and can_show_funnels(posterior):
+        return (
+            "look where they lie (posterior.plot): no site's spread follows a scale of its own, so "
+            "that a narrow ridge or a scale that the data leave free is likelier than a centred "
+            "hierarchy; a tighter prior or other coordinates for these sites help."
+        )
     if not seen:
         return "write hierarchical scales non-centred (theta = mu + tau * z)."
     config = ", ".join(f"'{f.site}': LocScaleReparam(0)" for f in seen[:3])

@@ -85,6 +85,11 @@ def divergence_place(posterior: Posterior) -> Place | None:
     return best if best is not None and best.share < 0.5 else None
 
 
+def can_show_funnels(posterior: Posterior) -> bool:
+    """Whether there is enough to look for funnels: the program, and positions in few dimensions."""
+    return posterior.program is not None and 0 < posterior.unconstrained.shape[-1] <= _MAX_DIM
+
+
 def funnels(posterior: Posterior) -> list[Funnel]:
     """Sites whose spread follows a scale, strongest first; needs the program and all positions.
 
@@ -93,7 +98,7 @@ def funnels(posterior: Posterior) -> list[Funnel]:
     compared entry by entry, and a quarter of the entries is enough.
     """
     program = posterior.program
-    if program is None or not 0 < posterior.unconstrained.shape[-1] <= _MAX_DIM:
+    if program is None or not can_show_funnels(posterior):
         return []
     places = Layout.of(program, integers=True).places()
     rows = posterior.unconstrained.reshape(-1, posterior.unconstrained.shape[-1])

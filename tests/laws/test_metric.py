@@ -17,6 +17,7 @@ from probinf.kernels import noise
 from probinf.kernels.base import Params
 from probinf.kernels.metric import LowRank, fisher
 from probinf.samplers.warmup.fisher import FisherAdaptation
+from probinf.samplers.warmup.trial import MARGIN, Trial, told, trial_of
 from probinf.validity import check_invariant, fitted_params
 from tests.cases import targets
 
@@ -118,6 +119,72 @@ def test_schedule() -> None:
     assert updates[0] == 20 and updates[-1] == 850
     assert all(a < b for a, b in itertools.pairwise(updates))
     assert FisherAdaptation(kernels.NUTS(), 10).updates == ()
+    with_trial = FisherAdaptation(kernels.NUTS(), 1000, chooses=True)
+    assert with_trial.updates[-4:] == (300, 500, 700, 850)
+    assert all(a < b for a, b in itertools.pairwise(with_trial.updates))
+    short = FisherAdaptation(kernels.NUTS(), 100, chooses=True)
+    assert short.trial is None and short.updates == FisherAdaptation(kernels.NUTS(), 100).updates
+
+
+def trials(speeds: tuple[list[float], list[float]], seed: int) -> Any:
+    """Autoregressions that forget at such speeds: with variances first, then low-rank."""
+    trial = trial_of(1000)
+    assert trial is not None
+    rng = np.random.default_rng(seed)
+    x = np.zeros((1000, len(speeds[0])))
+    for t in range(trial.begin + 1, trial.end):
+        speed = np.asarray(speeds[0] if t < trial.middle else speeds[1])
+        noise = rng.normal(size=speed.size) * np.sqrt(1 - (1 - speed) ** 2)
+        x[t] = (1 - speed) * x[t - 1] + noise
+    return trial, jnp.asarray(x), jnp.full(1000, 8)
+
+
+def chosen(trial: Trial, x: Any, evaluations: Any) -> bool:
+    return bool(trial.advantage(x, evaluations) > np.log(MARGIN))
+
+
+def by_the_mean(trial: Trial, x: Any, evaluations: Any) -> bool:
+    """A mutant: progress of all coordinates on average, as longer steps promise it."""
+    jumps = [
+        jnp.mean(jnp.diff(x[a:b], axis=0) ** 2)
+        for a, b in ((trial.begin, trial.middle), (trial.middle, trial.end))
+    ]
+    return bool(jumps[1] > MARGIN * jumps[0])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_trial_asks_the_slowest_coordinates(seed: int) -> None:
+    even = trials(([0.1] * 20, [0.5] * 20), seed)
+    assert chosen(*even) and by_the_mean(*even)
+    uneven = trials(([0.1] * 20, [0.5] * 16 + [0.05] * 4), seed)  # four are left behind
+    assert not chosen(*uneven) and by_the_mean(*uneven)
+    trial, x, _ = even
+    dear = jnp.full(1000, 8).at[trial.middle :].set(80)  # and each transition costs ten
+    assert not chosen(trial, x, dear)
+
+
+def test_the_losing_trial_is_forgotten() -> None:
+    trial, rows = Trial(300, 500, 700), jnp.arange(1000)
+    kept_low = np.flatnonzero(trial.lost(rows, jnp.asarray(1.1)))
+    kept_plain = np.flatnonzero(trial.lost(rows, jnp.asarray(0.0)))
+    assert (kept_low[[0, -1]] == [300, 499]).all()
+    assert (kept_plain[[0, -1]] == [500, 699]).all()
+    assert not trial.lost(rows, jnp.asarray(jnp.nan)).any()
+    assert told(np.log([2.0, 3.0])).startswith("low_rank:")
+    assert told(np.log([1.0, 3.0])).startswith("low_rank in chains [1], diagonal in the others")
+
+
+@pytest.mark.parametrize("key", [0, 1])
+def test_the_default_takes_directions_where_they_are_needed(key: int) -> None:
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(10, 2))
+    precision = np.linalg.inv(root @ root.T + 0.01 * np.eye(10))
+    program = pi.from_log_density(correlated_bowl, precision, initial=np.zeros(10))
+    method = pi.NUTS(chains=2, warmup=500, draws=50)
+    posterior = pi.sample(program, method, key=key, progress=False, check=False)
+    assert posterior.provenance["metric"].startswith("low_rank:")
+    again = pi.MCMC(kernels.HMC(), metric="auto", chains=1, warmup=20, draws=5)
+    assert "metric" not in pi.sample(program, again, key=0, progress=False).provenance
 
 
 def test_only_hamiltonian_kernels() -> None:
@@ -142,11 +209,11 @@ def test_four_times_the_diagonal_per_gradient() -> None:
     precision = np.linalg.inv(root @ root.T + 0.01 * np.eye(10))
     program = pi.from_log_density(correlated_bowl, precision, initial=np.zeros(10))
     worth = {}
-    for metric in ("diagonal", "low_rank"):
+    for metric in ("diagonal", "low_rank", "auto"):
         posterior = pi.sample(program, pi.NUTS(metric=metric), key=0, progress=False)
         ess = posterior.summary().columns["ess_bulk"].min()
         worth[metric] = ess / posterior.stats["evaluations"].sum()
-    assert worth["low_rank"] > 4 * worth["diagonal"]
+    assert worth["low_rank"] > 4 * worth["diagonal"] and worth["auto"] > 4 * worth["diagonal"]
 
 
 @pytest.mark.parametrize("d", [1, 3, 9, 12, 15, 16, 21])

@@ -93,5 +93,6 @@ def told(advantages: np.ndarray) -> str:
     each = ", ".join(f"{ratio:.3g}" for ratio in ratios)
     return (
         f"{chosen}: in trials during the warm-up, squared jumps of the slowest coordinates "
-        f"per gradient, low_rank relative to diagonal, were {each}; low_rank is kept from {MARGIN} on"
+        f"per gradient, low_rank relative to diagonal, were {each}; "
+        f"low_rank is kept from {MARGIN} on"
     )
