@@ -34,7 +34,8 @@ def lost_ends(
         return (counted(program, x)[1] & near).astype(int)
 
     def counts() -> Int[Array, ""]:
-        return jnp.sum(jnp.stack([lost(end.position) for end in ends]))
+        positions = jnp.stack([end.position for end in ends])
+        return jnp.sum(jax.lax.map(lost, positions))  # the density compiles once
 
     return jax.lax.cond(divergent, counts, lambda: jnp.zeros((), int))
 
