@@ -25,7 +25,7 @@ def zero_likelihood(flat: Program, layout: Layout, happened: str) -> ZeroLikelih
         dead = [name for name, site in found.items() if not np.isfinite(site["log_prob"]).any()]
         for name in dead:
             values = found[name]["log_prob"]
-            kind = "NaN" if np.isnan(values).all() else "-inf"
+            kind = _kind(values)
             message += f" Site '{name}' has log probability {kind} at all 32 trial points."
         if dead:
             numbers = [
@@ -50,3 +50,12 @@ def zero_likelihood(flat: Program, layout: Layout, happened: str) -> ZeroLikelih
     else:
         message += " Check the log density at points near the bulk of the prior."
     return ZeroLikelihoodError(message)
+
+
+def _kind(values: np.ndarray) -> str:
+    """What numbers that are not finite are."""
+    if np.isneginf(values).all():
+        return "-inf"
+    if np.isnan(values).all():
+        return "NaN"
+    return "+inf" if np.isposinf(values).all() else "-inf, +inf or NaN"

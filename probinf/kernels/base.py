@@ -44,6 +44,14 @@ class Params(NamedTuple):
             return jnp.sqrt(self.covariance)
         return jnp.linalg.cholesky(self.covariance)
 
+    def deviations(self) -> Float[Array, " d"]:
+        """Standard deviation of every coordinate."""
+        if isinstance(self.covariance, LowRank):
+            scale, directions, values = self.covariance
+            return scale * jnp.sqrt(1 + directions**2 @ (values - 1))
+        variances = self.covariance
+        return jnp.sqrt(variances if variances.ndim == 1 else jnp.diagonal(variances))
+
 
 class Info(NamedTuple):
     """What one transition reports, the same for every kernel.
@@ -56,7 +64,8 @@ class Info(NamedTuple):
         energy: Hamiltonian of the proposal; minus the log density for other kernels.
         depth: doublings of a NUTS tree; 0 for other kernels.
         lost: points that were tried at which the density is NaN or +inf; they count as
-            impossible. Gradient kernels count the ends of trajectories that diverged.
+            impossible. Gradient kernels count the ends of trajectories that diverged, where
+            they lie within ten standard deviations: farther out numbers overflow.
     """
 
     acceptance: Float[Array, "..."]

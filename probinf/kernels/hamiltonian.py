@@ -21,11 +21,21 @@ def with_gradient(program: Program, x: Position) -> Any:
     return blackjax.hmc().init(x, lambda y: log_density(program, y))
 
 
-def lost_ends(program: Program, divergent: Bool[Array, ""], *ends: Any) -> Int[Array, ""]:
-    """At how many ends of a trajectory that diverged the density is NaN or +inf."""
+_NEAR = 10.0  # standard deviations within which NaN is a hole, and no overflow of a trajectory
+
+
+def lost_ends(
+    program: Program, params: Params, divergent: Bool[Array, ""], *ends: Any
+) -> Int[Array, ""]:
+    """At how many ends of a trajectory that diverged, not far out, the density is NaN or +inf."""
+
+    def lost(x: Position) -> Int[Array, ""]:
+        near = jnp.all(jnp.abs(x - params.mean) < _NEAR * params.deviations())
+        return (counted(program, x)[1] & near).astype(int)
 
     def counts() -> Int[Array, ""]:
-        return jnp.asarray(sum(counted(program, end.position)[1].astype(int) for end in ends))
+        positions = jnp.stack([end.position for end in ends])
+        return jnp.sum(jax.lax.map(lost, positions))  # the density compiles once
 
     return jax.lax.cond(divergent, counts, lambda: jnp.zeros((), int))
 
@@ -83,6 +93,7 @@ class NUTS(Kernel):
             report.num_trajectory_expansions,
             lost_ends(
                 program,
+                params,
                 report.is_divergent,
                 report.trajectory_leftmost_state,
                 report.trajectory_rightmost_state,
@@ -150,7 +161,7 @@ class HMC(Kernel):
             steps,
             report.energy,
             report.is_divergent,
-            lost=lost_ends(program, report.is_divergent, report.proposal),
+            lost=lost_ends(program, params, report.is_divergent, report.proposal),
         )
 
     def _jitter(self, key: Key, like: Float[Array, ""]) -> Float[Array, ""]:

@@ -83,7 +83,7 @@ class MAMS(Kernel):
             2 * report.num_integration_steps,  # of McLachlan's integrator
             report.energy,
             report.is_divergent,
-            lost=lost_ends(program, report.is_divergent, report.proposal),
+            lost=lost_ends(program, params, report.is_divergent, report.proposal),
         )
 
     def first_step_size(self, dim: int) -> float:

@@ -146,7 +146,9 @@ def summarise(
     with np.errstate(invalid="ignore", over="ignore"):  # infinite draws: their rows are NaN
         if not circles:
             return Summary(table(values), names)
-        seen = around(draws, circles, values, weights_of(log_weights.ravel()))
+        w = weights_of(log_weights.ravel())
+        known = counted(values.reshape(-1, values.shape[2]), w).reshape(values.shape)
+        seen = around(draws, circles, known, w)
         marked = tuple(name for name, c in zip(names, seen.circular, strict=True) if c)
         return Summary(seen.columns(table), names, marked)
 
@@ -154,9 +156,9 @@ def summarise(
 def _chains(values: np.ndarray, superchains: int | None) -> dict[str, np.ndarray]:
     pooled = values.reshape(-1, values.shape[2])
     q5, q50, q95 = np.quantile(pooled, [0.05, 0.5, 0.95], axis=0)
-    sd = pooled.std(axis=0, ddof=1)
     enough = values.shape[1] >= MIN_DRAWS
     blank = np.full(values.shape[2], np.nan)
+    sd = pooled.std(axis=0, ddof=1) if len(pooled) > 1 else blank
     columns = {
         "mean": pooled.mean(axis=0),
         "sd": sd,

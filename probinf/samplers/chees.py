@@ -17,6 +17,7 @@ from probinf.core.inputs.limits import at_least, inside
 from probinf.core.program import Key, Program, log_density
 from probinf.errors import MethodError
 from probinf.kernels import blackjax
+from probinf.kernels.base import Params
 from probinf.kernels.hamiltonian import lost_ends, with_gradient
 from probinf.results.collecting import Transition
 from probinf.runtime.method import Plan, Run
@@ -181,7 +182,9 @@ class ChEES(ChainMethod):
             )
 
         def ends() -> Int[Array, " c"]:
-            return jax.vmap(partial(lost_ends, program))(report.is_divergent, report.proposal)
+            params = Params(size, tuning.mean, tuning.variance)
+            each = partial(lost_ends, program, params)
+            return jax.vmap(each)(report.is_divergent, report.proposal)
 
         none = jnp.zeros(acceptance.shape, int)
         stats = {

@@ -116,8 +116,13 @@ def ladder_evidence(betas: np.ndarray, log_likelihood: np.ndarray) -> LadderEvid
         series.append(value + influence)
     joined = np.array(series)
     # a constant likelihood leaves nothing to err about
-    error = float(joined.std(ddof=1) / np.sqrt(ess_mean(joined))) if np.ptp(joined) > 0 else 0.0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        size = ess_mean(joined) if np.ptp(joined) > 0 else np.inf
+    error = float(joined.std(ddof=1) / np.sqrt(size))
     value = float(logsumexp(values) - np.log(len(values)))
+    if not np.isfinite([value, error]).all():
+        reason = f"its error cannot be told from {log_l.shape[1]} rounds. Use more draws."
+        return LadderEvidence(None, thermodynamic, reason)
     return LadderEvidence(Estimate(value, error), thermodynamic)
 
 

@@ -221,7 +221,7 @@ class PersistentSMC(PopulationMethod):
             log_zs=log_zs,
             beta=beta,
             params=moved.params,
-            nan_count=state.nan_count + lost,
+            nan_count=state.nan_count + lost + moved.lost,
             dead=jnp.isneginf(log_z),
         )
         return after, record

@@ -247,7 +247,7 @@ class SMC(PopulationMethod):
             params=moved.params,
             stage=state.stage + 1,
             descent=descent,
-            nan_count=state.nan_count + lost,
+            nan_count=state.nan_count + lost + moved.lost,
             dead=state.dead | jnp.isneginf(weighted.log_z),
         )
         return after, record

@@ -14,6 +14,8 @@ import probinf as pi
 from probinf.errors import MethodError, ZeroLikelihoodError
 from probinf.samplers.nested import sampling as nested
 from probinf.samplers.nested.findings import judged
+from probinf.samplers.nested.merging import Merged, merge
+from probinf.samplers.nested.state import LanePoints
 from probinf.samplers.nested.volumes import Points, Volumes, evidence, insertion_p_value, volumes
 from tests.cases import targets
 
@@ -102,6 +104,31 @@ def test_runs_merge_by_concatenation() -> None:
     estimate, information = evidence(merged.log_likelihood[found.order], found, rng)
     assert abs(estimate.z(np.log(truth()))) < 4
     assert 0 < information < 2
+
+
+def four_runs(rng: np.random.Generator) -> Merged:
+    runs = [perfect_run(rng, 30, 3, 60) for _ in range(4)]
+    blank = [np.zeros((p.birth.size, 1)) for p in runs]
+    return merge([LanePoints(b, b[:, 0], *p) for b, p in zip(blank, runs, strict=True)], rng)
+
+
+def test_errors_of_four_runs_are_right() -> None:
+    rng, z = np.random.default_rng(8), []
+    for _ in range(100):
+        merged = four_runs(rng)
+        z.append(merged.evidence(merged.single())[0].z(np.log(truth())))
+    low, high = np.sqrt(stats.chi2.ppf([5e-5, 1 - 5e-5], 99) / 99)
+    assert low < np.std(z, ddof=1) < high
+
+
+def test_runs_that_spread_have_the_error_of_their_spread() -> None:
+    merged = four_runs(np.random.default_rng(9))
+    alike = [pi.Estimate(v, 0.1) for v in (-1.01, -1.0, -0.99, -1.0)]
+    apart = [pi.Estimate(v, 0.1) for v in (-1.0, -1.0, -1.0, -4.0)]
+    assert merged.evidence(alike)[0].error < 0.1
+    assert merged.evidence(apart)[0].error == pytest.approx(0.75)
+    lost = [*alike[:3], pi.Estimate(-np.inf, np.nan)]
+    assert 0.2 < merged.evidence(lost)[0].error < 0.4
 
 
 # --- the sampler --------------------------------------------------------------------------------

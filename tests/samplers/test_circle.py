@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -144,13 +145,15 @@ def test_coordinates_wrap() -> None:
     ],
 )
 def test_periodic_sites_are_checked(sites: str, says: str) -> None:
-    def model() -> None:
-        numpyro.sample("mu", dist.Normal(0.0, 1.0))
-        numpyro.sample("phi", dist.Uniform(0.0, 1.0))
-        numpyro.factor("f", 0.0)
-
+    program = pi.from_numpyro(level_and_phase)
     with pytest.raises(MethodError, match=says):
-        pi.sample(pi.from_numpyro(model), pi.Nested(periodic=sites), key=0, progress=False)
+        pi.sample(program, pi.Nested(periodic=sites), key=0, progress=False)
+
+
+def level_and_phase() -> None:
+    numpyro.sample("mu", dist.Normal(0.0, 1.0))
+    numpyro.sample("phi", dist.Uniform(0.0, 1.0))
+    numpyro.factor("f", 0.0)
 
 
 # --- summaries ------------------------------------------------------------------------------------
@@ -201,6 +204,18 @@ def test_circular_sites_are_checked() -> None:
         posterior.summary(circular=["b"])
     with pytest.raises(StructureError, match="period of 'a' must be positive"):
         posterior.summary(circular={"a": 0.0})
+
+
+def test_draws_of_weight_zero_do_not_count() -> None:
+    hours = np.array([[23.0, 1.0, 23.5, 0.5, np.nan]])
+    posterior = dataclasses.replace(
+        chains({"hour": hours}),
+        log_weights=np.array([[0.0, 0.0, 0.0, 0.0, -np.inf]]),
+        clusters=np.arange(5)[None],
+        kind="weighted",
+    )
+    row = posterior.summary(circular={"hour": 24.0})["hour"]
+    assert np.cos(row["mean"] * np.pi / 12) == pytest.approx(1.0) and 0 < row["mcse"] < 1
 
 
 def test_weights_and_entries_keep_their_place() -> None:

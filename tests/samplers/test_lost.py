@@ -109,6 +109,21 @@ def test_blocks_of_discrete_coordinates_count_them(kernel: pi.Kernel) -> None:
     assert not (posterior.draws["k"] == 4).any()
 
 
+def narrow(x: Any) -> Any:
+    """A hole in a posterior that is far from most of the prior."""
+    hole = (x > 4.01) & (x < 4.03)
+    return jnp.where(hole, jnp.nan, -0.5 * ((x - 4.0) / 0.02) ** 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kernel", [None, kernels.RandomWalk()])
+def test_holes_that_only_moves_meet_are_counted(kernel: Any) -> None:
+    hidden = pi.from_log_likelihood(narrow, dist.Normal(0.0, 2.0))
+    method = pi.SMC(particles=200, islands=1, kernel=kernel)
+    posterior = pi.sample(hidden, method, key=2, progress=False, check=False)
+    assert "nan" in posterior.diagnose().codes
+
+
 # --- slices at the lowest level -------------------------------------------------------------------
 
 

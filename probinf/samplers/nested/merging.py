@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import chdtri
 
 from probinf.core.estimate import Estimate
 from probinf.samplers.nested.state import LanePoints
 from probinf.samplers.nested.volumes import Points, Volumes, evidence, volumes
+
+_LEVEL = 0.1
 
 
 class Merged(NamedTuple):
@@ -38,9 +41,17 @@ class Merged(NamedTuple):
         return float(np.logaddexp.reduce(self.log_likelihood + self.volumes.log_shell))
 
     def evidence(self, single: list[Estimate]) -> tuple[Estimate, float]:
-        """The log evidence, and the information; ``single`` are the evidences of the runs."""
+        """The log evidence, and the information; ``single`` are the evidences of the runs.
+
+        Where the runs spread more than volumes explain, at a level of a tenth, their spread is
+        the error. The larger of the two would be too large on average: four runs hardly know
+        their spread.
+        """
         total, information = evidence(self.log_likelihood, self.volumes, self.rng)
-        return total._replace(error=max(total.error, _spread(single))), information
+        spread, others = _spread(single), len(single) - 1
+        if others * spread**2 > chdtri(max(others, 1), _LEVEL) * total.error**2:
+            total = total._replace(error=spread)
+        return total, information
 
     def single(self) -> list[Estimate]:
         """The evidence of each run alone."""

@@ -43,6 +43,7 @@ from probinf.samplers.nested.state import (
     DeathRecord,
     NestedState,
     evaluations,
+    first_state,
     inserted_ranks,
     lane_points,
     remaining,
@@ -75,7 +76,8 @@ class Nested(Method[Posterior]):
             where they help most, for ``"posterior"``, for ``"evidence"``, or for a mixture, a
             number between 0 (evidence) and 1 (posterior). They go on until the targets below
             are reached; when one of two is, the rest go to the other.
-        min_ess: target of a dynamic run: effective sample size of the posterior.
+        min_ess: target of a dynamic run: Kish's effective sample size of the weights. The
+            summary's counts unknown volumes too, and is smaller for what follows the likelihood.
         max_error: target of a dynamic run: standard error of the log evidence.
         max_evaluations: no batch begins after so many likelihood evaluations of all runs,
             whether the targets are reached or not.
@@ -151,28 +153,7 @@ class Nested(Method[Posterior]):
         n, program = self.live, on_circle(program, self._circles)
         x = drawn(key, program, n)
         log_base, log_l, lost = scored(program, x)
-        vector = vector_of(x)
-        d = vector.shape[1]
-        unit = jnp.eye(d) if n > 8 * d else jnp.ones((d,))
-        params = Params(jnp.ones(()), jnp.zeros((d,)), unit)
-        zero = jnp.zeros((), log_l.dtype)
-        state = NestedState(
-            live=Walkers(vector, log_base, log_l),
-            birth=jnp.full((n,), jnp.nan, log_l.dtype),
-            params=jax.tree.map(lambda a: jnp.stack([a, a]).astype(vector.dtype), params),
-            log_x=zero,
-            log_z=zero - jnp.inf,
-            dead=jnp.zeros((self._batch,), int),
-            gap=zero + jnp.inf,
-            exhausted=jnp.asarray(False),
-            stage=jnp.zeros((), int),
-            nan_count=lost,
-            first_evaluations=jnp.asarray(n),
-            floor=zero + jnp.nan,
-            ceiling=zero + jnp.inf,
-            waiting=jnp.zeros((), int),
-            batches=jnp.zeros((), int),
-        )
+        state = first_state(Walkers(vector_of(x), log_base, log_l), lost, self._batch)
         return self._looked_ahead(state)
 
     def _looked_ahead(self, state: NestedState) -> NestedState:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
@@ -35,6 +37,37 @@ class NestedState(NamedTuple):
     ceiling: Float[Array, ""]
     waiting: Int[Array, ""]
     batches: Int[Array, ""]
+
+
+def first_state(live: Walkers, lost: Int[Array, ""], batch: int) -> NestedState:
+    """Draws from the whole base, of which nothing is removed yet.
+
+    Args:
+        live: the draws.
+        lost: how many of them have no usable likelihood.
+        batch: points removed at once.
+    """
+    (n, d), dtype = live.x.shape, live.x.dtype
+    unit = jnp.eye(d) if n > 8 * d else jnp.ones((d,))
+    params = Params(jnp.ones(()), jnp.zeros((d,)), unit)
+    zero, none = jnp.zeros((), live.log_likelihood.dtype), jnp.zeros((), int)
+    return NestedState(
+        live=live,
+        birth=jnp.full((n,), jnp.nan, zero.dtype),
+        params=jax.tree.map(lambda a: jnp.stack([a, a]).astype(dtype), params),
+        log_x=zero,
+        log_z=zero - jnp.inf,
+        dead=jnp.zeros((batch,), int),
+        gap=zero + jnp.inf,
+        exhausted=jnp.asarray(False),
+        stage=none,
+        nan_count=lost,
+        first_evaluations=jnp.asarray(n),
+        floor=zero + jnp.nan,
+        ceiling=zero + jnp.inf,
+        waiting=none,
+        batches=none,
+    )
 
 
 class DeathRecord(NamedTuple):

@@ -33,6 +33,7 @@ class Moved(NamedTuple):
         acceptance: average acceptance.
         moves: transitions of each particle.
         evaluations: density evaluations of all particles.
+        lost: those that were tried and gave NaN or +inf.
         correlation: largest absolute correlation of a coordinate with its start.
     """
 
@@ -41,6 +42,7 @@ class Moved(NamedTuple):
     acceptance: Float[Array, ""]
     moves: Int[Array, ""]
     evaluations: Int[Array, ""]
+    lost: Int[Array, ""]
     correlation: Float[Array, ""]
 
 
@@ -148,12 +150,13 @@ class Mover(NamedTuple):
         start = vector_of(position)
 
         def sweep(carry: Any) -> Any:
-            count, state, params, accepted, spent, past = carry
+            count, state, params, accepted, (spent, lost), past = carry
             state, params, info = self.sweep(jax.random.fold_in(key, count), program, state, params)
             now = largest_correlation(start, vector_of(united(state.position)))
             past = jnp.concatenate([past[1:], now[None].astype(past.dtype)])
             accepted = accepted + info.acceptance.mean()
-            return count + 1, state, params, accepted, spent + info.evaluations.sum(), past
+            sums = spent + info.evaluations.sum(), lost + info.lost.sum()
+            return count + 1, state, params, accepted, sums, past
 
         def wanted(carry: Any) -> Bool[Array, ""]:
             count, past = carry[0], carry[-1]
@@ -166,14 +169,16 @@ class Mover(NamedTuple):
         zero = jnp.zeros((), int)
         # before there are enough moves the window holds values that no correlation reaches
         past = jnp.full((_WINDOW + 1,), jnp.inf)
-        first = (zero, self.start(program, position), params, jnp.zeros((), float), zero, past)
-        count, state, params, accepted, spent, past = jax.lax.while_loop(wanted, sweep, first)
+        begun, nothing = self.start(program, position), jnp.zeros((), float)
+        first = (zero, begun, params, nothing, (zero, zero), past)
+        count, state, params, accepted, sums, past = jax.lax.while_loop(wanted, sweep, first)
         return Moved(
             position=united(state.position),
             params=params,
             acceptance=accepted / count,
             moves=count,
-            evaluations=spent,
+            evaluations=sums[0],
+            lost=sums[1],
             correlation=past[-1],
         )
 
@@ -199,5 +204,6 @@ class Mover(NamedTuple):
             acceptance=info.acceptance.mean(),
             moves=count,
             evaluations=info.evaluations.sum(),
+            lost=info.lost.sum(),
             correlation=largest_correlation(vector_of(position), vector_of(united(last.position))),
         )
