@@ -1,0 +1,1 @@
+"""Tests, and the cases that benches share with them."""
