@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, wraps
 from typing import Any, TypeVar
 
 import jax
@@ -26,6 +26,7 @@ def once_per_shape(say: Callable[[Program], Said]) -> Callable[[Program], Said]:
     def said(bare: Program, structure: Any, shapes: tuple[Any, ...], double: bool) -> Said:
         return say(dataclasses.replace(bare, data=jax.tree.unflatten(structure, shapes)))
 
+    @wraps(say)
     def of(program: Program) -> Said:
         leaves, structure = jax.tree.flatten(program.data)
         shapes = tuple(_shape(leaf) for leaf in leaves)
