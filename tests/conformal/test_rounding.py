@@ -96,7 +96,9 @@ def test_decimal_outcomes_are_covered(seed):
         assert share > (0.65 if name == "quantile" else 0.85), name
 
 
-@pytest.mark.parametrize("convert", [jnp.asarray, np.float32, np.float16], ids=str)
+@pytest.mark.parametrize(
+    "convert", [jnp.asarray, np.float32, np.float16], ids=["jax", "float32", "float16"]
+)
 def test_outcomes_of_a_wider_type_keep_their_digits(convert):
     rng = np.random.default_rng(0)
     level, noise = (1.7e9, 10.0) if convert is not np.float16 else (2000.0, 0.5)
