@@ -188,7 +188,7 @@ class MCMC(ChainMethod):
         fisher = self._fisher
         if fisher is not None:  # outside the condition, which would copy all that was seen
             score = kernel.logdensity_grad
-            seen = fisher.see(seen, taken, kernel.position, score, info.evaluations)
+            seen = fisher.see(seen, taken, kernel.position, score, info)
 
         def adapted() -> AdaptationState:
             if fisher is not None:

@@ -136,14 +136,14 @@ def trials(speeds: tuple[list[float], list[float]], seed: int) -> Any:
         speed = np.asarray(speeds[0] if t < trial.middle else speeds[1])
         noise = rng.normal(size=speed.size) * np.sqrt(1 - (1 - speed) ** 2)
         x[t] = (1 - speed) * x[t - 1] + noise
-    return trial, jnp.asarray(x), jnp.full(1000, 8)
+    return trial, jnp.asarray(x), jnp.full(1000, 8), jnp.zeros(1000, bool)
 
 
-def chosen(trial: Trial, x: Any, evaluations: Any) -> bool:
-    return bool(trial.advantage(x, evaluations) > np.log(MARGIN))
+def chosen(trial: Trial, x: Any, evaluations: Any, divergent: Any) -> bool:
+    return bool(trial.advantage(x, evaluations, divergent) > np.log(MARGIN))
 
 
-def by_the_mean(trial: Trial, x: Any, evaluations: Any) -> bool:
+def by_the_mean(trial: Trial, x: Any, evaluations: Any, divergent: Any) -> bool:
     """A mutant: progress of all coordinates on average, as longer steps promise it."""
     jumps = [
         jnp.mean(jnp.diff(x[a:b], axis=0) ** 2)
@@ -158,9 +158,12 @@ def test_the_trial_asks_the_slowest_coordinates(seed: int) -> None:
     assert chosen(*even) and by_the_mean(*even)
     uneven = trials(([0.1] * 20, [0.5] * 16 + [0.05] * 4), seed)  # four are left behind
     assert not chosen(*uneven) and by_the_mean(*uneven)
-    trial, x, _ = even
-    dear = jnp.full(1000, 8).at[trial.middle :].set(80)  # and each transition costs ten
-    assert not chosen(trial, x, dear)
+    trial, x, cost, calm = even
+    dear = cost.at[trial.middle :].set(80)  # and each transition costs ten
+    assert not chosen(trial, x, dear, calm)
+    broken = calm.at[600:604].set(True)  # or some break
+    assert not chosen(trial, x, cost, broken)
+    assert chosen(trial, x, cost, broken.at[400:404].set(True))  # as those of the other do
 
 
 def test_the_losing_trial_is_forgotten() -> None:
@@ -171,6 +174,7 @@ def test_the_losing_trial_is_forgotten() -> None:
     assert (kept_plain[[0, -1]] == [500, 699]).all()
     assert not trial.lost(rows, jnp.asarray(jnp.nan)).any()
     assert told(np.log([2.0, 3.0])).startswith("low_rank:")
+    assert told(np.array([-np.inf, 0.0])).startswith("diagonal:")
     assert told(np.log([1.0, 3.0])).startswith("low_rank in chains [1], diagonal in the others")
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from probinf.kernels.base import Info, Kernel, Params
 from probinf.kernels.metric import fisher, from_scores
@@ -20,11 +20,12 @@ _FIRST, _GROWTH, _LAST = 20, 1.5, 0.85
 
 
 class Seen(NamedTuple):
-    """All warm-up draws, their scores, and what they cost, by transition."""
+    """All warm-up draws, their scores, what they cost and whether they broke, by transition."""
 
     draws: Float[Array, "n d"]
     scores: Float[Array, "n d"]
     evaluations: Int[Array, " n"]
+    divergent: Bool[Array, " n"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +76,9 @@ class FisherAdaptation:
         unknown = jnp.full((), jnp.nan, vector.dtype)
         step = StepSize(self.kernel).start(size)
         state = AdaptationState(step, unknown, Params(size, vector, metric))
-        return state, Seen(blank, blank, jnp.zeros((self.steps,), int))
+        return state, Seen(
+            blank, blank, jnp.zeros((self.steps,), int), jnp.zeros((self.steps,), bool)
+        )
 
     def see(
         self,
@@ -83,13 +86,14 @@ class FisherAdaptation:
         index: Int[Array, ""],
         vector: Float[Array, " d"],
         score: Any,
-        evaluations: Int[Array, ""],
+        info: Info,
     ) -> Seen:
         """One more draw; nothing after the warm-up."""
         return Seen(
             seen.draws.at[index].set(vector, mode="drop"),
             seen.scores.at[index].set(score, mode="drop"),
-            seen.evaluations.at[index].set(evaluations, mode="drop"),
+            seen.evaluations.at[index].set(info.evaluations, mode="drop"),
+            seen.divergent.at[index].set(info.divergent, mode="drop"),
         )
 
     def update(
@@ -107,7 +111,7 @@ class FisherAdaptation:
             used = (rows >= count // 2) & (rows < count)
             advantage = state.metric
             if self.trial is not None:
-                found = self.trial.advantage(seen.draws, seen.evaluations)
+                found = self.trial.advantage(seen.draws, seen.evaluations, seen.divergent)
                 advantage = jnp.where(count >= self.trial.end, found, jnp.nan).astype(dtype)
                 used &= ~self.trial.lost(rows, advantage)
             metric = fisher(seen.draws, seen.scores, used, state.params.covariance.values.size)

@@ -17,6 +17,7 @@ MARGIN = 1.6
 _BEGIN, _MIDDLE, _END = 0.3, 0.5, 0.7  # of the warm-up
 _SETTLED = 0.2  # of a trial, after which its step size is believed
 _LEAST = 30  # transitions of a trial that are worth counting
+_MORE = 2  # divergences by which the low-rank metric may exceed the variances
 _SLOWEST = 3  # coordinates whose jumps are averaged: the very least is a noisy number
 
 
@@ -34,33 +35,45 @@ class Trial(NamedTuple):
     end: int
 
     def advantage(
-        self, draws: Float[Array, "n d"], evaluations: Int[Array, " n"]
+        self,
+        draws: Float[Array, "n d"],
+        evaluations: Int[Array, " n"],
+        divergent: Bool[Array, " n"],
     ) -> Float[Array, ""]:
         """Log ratio of the slowest coordinates' squared jumps per gradient, low-rank to variances.
 
         Jumps are squared and divided by the variance over both trials. A gradient that makes no
         progress in some coordinate is lost, whatever it does for the others, so that the three
         coordinates of the smallest mean jumps count. A longer step alone does not: where the
-        curvature varies, the metric that allows it may explore less.
+        curvature varies, the metric that allows it may explore less, and it then diverges more
+        often.
 
         Args:
             draws: positions of the warm-up, by transition.
             evaluations: gradients of each transition.
+            divergent: transitions that diverged.
+
+        Returns:
+            Minus infinity where the low-rank metric diverged more often than the variances.
 
         Source: expected squared jumping distance, Pasarica & Gelman (2010), section 2.
         """
         spread = jnp.var(draws[self.begin : self.end], axis=0)
         known = spread > jnp.finfo(draws.dtype).tiny
 
+        def counted(first: int, last: int) -> tuple[int, int]:
+            return first + round(_SETTLED * (last - first)), last
+
         def slowest(first: int, last: int) -> Float[Array, ""]:
-            first += round(_SETTLED * (last - first))
             jumps = jnp.mean(jnp.diff(draws[first:last], axis=0) ** 2, axis=0)
             relative = jnp.where(known, jumps / jnp.where(known, spread, 1.0), jnp.inf)
             worst = -jax.lax.top_k(-relative, min(_SLOWEST, draws.shape[1]))[0]
             mean = jnp.mean(worst, where=jnp.isfinite(worst))
             return jnp.log(mean) - jnp.log(jnp.sum(evaluations[first + 1 : last]))
 
-        return slowest(self.middle, self.end) - slowest(self.begin, self.middle)
+        plain, low = counted(self.begin, self.middle), counted(self.middle, self.end)
+        broken = divergent[slice(*low)].sum() > divergent[slice(*plain)].sum() + _MORE
+        return jnp.where(broken, -jnp.inf, slowest(*low) - slowest(*plain))
 
     def lost(self, rows: Int[Array, " n"], advantage: Float[Array, ""]) -> Bool[Array, " n"]:
         """Transitions made with the metric that was not chosen; none before the choice."""
@@ -93,6 +106,6 @@ def told(advantages: np.ndarray) -> str:
     each = ", ".join(f"{ratio:.3g}" for ratio in ratios)
     return (
         f"{chosen}: in trials during the warm-up, squared jumps of the slowest coordinates "
-        f"per gradient, low_rank relative to diagonal, were {each}; "
-        f"low_rank is kept from {MARGIN} on"
+        f"per gradient, low_rank relative to diagonal, were {each} "
+        f"(0 where it diverged more often); low_rank is kept from {MARGIN} on"
     )
