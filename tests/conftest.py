@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 from collections.abc import Iterator
 
 import jax
@@ -18,6 +19,18 @@ def pytest_configure(config: pytest.Config) -> None:
         flags = os.environ.get("XLA_FLAGS", "")
         quick = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
         os.environ["XLA_FLAGS"] = f"{flags} {quick}".strip()
+
+
+_MAPS = pathlib.Path("/proc/self/maps")
+_MANY = 20_000  # memory maps; Linux allows a process 65,530, and XLA crashes beyond them
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_programs_are_let_go() -> Iterator[None]:
+    """Every compiled program holds memory maps; a worker that keeps thousands runs out of them."""
+    yield
+    if _MAPS.exists() and len(_MAPS.read_bytes().splitlines()) > _MANY:
+        jax.clear_caches()
 
 
 @pytest.fixture
