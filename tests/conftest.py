@@ -22,7 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 _MAPS = pathlib.Path("/proc/self/maps")
-_MANY = 20_000  # memory maps; Linux allows a process 65,530, and XLA crashes beyond them
+_MANY = 10_000  # memory maps; Linux allows a process 65,530, and XLA crashes beyond them
 
 
 @pytest.fixture(autouse=True, scope="module")
