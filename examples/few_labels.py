@@ -39,7 +39,7 @@ def main() -> None:
     print(slope, "\n")
     limits = ppi.AnytimeMean().run(y, f, fu_mean=f.mean())
     print("watched while labels come in:", np.round(limits[[49, 99, 199]], 3).tolist())
-    print(ppi.plan_labels(share, target_se=0.01, costs=(0.0, 1.0, 0.001)))
+    print(ppi.plan_labels(share, target_se=0.02, costs=(0.0, 1.0, 0.001)))
 
     # the answers, against all labels
     everything = ppi.logistic(x, y, f, x[:2], f[:2], method="classical")
