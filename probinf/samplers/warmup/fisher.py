@@ -34,7 +34,7 @@ class FisherAdaptation:
 
     The metric is estimated anew after 20 transitions and then whenever their number has grown
     by half, from the later half of them; the last 15 % of the warm-up settle the step size only.
-    With ``chooses``, variances and the low-rank metric are each tried for 15 % of the warm-up,
+    With ``chooses``, variances and the low-rank metric are each tried for 20 % of the warm-up,
     and the one whose slowest coordinate jumps further per gradient is kept: for every chain by
     its own, in the same compiled code. ``AdaptationState.metric`` is the log ratio found.
 
