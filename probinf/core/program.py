@@ -73,6 +73,8 @@ class Program:
         sites: ``(x, data) -> dict``, per-site checks for the model doctor; None when unknown.
         predict: ``(key, values, data) -> Predicted``, observables given the values of some
             latent sites in the user's coordinates; None when unknown.
+        state_space: ``data -> StateSpace``, the same model as a prior of parameters and a sequence
+            of states; None when it is not one.
         levels: name, lowest and highest value of every discrete coordinate with finitely many.
         data: everything dynamic: observations, covariates, network weights, path parameters.
     """
@@ -95,6 +97,9 @@ class Program:
         default=None, metadata={"static": True}
     )
     predict: Callable[[Key, dict[str, Array], Data], Predicted] | None = dataclasses.field(
+        default=None, metadata={"static": True}
+    )
+    state_space: Callable[[Data], Any] | None = dataclasses.field(
         default=None, metadata={"static": True}
     )
     levels: tuple[tuple[str, int, int], ...] = dataclasses.field(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,9 @@ class Sequence:
         extend: ``(key, state, input, data) -> (state, log_w)``, one more step.
         inputs: per step after the first (observations, covariates), leading axis time.
         data: everything else that is dynamic.
+        log_transition: ``(state, next_state, input, data) -> log density`` of going from one
+            state to a given next one, the step's weight included; what sampling of ancestors and
+            smoothing need. None when unknown.
     """
 
     start: Callable[[Key, Data], tuple[State, Array]] = dataclasses.field(metadata={"static": True})
@@ -38,6 +41,23 @@ class Sequence:
     )
     inputs: Any
     data: Data = ()
+    log_transition: Callable[[State, State, Any, Data], Array] | None = dataclasses.field(
+        default=None, metadata={"static": True}
+    )
+
+
+class StateSpace(NamedTuple):
+    """A program taken apart into its parameters and its states.
+
+    Attributes:
+        prior: of the parameters; its positions may be empty.
+        sequence: of the states given the parameters; its callables receive
+            ``(parameters, sequence.data)`` as data, where ``parameters`` is the dict of the
+            prior's constrained sites.
+    """
+
+    prior: Program
+    sequence: Sequence
 
 
 def particle_filter(
