@@ -12,11 +12,16 @@ from probinf.api import sample as sample
 from probinf.core.check import check as check
 from probinf.core.estimate import Estimate as Estimate
 from probinf.core.population import Population as Population
+from probinf.core.population import importance as importance
+from probinf.core.population import resample as resample
+from probinf.core.population import reweight as reweight
 from probinf.core.program import Program as Program
 from probinf.core.program import Score as Score
 from probinf.core.program import condition as condition
 from probinf.core.sequence import Sequence as Sequence
+from probinf.core.sequence import StateSpace as StateSpace
 from probinf.core.sequence import marginal as marginal
+from probinf.core.sequence import particle_filter as particle_filter
 from probinf.core.transformations.binding import bind as bind
 from probinf.core.transformations.paths import above as above
 from probinf.core.transformations.paths import prefix as prefix
@@ -37,6 +42,7 @@ from probinf.fronts import from_log_density as from_log_density
 from probinf.fronts import from_log_likelihood as from_log_likelihood
 from probinf.fronts import from_numpyro as from_numpyro
 from probinf.fronts import from_simulator as from_simulator
+from probinf.fronts import from_state_space as from_state_space
 from probinf.kernels.base import Kernel as Kernel
 from probinf.results.plotting import compare_plot as compare_plot
 from probinf.results.posterior import Posterior as Posterior

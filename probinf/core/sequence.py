@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from probinf.core.population import Population, effective_sample_size, no_nan, resample_if, reweight
+from probinf.core.population import Population, effective_sample_size, no_nan, resample, reweight
 from probinf.core.program import Data, Key, Position, Program, Score
 from probinf.core.resampling import Resampler, systematic
 from probinf.core.transformations.nesting import nest
@@ -33,6 +33,9 @@ class Sequence:
         log_transition: ``(state, next_state, input, data) -> log density`` of going from one
             state to a given next one, the step's weight included; what sampling of ancestors and
             smoothing need. None when unknown.
+        start_all: ``(key, n, data) -> (states, log_ws)``, the same as ``start`` for ``n``
+            particles from one key, which is faster. None: ``start`` is mapped over keys.
+        extend_all: ``(key, states, input, data) -> (states, log_ws)``, the same for ``extend``.
     """
 
     start: Callable[[Key, Data], tuple[State, Array]] = dataclasses.field(metadata={"static": True})
@@ -44,6 +47,26 @@ class Sequence:
     log_transition: Callable[[State, State, Any, Data], Array] | None = dataclasses.field(
         default=None, metadata={"static": True}
     )
+    start_all: Callable[[Key, int, Data], tuple[State, Array]] | None = dataclasses.field(
+        default=None, metadata={"static": True}
+    )
+    extend_all: Callable[[Key, State, Any, Data], tuple[State, Array]] | None = dataclasses.field(
+        default=None, metadata={"static": True}
+    )
+
+    def first(self, key: Key, n: int) -> tuple[State, Array]:
+        """``n`` first states and their weights."""
+        if self.start_all is not None:
+            return self.start_all(key, n, self.data)
+        return jax.vmap(self.start, (0, None))(jax.random.split(key, n), self.data)
+
+    def next(self, key: Key, states: State, value: Any) -> tuple[State, Array]:
+        """Many states a step ahead, and the weights of the step."""
+        if self.extend_all is not None:
+            return self.extend_all(key, states, value, self.data)
+        n = jax.tree.leaves(states)[0].shape[0]
+        keys = jax.random.split(key, n)
+        return jax.vmap(self.extend, (0, 0, None, None))(keys, states, value, self.data)
 
 
 class StateSpace(NamedTuple):
@@ -84,7 +107,7 @@ def particle_filter(
     _check_inputs(sequence, "particle_filter")
     n = particles
     first, rest = jax.random.split(key)
-    state, log_w = jax.vmap(sequence.start, (0, None))(jax.random.split(first, n), sequence.data)
+    state, log_w = sequence.first(first, n)
     equal = jnp.full((n,), -jnp.log(n), log_w.dtype)
     population = reweight(Population(state, equal, jnp.zeros((), log_w.dtype)), no_nan(log_w)[0])
 
@@ -92,11 +115,13 @@ def particle_filter(
         key, value = step
         resample_key, move_key = jax.random.split(key)
         needed = effective_sample_size(population.log_w) < resample_below * n
-        population = resample_if(resample_key, population, resampler, needed)
-        keys = jax.random.split(move_key, n)
-        state, log_w = jax.vmap(sequence.extend, (0, 0, None, None))(
-            keys, population.x, value, sequence.data
+        population = jax.lax.cond(
+            needed,
+            lambda cloud: resample(resample_key, cloud, resampler),
+            lambda cloud: cloud,
+            population,
         )
+        state, log_w = sequence.next(move_key, population.x, value)
         return reweight(population._replace(x=state), no_nan(log_w)[0]), None
 
     steps = jax.tree.leaves(sequence.inputs)[0].shape[0]
@@ -120,12 +145,21 @@ class _MarginalScore:
     start: Callable[..., Any]
     extend: Callable[..., Any]
     particles: int
+    all_at_once: tuple[Any, Any] = (None, None)
 
     def __call__(self, x: tuple[Position, Key], data: Data) -> Score:
         theta, key = x
         prior, (inputs, fixed) = data
         parameters = self.constrain(theta, prior)
-        sequence = Sequence(self.start, self.extend, inputs, (parameters, fixed))
+        start_all, extend_all = self.all_at_once
+        sequence = Sequence(
+            self.start,
+            self.extend,
+            inputs,
+            (parameters, fixed),
+            start_all=start_all,
+            extend_all=extend_all,
+        )
         log_base, log_weight = self.score(theta, prior)
         estimate = particle_filter(key, sequence, self.particles).log_z
         return Score(log_base, log_weight + estimate)
@@ -168,7 +202,12 @@ def marginal(prior: Program, sequence: Sequence, particles: int) -> Program:
         draw=_MarginalDraw(prior.draw),
         start=_MarginalDraw(prior.start),
         score=_MarginalScore(
-            prior.score, prior.constrain, sequence.start, sequence.extend, particles
+            prior.score,
+            prior.constrain,
+            sequence.start,
+            sequence.extend,
+            particles,
+            (sequence.start_all, sequence.extend_all),
         ),
         constrain=_OnTheta(prior.constrain),
         simulate=None,
