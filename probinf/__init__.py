@@ -55,6 +55,7 @@ from probinf.samplers import ChEES as ChEES
 from probinf.samplers import Importance as Importance
 from probinf.samplers import Nested as Nested
 from probinf.samplers import ParallelTempering as ParallelTempering
+from probinf.samplers import ParticleFilter as ParticleFilter
 from probinf.samplers import PersistentSMC as PersistentSMC
 
 if _TYPE_CHECKING:

@@ -1,86 +1,24 @@
-"""Sequence: a measure that grows step by step; ``marginal`` turns its evidence into a weight."""
+"""particle_filter: the mass of a sequence; ``marginal`` turns it into a weight."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from probinf.core.population import Population, effective_sample_size, no_nan, resample, reweight
+from probinf.core.filtering import first_step, next_step
+from probinf.core.population import Population
 from probinf.core.program import Data, Key, Position, Program, Score
 from probinf.core.resampling import Resampler, systematic
+from probinf.core.state_space import Sequence as Sequence
+from probinf.core.state_space import State as State
+from probinf.core.state_space import StateSpace as StateSpace
 from probinf.core.transformations.nesting import nest
 from probinf.errors import StructureError
-
-State = Any
-"""A pytree of arrays: one particle of a sequence."""
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Sequence:
-    """A state-space model (or token model) as a weighted sequential simulation.
-
-    Attributes:
-        start: ``(key, data) -> (state, log_w)``, the first state and its weight.
-        extend: ``(key, state, input, data) -> (state, log_w)``, one more step.
-        inputs: per step after the first (observations, covariates), leading axis time.
-        data: everything else that is dynamic.
-        log_transition: ``(state, next_state, input, data) -> log density`` of going from one
-            state to a given next one, the step's weight included; what sampling of ancestors and
-            smoothing need. None when unknown.
-        start_all: ``(key, n, data) -> (states, log_ws)``, the same as ``start`` for ``n``
-            particles from one key, which is faster. None: ``start`` is mapped over keys.
-        extend_all: ``(key, states, input, data) -> (states, log_ws)``, the same for ``extend``.
-    """
-
-    start: Callable[[Key, Data], tuple[State, Array]] = dataclasses.field(metadata={"static": True})
-    extend: Callable[[Key, State, Any, Data], tuple[State, Array]] = dataclasses.field(
-        metadata={"static": True}
-    )
-    inputs: Any
-    data: Data = ()
-    log_transition: Callable[[State, State, Any, Data], Array] | None = dataclasses.field(
-        default=None, metadata={"static": True}
-    )
-    start_all: Callable[[Key, int, Data], tuple[State, Array]] | None = dataclasses.field(
-        default=None, metadata={"static": True}
-    )
-    extend_all: Callable[[Key, State, Any, Data], tuple[State, Array]] | None = dataclasses.field(
-        default=None, metadata={"static": True}
-    )
-
-    def first(self, key: Key, n: int) -> tuple[State, Array]:
-        """``n`` first states and their weights."""
-        if self.start_all is not None:
-            return self.start_all(key, n, self.data)
-        return jax.vmap(self.start, (0, None))(jax.random.split(key, n), self.data)
-
-    def next(self, key: Key, states: State, value: Any) -> tuple[State, Array]:
-        """Many states a step ahead, and the weights of the step."""
-        if self.extend_all is not None:
-            return self.extend_all(key, states, value, self.data)
-        n = jax.tree.leaves(states)[0].shape[0]
-        keys = jax.random.split(key, n)
-        return jax.vmap(self.extend, (0, 0, None, None))(keys, states, value, self.data)
-
-
-class StateSpace(NamedTuple):
-    """A program taken apart into its parameters and its states.
-
-    Attributes:
-        prior: of the parameters; its positions may be empty.
-        sequence: of the states given the parameters; its callables receive
-            ``(parameters, sequence.data)`` as data, where ``parameters`` is the dict of the
-            prior's constrained sites.
-    """
-
-    prior: Program
-    sequence: Sequence
 
 
 def particle_filter(
@@ -105,28 +43,23 @@ def particle_filter(
     Source: Gordon, Salmond & Smith (1993); unbiasedness: Del Moral (2004), theorem 7.4.2.
     """
     _check_inputs(sequence, "particle_filter")
-    n = particles
     first, rest = jax.random.split(key)
-    state, log_w = sequence.first(first, n)
-    equal = jnp.full((n,), -jnp.log(n), log_w.dtype)
-    population = reweight(Population(state, equal, jnp.zeros((), log_w.dtype)), no_nan(log_w)[0])
+    cloud = first_step(first, sequence, particles).cloud
 
-    def advance(population: Population, step: tuple[Key, Any]) -> tuple[Population, None]:
-        key, value = step
-        resample_key, move_key = jax.random.split(key)
-        needed = effective_sample_size(population.log_w) < resample_below * n
-        population = jax.lax.cond(
-            needed,
-            lambda cloud: resample(resample_key, cloud, resampler),
-            lambda cloud: cloud,
-            population,
+    def advance(cloud: Population, step: tuple[Key, Any]) -> tuple[Population, None]:
+        after = next_step(
+            step[0],
+            sequence,
+            cloud,
+            step[1],
+            resampler=resampler,
+            resample_below=resample_below,
         )
-        state, log_w = sequence.next(move_key, population.x, value)
-        return reweight(population._replace(x=state), no_nan(log_w)[0]), None
+        return after.cloud, None
 
     steps = jax.tree.leaves(sequence.inputs)[0].shape[0]
     keys = jax.random.split(rest, steps)
-    return jax.lax.scan(advance, population, (keys, sequence.inputs))[0]
+    return jax.lax.scan(advance, cloud, (keys, sequence.inputs))[0]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -98,7 +98,7 @@ def from_state_space(
     covariates = as_covariates(covariates, length)
     prior, fixed = _parameters(parameters)
     time, dt = as_times(times, length)
-    series = Series(prior.data, fixed, observed, masks, covariates, time, dt)
+    series = Series(prior.data, fixed, observed, masks, covariates, time, dt, np.arange(length))
     bare = dataclasses.replace(prior, data=None)
     values = _shapes(prior, series)
     model = _model((initial, transition, emission), bare, values, series)

@@ -158,9 +158,23 @@ class StateModel:
         keys = jax.random.split(rest, later.number.shape[0])
         _, (states, more) = jax.lax.scan(along, state, (keys, later))
         path = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), state, states)
-        return path, {
+        return path, self._joined(x, more)
+
+    def coordinates(self, path: State, parameters: dict[str, Array], steps: Step) -> Position:
+        """Coordinates of a path of states."""
+        first = self._coordinates(self.first(parameters, at(steps, 0)), at(path, 0))
+
+        def one(before: State, after: State, step: Step) -> State:
+            return self._coordinates(self.next(before, parameters, step), after)
+
+        earlier, later = at(path, slice(None, -1)), at(path, slice(1, None))
+        more = jax.vmap(one)(earlier, later, at(steps, slice(1, None)))
+        return self._joined(first, more)
+
+    def _joined(self, first: State, more: State) -> Position:
+        return {
             c.name: jnp.concatenate(
-                ([x[c.name][None]] if c.starts else []) + ([more[c.name]] if c.moves else [])
+                ([first[c.name][None]] if c.starts else []) + ([more[c.name]] if c.moves else [])
             )
             for c in self.components
             if c.starts or c.moves

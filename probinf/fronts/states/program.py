@@ -12,11 +12,12 @@ from jaxtyping import Array
 
 from probinf.core.inputs.given import as_given
 from probinf.core.program import Key, Position, Predicted, Score
-from probinf.core.sequence import StateSpace
+from probinf.core.state_space import StateSpace
 from probinf.errors import StructureError
 from probinf.fronts.observations import on_edge, parameter_violations
+from probinf.fronts.states.calling import called
 from probinf.fronts.states.model import State, StateModel, certain, log_prob, sampled
-from probinf.fronts.states.sequence import sequence_of
+from probinf.fronts.states.sequence import Lookahead, sequence_of
 from probinf.fronts.states.series import Series, as_covariates, as_times, at
 
 
@@ -194,25 +195,30 @@ class Predict(_OfModel):
         }
         counts = {name: len(value) for name, value in given.items()}
 
-        def placed(key: Key, found: Any, held: State, step: Any) -> tuple[State, Any]:
+        def placed(key: Key, found: Any, held: State, place: Any) -> tuple[State, Any]:
             state, beyond = sampled(key, found), {}
             for name, value in held.items():
-                use = step.number < counts[name]
+                use = place < counts[name]
                 beyond[name] = use & _outside(found[name], value)
                 state[name] = jnp.where(use, value, state[name])
             return state, beyond
 
         def along(state: State, item: Any) -> Any:
-            key, value, step = item
-            found = placed(key, self.model.next(state, parameters, step), value, step)
+            key, value, step, place = item
+            found = placed(key, self.model.next(state, parameters, step), value, place)
             return found[0], found
 
         first, later = at(steps, 0), at(steps, slice(1, None))
-        state, beyond = placed(keys[1], self.model.first(parameters, first), at(held, 0), first)
+        state, beyond = placed(keys[1], self.model.first(parameters, first), at(held, 0), 0)
         _, (states, more) = jax.lax.scan(
             along,
             state,
-            (jax.random.split(keys[2], length - 1), at(held, slice(1, None)), later),
+            (
+                jax.random.split(keys[2], length - 1),
+                at(held, slice(1, None)),
+                later,
+                jnp.arange(1, length),
+            ),
         )
         path = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), state, states)
         outside |= {name: beyond[name] | more[name].any() for name in given}
@@ -237,17 +243,45 @@ def _outside(law: Any, value: Array) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class StateSpaceOf(_OfModel):
+    """``Program.state_space``, and what filters ask of it besides."""
+
     def __call__(self, data: Series) -> StateSpace:
         prior = dataclasses.replace(self.model.prior, data=data.prior)
         return StateSpace(prior, sequence_of(self.model, data))
 
+    def guided(self, data: Series, proposal: Any, initial: Any, auxiliary: Any) -> Any:
+        """The sequence with other laws to draw from, and the first stage of an auxiliary filter."""
+        names = list(data.fixed)
+        names += list(data.covariates) if isinstance(data.covariates, dict) else []
+        single = self.model.transition.single
+
+        def call(role: str, fn: Any, states: bool) -> Any:
+            if fn is None:
+                return None
+            return called(role, fn, names, states=states, observes=True, single=single)
+
+        sequence = sequence_of(
+            self.model,
+            data,
+            call("proposal", proposal, True),
+            call("initial_proposal", initial, False),
+        )
+        if auxiliary is None:
+            return sequence, None
+        ahead = None if auxiliary == "mean" else call("auxiliary", auxiliary, True)
+        return sequence, Lookahead(self.model, auxiliary=ahead)
+
+    def position(self, path: State, data: Series) -> Position:
+        """Coordinates of a path, where no parameter is unknown."""
+        parameters = self.parameters(self.model.prior.template(), data)
+        return self.model.coordinates(path, parameters, data.steps())
+
 
 @dataclasses.dataclass(frozen=True)
 class Ahead(_OfModel):
-    """Data with more steps at the end, none of which is observed."""
+    """Data that begin with the last step of these, and have more steps, none of them observed."""
 
     def __call__(self, data: Series, steps: int, covariates: Any, times: Any) -> Series:
-        length = data.length
         there: Any = jax.tree.structure(covariates)
         here: Any = jax.tree.structure(data.covariates)
         if here != there:
@@ -259,41 +293,36 @@ class Ahead(_OfModel):
             )
         future = as_covariates(covariates, steps)
         last = np.asarray(data.time, float)
-        regular = np.allclose(np.diff(last), np.diff(last)[0])
-        if times is None and not regular:
+        gap = np.diff(last)[-1]
+        if times is None and not np.allclose(np.diff(last), gap):
             raise StructureError(
                 "predict: the times of the fit are not evenly spaced; pass times= for the steps "
                 "ahead."
             )
-        after = last[-1] + np.diff(last)[0] * np.arange(1, steps + 1) if times is None else times
+        after = last[-1] + gap * np.arange(1, steps + 1) if times is None else times
         if np.shape(after) != (steps,):
             raise StructureError(
                 f"predict: times has shape {np.shape(after)} for {steps} steps ahead."
             )
-        time, dt = as_times(np.concatenate([last, np.asarray(after, float)]), length + steps)
+        time, dt = as_times(np.concatenate([last[-1:], np.asarray(after, float)]), steps + 1)
+        number = int(np.asarray(data.number)[-1])
 
-        def longer(value: Any) -> np.ndarray:
-            return np.concatenate([np.asarray(value), np.repeat(np.asarray(value)[-1:], steps, 0)])
+        def unseen(value: Any) -> np.ndarray:
+            return np.repeat(np.asarray(value)[-1:], steps + 1, 0)
 
-        missing = {
-            name: np.concatenate(
-                [
-                    np.asarray(data.missing.get(name, np.zeros(np.shape(value), bool))),
-                    np.ones((steps, *np.shape(value)[1:]), bool),
-                ]
-            )
-            for name, value in data.observed.items()
-        }
         return data._replace(
-            observed={name: longer(value) for name, value in data.observed.items()},
-            missing=missing,
+            observed={name: unseen(value) for name, value in data.observed.items()},
+            missing={
+                n: np.ones((steps + 1, *np.shape(v)[1:]), bool) for n, v in data.observed.items()
+            },
             covariates=jax.tree.map(
-                lambda a, b: np.concatenate([np.asarray(a), np.asarray(b)]),
+                lambda a, b: np.concatenate([np.asarray(a)[-1:], np.asarray(b)]),
                 data.covariates,
                 future,
             ),
             time=time,
             dt=dt,
+            number=np.arange(number, number + steps + 1),
         )
 
 

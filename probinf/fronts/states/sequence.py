@@ -12,7 +12,7 @@ from numpyro.distributions import Distribution
 from numpyro.distributions.batch_util import promote_batch_shape
 
 from probinf.core.program import Key
-from probinf.core.sequence import Sequence
+from probinf.core.state_space import Sequence
 from probinf.fronts.states.calling import Call
 from probinf.fronts.states.model import (
     STATES,
@@ -164,6 +164,27 @@ class Transition(_Moves):
         own = self.model.next(state, parameters, step)
         moved = sum((log_prob(law, after[n]).sum() for n, law in own.items()), start=jnp.zeros(()))
         return moved + self.weight(after, parameters, step)
+
+
+@dataclasses.dataclass(frozen=True)
+class Lookahead(_Moves):
+    """Log weight by which an auxiliary filter chooses particles, from the next observation.
+
+    Attributes:
+        auxiliary: the user's function; None for the density of the observation at the mean of
+            the transition.
+    """
+
+    auxiliary: Call | None = None
+
+    def __call__(self, state: State, step: Step, data: Any) -> Array:
+        parameters, _ = self.unpacked(data)
+        if self.auxiliary is None:
+            found = self.model.next(state, parameters, step)
+            ahead = {n: fixed(law) if certain(law) else law.mean for n, law in found.items()}
+            return self.weight(ahead, parameters, step)
+        seen = next(iter(step.observed.values())) if len(step.observed) == 1 else step.observed
+        return jnp.asarray(self.auxiliary(state, parameters, step, seen))
 
 
 def sequence_of(

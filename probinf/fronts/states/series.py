@@ -47,6 +47,7 @@ class Series(NamedTuple):
         covariates: a pytree, leading axis time.
         time: (steps,).
         dt: (steps,) since the step before; 0 at the first.
+        number: (steps,) of each step.
     """
 
     prior: Any
@@ -56,6 +57,7 @@ class Series(NamedTuple):
     covariates: Any
     time: Any
     dt: Any
+    number: Any
 
     @property
     def length(self) -> int:
@@ -64,9 +66,8 @@ class Series(NamedTuple):
 
     def steps(self) -> Step:
         """All steps, leading axis time."""
-        given = (self.observed, self.missing, self.covariates, self.time, self.dt)
-        observed, missing, covariates, time, dt = jax.tree.map(jnp.asarray, given)
-        return Step(observed, missing, covariates, time, dt, jnp.arange(self.length))
+        given = (self.observed, self.missing, self.covariates, self.time, self.dt, self.number)
+        return Step(*jax.tree.map(jnp.asarray, given))
 
 
 def at(steps: Any, where: Any) -> Any:
