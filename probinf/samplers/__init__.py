@@ -5,6 +5,7 @@ from probinf.runtime.method import Method as Method
 from probinf.runtime.method import Plan as Plan
 from probinf.samplers.chains import ChainMethod as ChainMethod
 from probinf.samplers.chees import ChEES as ChEES
+from probinf.samplers.filters.exact import ExactFilter as ExactFilter
 from probinf.samplers.filters.particle_filter import ParticleFilter as ParticleFilter
 from probinf.samplers.importance import Importance as Importance
 from probinf.samplers.mcmc import MCMC as MCMC

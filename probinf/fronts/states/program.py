@@ -271,10 +271,14 @@ class StateSpaceOf(_OfModel):
         ahead = None if auxiliary == "mean" else call("auxiliary", auxiliary, True)
         return sequence, Lookahead(self.model, auxiliary=ahead)
 
+    def known(self, data: Series) -> dict[str, Array]:
+        """Values of the parameters, where none is unknown."""
+        nothing = dataclasses.replace(self.model.prior, data=data.prior).template()
+        return self.parameters(nothing, data)
+
     def position(self, path: State, data: Series) -> Position:
         """Coordinates of a path, where no parameter is unknown."""
-        parameters = self.parameters(self.model.prior.template(), data)
-        return self.model.coordinates(path, parameters, data.steps())
+        return self.model.coordinates(path, self.known(data), data.steps())
 
 
 @dataclasses.dataclass(frozen=True)
