@@ -17,7 +17,6 @@ from probinf.runtime import session
 from probinf.runtime.method import Method
 from probinf.runtime.records import wanted
 from probinf.samplers import NUTS
-from probinf.samplers.auto import choose
 from probinf.samplers.precise import automatically
 
 
@@ -118,6 +117,8 @@ def sample(
 def _engine(method: Any, program: Program, key: Key) -> tuple[Method[Posterior], dict[str, Any]]:
     """The engine, and what to note where it was chosen."""
     if method == "auto":
+        from probinf.samplers.auto import choose  # with the engines to choose from
+
         found, reason = choose(program, key)
         return found, {"chosen": f"{found!r}: {reason}"}
     method = NUTS() if method is None else method
