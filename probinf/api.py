@@ -16,8 +16,7 @@ from probinf.results.posterior import Posterior
 from probinf.runtime import session
 from probinf.runtime.method import Method
 from probinf.runtime.records import wanted
-from probinf.samplers import NUTS, ExactFilter
-from probinf.samplers.auto import choose
+from probinf.samplers import NUTS
 from probinf.samplers.precise import automatically
 
 
@@ -119,9 +118,13 @@ def sample(
 def _engine(method: Any, program: Program, key: Key) -> tuple[Method[Posterior], dict[str, Any]]:
     """The engine, and what to note where it was chosen."""
     if method == "auto":
+        from probinf.samplers.auto import choose  # with the engines to choose from
+
         found, reason = choose(program, key)
         return found, {"chosen": f"{found!r}: {reason}"}
     if method == "exact":
+        from probinf.samplers.filters.exact import ExactFilter
+
         return ExactFilter(), {}
     method = NUTS() if method is None else method
     if not isinstance(method, Method):
