@@ -110,7 +110,7 @@ def by_probinf(n: int, steps: int, repeats: int, how: str) -> dict:
             values.append(float(filtered(jax.random.key(k), sequence)))
 
     else:
-        method = pi.ParticleFilter(n)
+        method = pi.ParticleFilter(n, lines=how == "method")
 
         def run(k: int) -> None:
             found = pi.sample(model, method, key=k, progress=False, check=False, precision="single")
@@ -164,6 +164,7 @@ RUNNERS = {
     "cuthbert": by_cuthbert,
     "probinf, function": lambda n, t, r: by_probinf(n, t, r, "function"),
     "probinf, method": lambda n, t, r: by_probinf(n, t, r, "method"),
+    "probinf, no lines": lambda n, t, r: by_probinf(n, t, r, "no lines"),
 }
 
 

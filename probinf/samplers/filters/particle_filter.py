@@ -89,6 +89,8 @@ class ParticleFilter(PopulationMethod):
         paths: paths that a smoother draws, per island.
         lag: of the fixed-lag smoother.
         mcmc_steps: transitions per step of a path.
+        lines: follow lines of descent, from which evidence and last states have their errors;
+            False, which is faster for many particles, leaves these to the spread of the islands.
         quantiles: of the filtering law that are kept for every step; each sorts the particles.
 
     Raises:
@@ -110,6 +112,7 @@ class ParticleFilter(PopulationMethod):
     paths: int = 1000
     lag: int = 20
     mcmc_steps: int = 2
+    lines: bool = True
     quantiles: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
@@ -186,9 +189,9 @@ class ParticleFilter(PopulationMethod):
             jnp.zeros((), int),
             jnp.arange(n),
             no_descent(log_w),
-            jnp.full((), -1),
+            jnp.full((), -1, int),
             jnp.zeros((), int),
-            jnp.full((), known.steps),
+            jnp.full((), known.steps, int),
         )
 
     def step(
@@ -215,13 +218,11 @@ class ParticleFilter(PopulationMethod):
 
         found = jax.lax.cond(state.t == 0, first, later, None)
         cloud = found.cloud
-        descent, line = reweighted(
-            state.descent,
-            state.line[found.ancestors],
-            found.before,
-            cloud.log_w,
-            self.particles,
-        )
+        descent, line = state.descent, state.line
+        if self.lines:
+            descent, line = reweighted(
+                descent, line[found.ancestors], found.before, cloud.log_w, self.particles
+            )
         dead = jnp.isneginf(found.increment) & (state.died < 0)
         after = FilterState(
             cloud.x,
@@ -272,6 +273,8 @@ class ParticleFilter(PopulationMethod):
         log_z = np.array([r.increment.astype(float).sum() for r in records])
         sums = jax.vmap(lambda d: d.sums())(states.descent)
         variances, fourths = (np.asarray(value, float) for value in sums)
+        if not self.lines:
+            variances = np.full_like(variances, np.nan)
         evidence = pooled_evidence(log_z, variances, fourths)
         log_w, clusters, draws, positions = self._draws(run, log_z)
         return assemble(
