@@ -42,6 +42,7 @@ if _TYPE_CHECKING:
     from probinf.evidence.separation import SeparateModes as SeparateModes
     from probinf.evidence.separation import separate_modes as separate_modes
     from probinf.evidence.updating import update as update
+    from probinf.fronts import formula as formula
     from probinf.fronts import from_log_density as from_log_density
     from probinf.fronts import from_log_likelihood as from_log_likelihood
     from probinf.fronts import from_numpyro as from_numpyro
@@ -79,6 +80,7 @@ _WHERE = {
     "Estimate": "probinf.core.estimate",
     "evidence": "probinf.evidence",
     "fit": "probinf.evidence.fitting",
+    "formula": "probinf.fronts",
     "from_log_density": "probinf.fronts",
     "from_log_likelihood": "probinf.fronts",
     "from_numpyro": "probinf.fronts",
