@@ -41,7 +41,8 @@ def sample(
         program: the measure, from one of the fronts.
         method: the engine and its options; NUTS by default. ``"auto"`` chooses one from the
             program, the device and a short pilot; the choice is printed with its reason (unless
-            ``progress=False``) and kept in ``provenance["chosen"]``.
+            ``progress=False``) and kept in ``provenance["chosen"]``. ``"exact"`` is
+            ``ExactFilter()``, for linear-Gaussian and finite state-space programs.
         key: a JAX random key, or an integer seed.
         progress: show a progress bar in a terminal.
         check: look for broken distributions first, at the cost of one small compilation.
@@ -121,6 +122,10 @@ def _engine(method: Any, program: Program, key: Key) -> tuple[Method[Posterior],
 
         found, reason = choose(program, key)
         return found, {"chosen": f"{found!r}: {reason}"}
+    if method == "exact":
+        from probinf.samplers.filters.exact import ExactFilter
+
+        return ExactFilter(), {}
     method = NUTS() if method is None else method
     if not isinstance(method, Method):
         raise MethodError(

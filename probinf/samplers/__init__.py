@@ -10,6 +10,8 @@ if _TYPE_CHECKING:
     from probinf.runtime.method import Plan as Plan
     from probinf.samplers.chains import ChainMethod as ChainMethod
     from probinf.samplers.chees import ChEES as ChEES
+    from probinf.samplers.filters.exact import ExactFilter as ExactFilter
+    from probinf.samplers.filters.particle_filter import ParticleFilter as ParticleFilter
     from probinf.samplers.importance import Importance as Importance
     from probinf.samplers.mcmc import MCMC as MCMC
     from probinf.samplers.mcmc import NUTS as NUTS
@@ -23,12 +25,14 @@ if _TYPE_CHECKING:
 _WHERE = {
     "ChainMethod": "probinf.samplers.chains",
     "ChEES": "probinf.samplers.chees",
+    "ExactFilter": "probinf.samplers.filters.exact",
     "Importance": "probinf.samplers.importance",
     "MCMC": "probinf.samplers.mcmc",
     "Method": "probinf.runtime.method",
     "Nested": "probinf.samplers.nested.sampling",
     "NUTS": "probinf.samplers.mcmc",
     "ParallelTempering": "probinf.samplers.parallel_tempering",
+    "ParticleFilter": "probinf.samplers.filters.particle_filter",
     "PersistentSMC": "probinf.samplers.persistent",
     "Plan": "probinf.runtime.method",
     "PopulationMethod": "probinf.samplers.populations.base",
