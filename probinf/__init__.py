@@ -33,6 +33,7 @@ from probinf.evidence.separation import SeparateMode as SeparateMode
 from probinf.evidence.separation import SeparateModes as SeparateModes
 from probinf.evidence.separation import separate_modes as separate_modes
 from probinf.evidence.updating import update as update
+from probinf.fronts import from_callback as from_callback
 from probinf.fronts import from_log_density as from_log_density
 from probinf.fronts import from_log_likelihood as from_log_likelihood
 from probinf.fronts import from_numpyro as from_numpyro

@@ -26,7 +26,7 @@ Parameters = Any
 _SINGLE = "x"
 
 
-def _as_dict(prior: Any) -> dict[str, Distribution]:
+def priors_by_name(prior: Any) -> dict[str, Distribution]:
     if not isinstance(prior, Distribution) and not (isinstance(prior, dict) and prior):
         raise ModelError(
             "the prior must be a NumPyro distribution, or a dict of them by parameter name, got "
@@ -77,7 +77,7 @@ def from_log_likelihood(
     """
     _check_scalar("from_log_likelihood", log_likelihood, prior, args)
     single = isinstance(prior, Distribution)
-    return from_numpyro(_PriorTimes(log_likelihood, single, False), _as_dict(prior), args)
+    return from_numpyro(_PriorTimes(log_likelihood, single, False), priors_by_name(prior), args)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +144,7 @@ def from_log_density(
     if base is not None:
         _check_scalar("from_log_density", log_density, base, args)
         single = isinstance(base, Distribution)
-        return from_numpyro(_PriorTimes(log_density, single, True), _as_dict(base), args)
+        return from_numpyro(_PriorTimes(log_density, single, True), priors_by_name(base), args)
     initial = None if initial is None else _numbers(initial)
     if initial is None:
         raise ModelError(
@@ -185,7 +185,7 @@ def _numbers(initial: Any) -> Any:
 
 
 def _check_scalar(name: str, fn: Callable[..., Array], prior: Any, args: Any) -> None:
-    zeros = {name: jnp.zeros(d.shape()) for name, d in _as_dict(prior).items()}
+    zeros = {name: jnp.zeros(d.shape()) for name, d in priors_by_name(prior).items()}
     shaped = zeros[_SINGLE] if isinstance(prior, Distribution) else zeros
     _require_scalar(name, shape_of(name, lambda v: fn(v, *args), shaped))
 
