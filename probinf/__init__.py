@@ -47,6 +47,7 @@ from probinf.samplers import MCMC as MCMC
 from probinf.samplers import NUTS as NUTS
 from probinf.samplers import SMC as SMC
 from probinf.samplers import ChEES as ChEES
+from probinf.samplers import Ensemble as Ensemble
 from probinf.samplers import Importance as Importance
 from probinf.samplers import Nested as Nested
 from probinf.samplers import ParallelTempering as ParallelTempering

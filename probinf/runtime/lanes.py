@@ -99,7 +99,7 @@ def advance_lanes(
     method: Method[Any], length: int, program: Program, lanes: Lane, limit: Int[Array, ""]
 ) -> tuple[Lane, Any, Int[Array, " lanes"]]:
     """All lanes, up to ``limit`` steps each: the lanes, their records, the steps of each."""
-    found: tuple[Lane, Any, Any]
+    found: Any
     if _asks(program, lanes.taken):
         found = hosted.advance(step_lane, method, program, lanes, int(limit))
     else:

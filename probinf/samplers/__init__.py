@@ -5,6 +5,7 @@ from probinf.runtime.method import Method as Method
 from probinf.runtime.method import Plan as Plan
 from probinf.samplers.chains import ChainMethod as ChainMethod
 from probinf.samplers.chees import ChEES as ChEES
+from probinf.samplers.ensembles.ensemble import Ensemble as Ensemble
 from probinf.samplers.importance import Importance as Importance
 from probinf.samplers.mcmc import MCMC as MCMC
 from probinf.samplers.mcmc import NUTS as NUTS
