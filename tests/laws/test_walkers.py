@@ -24,7 +24,7 @@ MOVES = [
     kernels.Snooker(),
     (kernels.Stretch(a=3.0), kernels.Snooker()),
 ]
-WALKERS, ENSEMBLES, STEPS = 6, 4000, 10
+WALKERS, ENSEMBLES, STEPS = 6, 4000, 5
 
 
 def name(value: object) -> str:
@@ -45,16 +45,23 @@ def walked(method, flat, key, x, steps):
 
 
 def law(method: pi.Ensemble, target: targets.Target, seed: int) -> CheckResult:
-    """Ensembles of exact draws are moved; one walker of each is compared with fresh draws."""
-    draws = targets.exact_draws(target, ENSEMBLES * (WALKERS + 1), seed=seed)
+    """Ensembles of exact draws are moved; they still are ensembles of independent exact draws.
+
+    One walker, the mean and the spread of each are compared with those of others.
+    """
+    draws = targets.exact_draws(target, 2 * ENSEMBLES * method.walkers, seed=seed)
     flat, layout = flatten(target.program)
-    rows = np.asarray(jax.vmap(layout.ravel)(draws))
-    x = rows[: ENSEMBLES * WALKERS].reshape(ENSEMBLES, WALKERS, -1)
+    x, fresh = np.asarray(jax.vmap(layout.ravel)(draws)).reshape(2, ENSEMBLES, method.walkers, -1)
     moved = np.asarray(walked(method, flat, jax.random.key(seed), x, STEPS))
     still = float(np.mean(moved == x))
-    fresh, names = rows[ENSEMBLES * WALKERS :], [f"x{k}" for k in range(rows.shape[1])]
     failures = ("walkers do not move",) if still > 0.95 else ()
-    return CheckResult("invariance", two_sample(moved[:, 0], fresh, names), 1e-4, failures)
+    names = [f"{what}{k}" for what in ("x", "mean", "sd") for k in range(x.shape[2])]
+    p_values = two_sample(seen(moved), seen(fresh), names)
+    return CheckResult("invariance", p_values, 1e-4, failures)
+
+
+def seen(x: np.ndarray) -> np.ndarray:
+    return np.concatenate([x[:, 0], x.mean(axis=1), x.std(axis=1)], axis=1)
 
 
 def ensemble(moves) -> pi.Ensemble:
@@ -105,7 +112,7 @@ class AgainstThemselves(pi.Ensemble):
 MUTANTS = [
     ensemble(WithoutVolume()),
     ensemble(SnookerWithoutVolume()),
-    AgainstThemselves(walkers=WALKERS, ensembles=1),
+    AgainstThemselves(walkers=WALKERS, ensembles=1, moves=kernels.DifferentialEvolution()),
 ]
 
 
