@@ -24,6 +24,10 @@ Parameters = Any
 """What the user's function takes: a dict by site name, or one array for a single prior."""
 
 _SINGLE = "x"
+_OR_ASK = (
+    "code that cannot be rewritten goes through pi.from_callback(log_likelihood, prior), for "
+    "engines without gradients (Nested, Ensemble, SMC with kernels.RandomWalk)."
+)
 
 
 def priors_by_name(prior: Any) -> dict[str, Distribution]:
@@ -202,15 +206,13 @@ def shape_of(name: str, fn: Callable[..., Any], *args: Any) -> Any:
         raise ModelError(
             f"{name}: the function hands its parameters to NumPy (or SciPy, or another library "
             "that needs numbers), so that JAX can neither compile nor differentiate it. Write "
-            "jnp.exp in place of np.exp, jax.scipy in place of scipy; for code that cannot be "
-            "rewritten wrap it in jax.pure_callback and use an engine without gradients (SMC with "
-            "kernels.RandomWalk, Nested)."
+            f"jnp.exp in place of np.exp, jax.scipy in place of scipy; {_OR_ASK}"
         ) from error
     except jax.errors.ConcretizationTypeError as error:
         raise ModelError(
             f"{name}: the function needs the value of a parameter in Python (an if, a float(), "
             "a size), which JAX does not know when it compiles. Write jnp.where(condition, a, b) "
-            "in place of if, and take sizes from arguments."
+            f"in place of if, and take sizes from arguments; {_OR_ASK}"
         ) from error
 
 

@@ -24,7 +24,7 @@ def start(one: Callable[..., Any], method: Method[Any], program: Program, keys: 
 
 def advance(
     one: Callable[..., Any], method: Method[Any], program: Program, lanes: Any, limit: int
-) -> tuple[Any, Any, np.ndarray]:
+) -> tuple[Any, Any, Any]:
     """All lanes, up to ``limit`` steps each: the lanes, their records, the steps of each.
 
     A lane remembers what it asked during one step and no longer, so that a run that is resumed
@@ -43,7 +43,7 @@ def advance(
     return (
         jax.tree.map(lambda *rows: stacked(rows), *moved),
         jax.tree.map(lambda *rows: np.stack(rows), *lane_records),
-        np.asarray(taken),
+        jnp.asarray(taken),
     )
 
 

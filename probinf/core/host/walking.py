@@ -97,8 +97,9 @@ def _compiled(
     jaxpr: Jaxpr, eqns: list[Any], ins: tuple[Any, ...], outs: tuple[Any, ...]
 ) -> Callable[[list[Any], Memory], Walk]:
     """Equations without a question, as one compiled function."""
+    told = jaxpr.debug_info._replace(arg_names=("",) * len(ins), result_paths=("",) * len(outs))
     piece = jaxpr.replace(
-        constvars=[], invars=list(ins), outvars=list(outs), eqns=eqns, debug_info=None
+        constvars=[], invars=list(ins), outvars=list(outs), eqns=eqns, debug_info=told
     )
     fn = jax.jit(jaxpr_as_fun(ClosedJaxpr(piece, ())), compiler_options=options())
 
