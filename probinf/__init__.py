@@ -52,6 +52,7 @@ from probinf.samplers import Importance as Importance
 from probinf.samplers import Nested as Nested
 from probinf.samplers import ParallelTempering as ParallelTempering
 from probinf.samplers import PersistentSMC as PersistentSMC
+from probinf.samplers.merging import merge as merge
 
 if _TYPE_CHECKING:
     __version__: str

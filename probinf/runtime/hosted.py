@@ -18,7 +18,7 @@ from probinf.runtime.method import Method
 
 def start(one: Callable[..., Any], method: Method[Any], program: Program, keys: Key) -> Any:
     """All lanes before their first step; ``one(method, program, key)`` starts one."""
-    walks = [walk(_By(one, method), program, keys[k], memory={}) for k in range(keys.shape[0])]
+    walks = [walk(_By(one, method), (program, keys[k]), {}) for k in range(keys.shape[0])]
     return jax.tree.map(lambda *rows: stacked(rows), *finished(walks))
 
 
@@ -50,7 +50,7 @@ def advance(
 def _steps(step: Any, method: Method[Any], program: Program, lane: Any, limit: int) -> Walk:
     taken, records = 0, []
     while taken < limit and not bool(_done(method, lane.state)):
-        lane, record = yield from walk(step, program, lane, memory={})
+        lane, record = yield from walk(step, (program, lane), {})
         records.append(jax.tree.map(np.asarray, record))
         taken += 1
     return lane, records, taken

@@ -22,7 +22,7 @@ MOVES = [
     kernels.Stretch(),
     kernels.DifferentialEvolution(),
     kernels.Snooker(),
-    (kernels.Stretch(a=3.0), kernels.Snooker()),
+    pytest.param((kernels.Stretch(a=3.0), kernels.Snooker()), marks=pytest.mark.slow),
 ]
 WALKERS, ENSEMBLES, STEPS = 6, 4000, 5
 
@@ -73,7 +73,7 @@ def ensemble(moves) -> pi.Ensemble:
     "make",
     [
         targets.half_space,
-        targets.correlated,
+        pytest.param(targets.correlated, marks=pytest.mark.slow),
         pytest.param(targets.skewed, marks=pytest.mark.slow),
         pytest.param(targets.bounded, marks=pytest.mark.slow),
         pytest.param(targets.nan_sprinkled, marks=pytest.mark.slow),

@@ -242,20 +242,25 @@ def _planned(fn: Callable[..., Any], static: Any, tree: Any, shapes: Any, double
     return Plan(closed), jax.tree.structure(out)
 
 
-def walk(fn: Callable[..., Any], *args: Any, memory: Memory, **known: Any) -> Walk:
+def walk(
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    memory: Memory,
+    known: dict[str, Any] | None = None,
+) -> Walk:
     """``fn(*args, **known)`` as a walk.
 
     Args:
         fn: pure; compared by value, like what it is given by name.
-        *args: trees of arrays.
+        args: trees of arrays.
         memory: of answers; equal questions in it are asked once.
-        **known: static arguments.
+        known: static arguments.
     """
     leaves, tree = jax.tree.flatten((args, {}))
     arrays = [jnp.asarray(leaf) for leaf in leaves]
     shapes = tuple((v.shape, v.dtype) for v in arrays)
     double = jnp.result_type(float) == jnp.float64
-    static = tuple(known), tuple(known.values())
+    static = tuple(known or {}), tuple((known or {}).values())
     plan, structure = _planned(fn, static, tree, shapes, double)
     out = yield from plan.walk(arrays, memory)
     return jax.tree.unflatten(structure, out)
@@ -286,7 +291,8 @@ def on_host(fn: Callable[..., Any], static: tuple[str, ...], *args: Any, **kwarg
     bound = inspect.signature(fn).bind(*args, **kwargs)
     known = {name: bound.arguments.pop(name) for name in static if name in bound.arguments}
     dynamic = bound.arguments
-    return finished([walk(_ByName(fn, tuple(dynamic)), *dynamic.values(), memory={}, **known)])[0]
+    by_name = _ByName(fn, tuple(dynamic))
+    return finished([walk(by_name, tuple(dynamic.values()), {}, known)])[0]
 
 
 @dataclasses.dataclass(frozen=True)
