@@ -23,6 +23,7 @@ from probinf.errors import CallbackError, MethodError
 
 _STRIKES = 2  # workers that one evaluation may kill while it is alone
 _HOPELESS = 5  # workers that may die before anything was evaluated
+_MOST_ON_WINDOWS = 61
 _AHEAD = 8  # evaluations under way for each process
 
 
@@ -163,6 +164,10 @@ def check_executor(executor: Any, timeout: float | None) -> None:
     if isinstance(executor, int) and not isinstance(executor, bool):
         if executor < 1:
             raise MethodError(f"executor must be at least 1 process, got {executor}.")
+        if sys.platform == "win32" and executor > _MOST_ON_WINDOWS:
+            raise MethodError(
+                f"Windows waits for at most {_MOST_ON_WINDOWS} processes, executor={executor}."
+            )
         return
     if executor is not None and not hasattr(executor, "submit") and not callable(executor):
         raise MethodError(
