@@ -7,6 +7,7 @@ up; results must agree bit for bit.
 
 from __future__ import annotations
 
+import argparse
 import time
 
 import numpy as np
@@ -46,10 +47,19 @@ def box(u: np.ndarray) -> np.ndarray:
     return np.array([0.5, 0.0, 0.0]) + u * np.array([1.5, 0.5, 1.5])
 
 
+def waits(theta: np.ndarray) -> float:
+    """A bump, after ten milliseconds."""
+    time.sleep(0.01)
+    return float(-0.5 * np.sum((theta - TRUTH) ** 2) / 0.04)
+
+
 def main() -> None:
     """Print the table."""
     import probinf as pi
 
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=2)
+    options = parser.parse_args()
     began = time.perf_counter()
     for _ in range(50):
         log_likelihood(TRUTH)
@@ -60,17 +70,23 @@ def main() -> None:
         "Nested": pi.Nested(live=100, moves=5, tolerance=0.5),
     }
     names = ("omega", "damping", "drive")
-    programs = {
+    solving = {
         n: pi.from_callback(log_likelihood, prior_transform=box, names=names, executor=n)
         for n in (1, 2)
     }
-    print("engine      evaluations  seconds on 1 and 2 processes   ratio")
-    for name, method in engines.items():
+    print("one likelihood that only waits: 10 ms (an external code; does not need the core)")
+    waiting = {
+        n: pi.from_callback(waits, prior_transform=box, names=names, executor=n) for n in (1, 2)
+    }
+    print("likelihood  engine      evaluations  seconds on 1 and 2 processes   ratio")
+    table = [(kind, name) for kind in ("SciPy", "waits") for name in engines]
+    for kind, name in table:
+        programs, method = {"SciPy": solving, "waits": waiting}[kind], engines[name]
         seconds: dict[int, list[float]] = {1: [], 2: []}
         found = {}
         for n in (1, 2):
             pi.sample(programs[n], method, key=1, progress=False)
-        for _ in range(2):
+        for _ in range(options.rounds):
             for n in (1, 2):
                 began = time.perf_counter()
                 found[n] = pi.sample(programs[n], method, key=1, progress=False)
@@ -78,7 +94,10 @@ def main() -> None:
         assert all(np.array_equal(found[1].draws[k], found[2].draws[k]) for k in found[1].draws)
         one, two = min(seconds[1]), min(seconds[2])
         spent = found[1].provenance["callback"]["evaluations"]
-        print(f"{name:10}  {spent:11d}  {one:13.1f} {two:8.1f}  {one / two:16.2f}", flush=True)
+        print(
+            f"{kind:10}  {name:10}  {spent:11d}  {one:13.1f} {two:8.1f}  {one / two:16.2f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

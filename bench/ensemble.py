@@ -69,6 +69,8 @@ def main() -> None:
     parser.add_argument("--ensembles", type=int, default=16)
     parser.add_argument("--warmup", type=int, default=2000)
     parser.add_argument("--draws", type=int, default=4000)
+    parser.add_argument("--targets", nargs="+", default=["gaussian", "rosenbrock"])
+    parser.add_argument("--moves", nargs="+", default=["stretch", "DE + snooker"])
     options = parser.parse_args()
     shape = (options.walkers, options.ensembles, options.warmup, options.draws)
     kinds = {
@@ -79,8 +81,10 @@ def main() -> None:
         ),
     }
     print("target      moves         engine   ESS per 1000 evaluations (mean, least)  emcee's time")
-    for target in (gaussian, rosenbrock):
-        for name, (own, theirs) in kinds.items():
+    targets = {"gaussian": gaussian, "rosenbrock": rosenbrock}
+    for target in (targets[name] for name in options.targets):
+        for name in options.moves:
+            own, theirs = kinds[name]
             rates = {}
             for engine, run, moves in (
                 ("probinf", of_probinf, own),
