@@ -28,7 +28,12 @@ def forecast(
 ) -> dict[str, np.ndarray]:
     """See :meth:`probinf.Posterior.predict`."""
     at_least(1, steps=steps)
-    if program is None or program.ahead is None or program.predict is None:
+    if (
+        program is None
+        or program.state_space is None
+        or program.ahead is None
+        or program.predict is None
+    ):
         raise StructureError(
             "predict: steps= is for programs of from_state_space, whose states move on by "
             "themselves. For a NumPyro model with scan pass program=, the same model with more "
@@ -37,15 +42,16 @@ def forecast(
     ahead = dataclasses.replace(program, data=program.ahead(program.data, steps, covariates, times))
     shape, view = posterior.log_weights.shape, posterior.resampled(key)
     whole = jax.eval_shape(program.constrain, program.template(), program.data)
+    prior = program.state_space(program.data).prior
+    known = jax.eval_shape(prior.constrain, prior.template(), prior.data)
     rows, series = {}, set()
-    now = jax.eval_shape(ahead.constrain, ahead.template(), ahead.data)
     for name, site in whole.items():
         if name not in view.draws:
             raise StructureError(
                 f"predict: steps= needs the draws of site '{name}', which keep= has left out."
             )
         value = view.draws[name].reshape(-1, *view.draws[name].shape[2:])
-        if now[name].shape != site.shape:  # a state: the last of its path, or the last alone
+        if name not in known:  # a state: the last of its path, or the last alone
             series.add(name)
             value = value[:, -1:] if value.shape[1:] == site.shape else value[:, None]
         rows[name] = value

@@ -10,7 +10,7 @@ import numpyro.distributions as dist
 import pytest
 
 import probinf as pi
-from probinf.errors import MethodError, ZeroLikelihoodError
+from probinf.errors import MethodError, StructureError, ZeroLikelihoodError
 from tests.cases import linear_gaussian as case
 
 pytest.importorskip("cuthbert")
@@ -86,6 +86,16 @@ def test_parts_of_the_state_several_series_gaps_and_covariates() -> None:
     for name in ("level", "lag"):
         mean = np.average(other.draws[name][0], axis=0, weights=w)
         np.testing.assert_allclose(mean, found.history[f"smoothed mean:{name}"][0], atol=0.06)
+    ahead = found.predict(
+        key=0, steps=2, covariates={"push": np.array([0.0, 1.0])}, times=[2.5, 3.0]
+    )
+    assert ahead["a"].shape == (1, 10, 2, 2)
+    lag = found.draws["level"][0, :, -1, 0] - found.draws["lag"][0, :, -1]
+    np.testing.assert_allclose(np.sort(ahead["lag"][0, :, 0]), np.sort(lag), atol=1e-4)
+    with pytest.raises(StructureError, match="pass covariates="):
+        found.predict(key=0, steps=2, times=[2.5, 3.0])
+    with pytest.raises(StructureError, match="not evenly spaced"):
+        found.predict(key=0, steps=2, covariates={"push": np.zeros(2)})
 
 
 RATES = np.array([0.5, 3.0, 9.0])

@@ -124,7 +124,7 @@ def test_paths_are_draws_of_the_program() -> None:
     assert again.shape == (2, 4000, 6)
 
 
-def test_last_states_and_summaries() -> None:
+def test_last_states_and_summaries(tmp_path) -> None:
     found = pi.sample(
         case.program(),
         pi.ParticleFilter(2000, islands=2, quantiles=(0.05, 0.95)),
@@ -137,7 +137,10 @@ def test_last_states_and_summaries() -> None:
     _, mean, covariance = case.exact()
     assert abs(found.history["mean:states"][:, -1].mean() - mean[-1]) < 0.06
     assert abs(found.history["sd:states"][:, -1].mean() - np.sqrt(covariance[-1, -1])) < 0.05
-    ahead = found.predict(key=1, steps=2)
+    found.save(tmp_path / "filtered")
+    again = pi.load(tmp_path / "filtered", program=case.program())
+    np.testing.assert_array_equal(again.draws["states"], found.draws["states"])
+    ahead = again.predict(key=1, steps=2)
     spread = np.sqrt(case.RHO**2 * covariance[-1, -1] + case.Q**2)
     one = ahead["states"][..., 0]
     assert abs(one.mean() - case.RHO * mean[-1]) < 0.1
