@@ -42,13 +42,17 @@ from probinf.results.plotting import compare_plot as compare_plot
 from probinf.results.posterior import Posterior as Posterior
 from probinf.results.storage import load as load
 from probinf.runtime.devices import use_cpu_devices as use_cpu_devices
+from probinf.samplers import MAP as MAP
 from probinf.samplers import MCMC as MCMC
 from probinf.samplers import NUTS as NUTS
 from probinf.samplers import SMC as SMC
+from probinf.samplers import VI as VI
 from probinf.samplers import ChEES as ChEES
 from probinf.samplers import Importance as Importance
+from probinf.samplers import Laplace as Laplace
 from probinf.samplers import Nested as Nested
 from probinf.samplers import ParallelTempering as ParallelTempering
+from probinf.samplers import Pathfinder as Pathfinder
 from probinf.samplers import PersistentSMC as PersistentSMC
 
 if _TYPE_CHECKING:

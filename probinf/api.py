@@ -6,6 +6,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import jax
+
 from probinf.core.doctor import refuse
 from probinf.core.gradients import refuse_hidden_nan
 from probinf.core.keys import as_key
@@ -105,6 +107,8 @@ def sample(
 
     if precision != "auto":
         return once(precision, {})
+    if isinstance(method, Method) and method.wants_double and jax.default_backend() == "cpu":
+        return once("double", {"precision_reason": f"{type(method).__name__} climbs to a top"})
     return automatically(
         once,
         program,

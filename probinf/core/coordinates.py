@@ -245,6 +245,8 @@ def flatten(program: Program, *, integers: bool = False) -> tuple[Program, Layou
         simulate=lifted(program.simulate),
         pointwise=lifted(program.pointwise),
         sites=lifted(program.sites),
+        log_jacobian=lifted(program.log_jacobian),
+        subsampled=lifted(program.subsampled),
     )
     return flat, layout
 

@@ -73,6 +73,11 @@ class Program:
         sites: ``(x, data) -> dict``, per-site checks for the model doctor; None when unknown.
         predict: ``(key, values, data) -> Predicted``, observables given the values of some
             latent sites in the user's coordinates; None when unknown.
+        log_jacobian: ``(x, data) -> scalar``, log of the volume of the user's coordinates per
+            volume of the unconstrained ones, as the front counts it; None when unknown.
+        subsampled: ``(sizes, key, x, data) -> Score``, an unbiased estimate of both log densities
+            from a random part of the entries of some plates, ``sizes`` a tuple of (plate,
+            entries); None when the front has no plates.
         state_space: ``data -> StateSpace``, the same model as a prior of parameters and a sequence
             of states; None when it is not one.
         levels: name, lowest and highest value of every discrete coordinate with finitely many.
@@ -97,6 +102,12 @@ class Program:
         default=None, metadata={"static": True}
     )
     predict: Callable[[Key, dict[str, Array], Data], Predicted] | None = dataclasses.field(
+        default=None, metadata={"static": True}
+    )
+    log_jacobian: Callable[[Position, Data], Array] | None = dataclasses.field(
+        default=None, metadata={"static": True}
+    )
+    subsampled: Callable[..., Score] | None = dataclasses.field(
         default=None, metadata={"static": True}
     )
     state_space: Callable[[Data], Any] | None = dataclasses.field(

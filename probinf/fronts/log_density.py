@@ -117,6 +117,10 @@ def _identity(x: Position, data: Data) -> dict[str, Array]:
     return x if isinstance(x, dict) else {_SINGLE: x}
 
 
+def _unit(x: Position, data: Data) -> Array:
+    return jnp.zeros((), float)
+
+
 def from_log_density(
     log_density: Callable[..., Array],
     *args: Any,
@@ -158,6 +162,7 @@ def from_log_density(
         start=_initial,
         score=_FlatScore(log_density),
         constrain=_identity,
+        log_jacobian=_unit,
         data=(initial, jax.tree.map(partial(as_given, "an argument of the density"), args)),
     )
 

@@ -67,7 +67,7 @@ def _of_weights(posterior: Posterior) -> list[Finding]:
     found = []
     n = posterior.log_weights.size
     kish = kish_ess(posterior.log_weights)
-    if kish < 100:
+    if kish < 100 and n > 1:  # a mode is one point on purpose
         found.append(
             Finding(
                 "low_ess",

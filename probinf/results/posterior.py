@@ -15,6 +15,7 @@ import numpy as np
 from probinf.core.coordinates import Mixed, restored
 from probinf.core.estimate import Estimate
 from probinf.core.keys import as_key
+from probinf.core.normalised import normalised
 from probinf.core.program import Key, Program
 from probinf.core.resampling import systematic
 from probinf.errors import EvidenceError, StructureError
@@ -59,6 +60,8 @@ class Posterior:
         findings: what the engine itself found wrong; ``diagnose()`` adds what any draws show.
         program: the program; None after loading without it.
         streamed: the summary of draws that were not kept (``summaries_only=True``), else None.
+        approximation: the law that an approximate engine fitted, on flat positions; None of the
+            exact ones. :meth:`as_program` makes a program of it.
     """
 
     draws: dict[str, np.ndarray]
@@ -75,6 +78,7 @@ class Posterior:
     no_evidence: str = ""
     program: Program | None = None
     streamed: Summary | None = None
+    approximation: Any = None
 
     @property
     def engine(self) -> str:
@@ -123,6 +127,26 @@ class Posterior:
             StructureError: there is no such site, or a period is not positive.
         """
         return self._summarised(circular) if circular else self._summary
+
+    def as_program(self) -> Program:
+        """The law that an approximate engine fitted, as a normalised program of its own.
+
+        ``pi.rebase(program, posterior.as_program())`` is the exact measure started from it, and
+        ``pi.refine(program, posterior)`` corrects it and says how far off it was.
+
+        Raises:
+            StructureError: the engine has no such law, or there is no program.
+        """
+        if self.approximation is None:
+            raise StructureError(
+                f"as_program: a posterior from {self.engine} has no density of its own. "
+                "pi.fit(posterior) fits one to its draws."
+                if self.engine != "MAP"
+                else "as_program: MAP is one point, which has no density. Use pi.Laplace()."
+            )
+        if self.program is None:
+            raise StructureError("as_program: this posterior has no program; load it with one.")
+        return normalised(self.program, self.approximation)
 
     @in_its_precision
     def diagnose(self) -> Diagnosis:

@@ -80,6 +80,11 @@ class Method(Options, abc.ABC, Generic[Result]):
         """Whether it can move only where the density has a gradient."""
         return False
 
+    @property
+    def wants_double(self) -> bool:
+        """Whether ``precision="auto"`` means double on a CPU, without looking at the density."""
+        return False
+
     @abc.abstractmethod
     def plan(self, program: Program, layout: Layout) -> Plan:
         """What a run takes.

@@ -3,6 +3,10 @@
 from probinf.results.collecting import Transition as Transition
 from probinf.runtime.method import Method as Method
 from probinf.runtime.method import Plan as Plan
+from probinf.samplers.approximate.modes import MAP as MAP
+from probinf.samplers.approximate.modes import Laplace as Laplace
+from probinf.samplers.approximate.pathfinder import Pathfinder as Pathfinder
+from probinf.samplers.approximate.variational import VI as VI
 from probinf.samplers.chains import ChainMethod as ChainMethod
 from probinf.samplers.chees import ChEES as ChEES
 from probinf.samplers.importance import Importance as Importance
