@@ -40,6 +40,7 @@ from probinf.fronts import from_simulator as from_simulator
 from probinf.kernels.base import Kernel as Kernel
 from probinf.results.plotting import compare_plot as compare_plot
 from probinf.results.posterior import Posterior as Posterior
+from probinf.results.prior import prior_predictive as prior_predictive
 from probinf.results.storage import load as load
 from probinf.runtime.devices import use_cpu_devices as use_cpu_devices
 from probinf.samplers import MAP as MAP

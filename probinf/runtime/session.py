@@ -151,6 +151,7 @@ class _Session:
                 states=jax.tree.map(to_host, lanes.state),
                 records=self.collector.result(),
                 provenance=provenance,
+                key=self.key,
             )
         )
 

@@ -19,6 +19,7 @@ from probinf.errors import MethodError
 from probinf.kernels.base import Kernel
 from probinf.results.assembling import assemble_chains
 from probinf.results.collecting import ChainCollector, Chains, Transition
+from probinf.results.continuing import Ended
 from probinf.results.posterior import Posterior
 from probinf.runtime.lanes import advance_lane, start_lane
 from probinf.runtime.memory import STATS_BYTES
@@ -208,4 +209,4 @@ class ChainMethod(Method[Posterior]):
         lost = int(stats.pop("lost").sum()) if "lost" in stats else 0
         told = self.report(run, stats)
         provenance = {"nan_evaluations": lost, **told.pop("provenance", {})}
-        return assemble_chains(run, **told, provenance=provenance)
+        return assemble_chains(run, **told, provenance=provenance, ended=Ended(self, run))
