@@ -14,7 +14,12 @@ from probinf.fronts.arguments import split
 from probinf.fronts.density import NumpyroJacobian, NumpyroPointwise, NumpyroScore, NumpyroSites
 from probinf.fronts.discovery import discover
 from probinf.fronts.door import admitted, refuse_missing, warn_unobserved
-from probinf.fronts.drawing import NumpyroConstrain, NumpyroDraw, NumpyroStart
+from probinf.fronts.drawing import (
+    NumpyroConstrain,
+    NumpyroDraw,
+    NumpyroStart,
+    NumpyroUnconstrain,
+)
 from probinf.fronts.latent import Latent
 from probinf.fronts.minibatch import NumpyroSubsampled
 from probinf.fronts.model import Model, NumpyroData
@@ -82,6 +87,7 @@ def from_numpyro(
         observations=Observations(GetObserved(full), set_observed),
         sites=NumpyroSites(full),
         predict=NumpyroPredict(full),
+        unconstrain=NumpyroUnconstrain(full),
         log_jacobian=NumpyroJacobian(full),
         subsampled=NumpyroSubsampled(full),
         levels=tuple((n.name, *n.levels) for n in latents if n.levels is not None),

@@ -67,6 +67,25 @@ class ChainMethod(Method[Posterior]):
     ) -> tuple[Any, Transition]:
         """One transition; it may adapt while ``taken < warmup``."""
 
+    def begin_at(
+        self, key: Key, program: Program, x: Position, given: Bool[Array, " d"]
+    ) -> tuple[Any, Bool[Array, ""] | bool]:
+        """As :meth:`begin`, from a position of which only some coordinates are given.
+
+        Args:
+            key: random key.
+            program: on flat positions.
+            x: a position; in lockstep all chains', with a leading axis.
+            given: (d,) which coordinates stay at it; the others begin wherever they would.
+
+        Raises:
+            MethodError: this engine begins elsewhere.
+        """
+        raise MethodError(
+            f"start: {type(self).__name__} begins at draws from its base, not at given values. "
+            "start= serves NUTS, MCMC and ChEES."
+        )
+
     def report(self, run: Run, stats: dict[str, np.ndarray]) -> dict[str, Any]:
         """Fields of the Posterior beside the draws: ``stats``, ``history``, ``evidence``, ...
 
