@@ -198,6 +198,7 @@ def test_refine_says_how_far_off_the_approximation_was() -> None:
     assert abs(row["mean"] - mean) < 4 * row["mcse"]
 
 
+@pytest.mark.slow
 def test_a_flow_learns_a_curved_posterior() -> None:
     program = pi.from_log_density(banana, base=dist.Normal(0, 3).expand([2]).to_event(1))
     rng = np.random.default_rng(0)
