@@ -18,6 +18,7 @@ _LOG_2_PI = 1.8378770664093453
 
 
 def _normal(key: Key, like: Array, size: int | None = None) -> Array:
+    like = jnp.asarray(like)  # in the precision that is on
     return jax.random.normal(key, like.shape if size is None else (size,), like.dtype)
 
 

@@ -186,6 +186,16 @@ def test_a_part_of_a_plate_is_unbiased_and_fits() -> None:
     assert found.draws["sigma"].std() == pytest.approx(2 / np.sqrt(1000), rel=0.3)
 
 
+def test_a_law_fitted_in_double_precision_serves_in_single() -> None:
+    program = targets.skewed().program
+    for engine in (ENGINES[0], ENGINES[3], ENGINES[1]):
+        with jax.enable_x64(True):
+            posterior = pi.sample(program, engine, key=0, progress=False, precision="double")
+        found = pi.refine(program, posterior, key=1, draws=2000, progress=False)
+        assert found.provenance["precision"] == "single"
+        assert abs(found.log_evidence.z(targets.skewed().log_evidence)) < 4
+
+
 def test_refine_says_how_far_off_the_approximation_was() -> None:
     target = targets.skewed()
     posterior = run(target.program, pi.Laplace(starts=2, draws=1000))

@@ -134,7 +134,7 @@ def approximate(
         findings=found,
         clusters=np.arange(n)[None],
         provenance={"approximation": told},
-        approximation=law,
+        approximation=jax.tree.map(np.asarray, law),  # in all its digits, whatever is on later
         **fields,
     )
 
