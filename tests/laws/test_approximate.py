@@ -113,6 +113,7 @@ def test_a_normal_posterior_is_found(engine, key: int) -> None:
     np.testing.assert_allclose(np.cov(x.T, aweights=w), covariance, atol=0.1)
     assert posterior.provenance["approximation"]["pareto_k"] < 0.5
     assert posterior.diagnose(), posterior.diagnose()
+    assert "Pareto k of the approximation: " in str(posterior.diagnose())
     assert abs(posterior.log_evidence.value - targets.correlated().log_evidence) < 0.05
 
 
@@ -236,3 +237,27 @@ def gap_to_the_banana(fitted: pi.Program, rows: jax.Array) -> float:
 def banana(x: jax.Array) -> jax.Array:
     second = (x[1] - x[0] ** 2 + 1) / 0.3
     return -0.5 * x[0] ** 2 - 0.5 * second**2 - jnp.log(2 * jnp.pi * 0.3)
+
+
+@pytest.mark.parametrize("name", some_laws())
+def test_a_law_is_saved_as_it_is(name: str, tmp_path) -> None:
+    program = pi.from_log_likelihood(three, dist.Normal(0, 1).expand([3]).to_event(1))
+    x = np.random.default_rng(0).normal(size=(1, 50, 3)).astype("f4")
+    law = jax.tree.map(np.asarray, some_laws()[name])
+    kept = pi.Posterior(
+        draws={"x": x},
+        log_weights=np.zeros((1, 50)),
+        stats={},
+        history={},
+        unconstrained=x,
+        provenance={"engine": "VI"},
+        kind="weighted",
+        clusters=np.arange(50)[None],
+        program=program,
+        approximation=law,
+    )
+    kept.save(tmp_path / "fit")
+    found = pi.load(tmp_path / "fit", program).approximation
+    assert jax.tree.structure(found) == jax.tree.structure(law)
+    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(law), strict=True):
+        np.testing.assert_array_equal(ours, theirs)

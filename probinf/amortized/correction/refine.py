@@ -85,6 +85,11 @@ def refine(
     given = q
     if isinstance(q, Posterior) and q.approximation is not None:
         q = normalised(program, q.approximation) if q.program is None else q.as_program()
+    if isinstance(q, Posterior) and q.engine == "MAP":
+        raise MethodError(
+            "refine: a mode is one point, from whose density nothing can be weighted. Use the "
+            "posterior of pi.Laplace()."
+        )
     if not _drawable(program):
         defence = 0.0
     if isinstance(q, Posterior):
