@@ -153,6 +153,7 @@ class _Session:
                 states=jax.tree.map(to_host, lanes.state),
                 records=self.collector.result(),
                 provenance=provenance,
+                key=self.key,
             )
         )
 
@@ -170,6 +171,11 @@ class _Session:
             self.earlier = self.store.seconds
             return lanes
         self.earlier = 0.0
+        if states is None and self.notes.get("start") == "given":
+            raise SavedFileError(
+                "this run was to begin at the values of start=, and ended before its first chunk "
+                "was written. Begin it again with pi.sample(..., start=) and a new folder."
+            )
         if states is not None:
             return Lane(keys, jnp.zeros((count,), int), states)
         found: Lane = start_lanes(self.method, flat, keys)
