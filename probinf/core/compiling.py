@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
+_LEVEL = "xla_backend_optimization_level"
 _CPU: dict[str, Any] = {"xla_cpu_use_fusion_emitters": False}
-_ONCE: dict[str, Any] = {**_CPU, "xla_backend_optimization_level": 1}
+_ONCE: dict[str, Any] = {**_CPU, _LEVEL: 1}
 
 
 def compiled(
@@ -31,9 +34,9 @@ def compiled(
 
     @functools.cache
     def chosen() -> Callable[..., Any]:
-        options = _ONCE if once else _CPU
         if not _known(once):
             return plain
+        options = _options(once)
         return jax.jit(fn, static_argnames=tuple(static), compiler_options=options)
 
     @functools.wraps(fn)
@@ -45,13 +48,21 @@ def compiled(
     return call
 
 
+def _options(once: bool) -> dict[str, Any]:
+    """The options, less an optimization level that the user has chosen for all of the process."""
+    options = dict(_ONCE if once else _CPU)
+    if f"--{_LEVEL}=" in os.environ.get("XLA_FLAGS", ""):
+        options.pop(_LEVEL, None)
+    return options
+
+
 @functools.cache
 def _known(once: bool) -> bool:
     """Whether the default backend is a CPU whose XLA takes the options."""
     if jax.default_backend() != "cpu":
         return False
     try:
-        jax.jit(lambda x: x, compiler_options=_ONCE if once else _CPU)(0.0)
+        jax.jit(lambda x: x, compiler_options=_options(once))(np.zeros(()))
     except jax.errors.JaxRuntimeError:
         return False
     return True

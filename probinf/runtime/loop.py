@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from probinf.core.program import Program
-from probinf.runtime.lanes import Lane, advance_lanes
+from probinf.runtime.lanes import Lane, advance_lanes, all_done
 from probinf.runtime.method import Method
 from probinf.runtime.pace import Pace
 from probinf.runtime.progress import Status
@@ -54,7 +54,7 @@ def drive(
         return time.perf_counter() - start
 
     def finished() -> bool:
-        return bool(jnp.all(jax.vmap(method.done)(lanes.state)))
+        return bool(all_done(method, lanes.state))
 
     try:
         while True:
