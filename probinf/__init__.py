@@ -50,6 +50,7 @@ if _TYPE_CHECKING:
     from probinf.results.plotting import compare_plot as compare_plot
     from probinf.results.posterior import Posterior as Posterior
     from probinf.results.storage import load as load
+    from probinf.runtime.compilation_cache import use_compilation_cache as use_compilation_cache
     from probinf.runtime.devices import use_cpu_devices as use_cpu_devices
     from probinf.samplers import MCMC as MCMC
     from probinf.samplers import NUTS as NUTS
@@ -117,6 +118,7 @@ _WHERE = {
     "SMC": "probinf.samplers",
     "temper": "probinf.core.transformations.paths",
     "update": "probinf.evidence.updating",
+    "use_compilation_cache": "probinf.runtime.compilation_cache",
     "use_cpu_devices": "probinf.runtime.devices",
     "validity": "probinf.validity",
     "with_base": "probinf.core.transformations.rebasing",
