@@ -45,7 +45,7 @@ def use_compilation_cache(
         SavedFileError: the folder cannot be made or written.
     """
     at_least(1, max_bytes=max_bytes)
-    given = jax.config.jax_compilation_cache_dir if folder is None else None
+    given = getattr(jax.config, "jax_compilation_cache_dir", None) if folder is None else None
     path = pathlib.Path(folder or given or _user_folder() / _version()).expanduser().absolute()
     try:
         path.mkdir(parents=True, exist_ok=True)
