@@ -59,6 +59,7 @@ if _TYPE_CHECKING:
     from probinf.results.posterior import Posterior as Posterior
     from probinf.results.prior import prior_predictive as prior_predictive
     from probinf.results.storage import load as load
+    from probinf.runtime.compilation_cache import use_compilation_cache as use_compilation_cache
     from probinf.runtime.devices import use_cpu_devices as use_cpu_devices
     from probinf.samplers import MAP as MAP
     from probinf.samplers import MCMC as MCMC
@@ -150,6 +151,7 @@ _WHERE = {
     "StateSpace": "probinf.core.sequence",
     "temper": "probinf.core.transformations.paths",
     "update": "probinf.evidence.updating",
+    "use_compilation_cache": "probinf.runtime.compilation_cache",
     "use_cpu_devices": "probinf.runtime.devices",
     "validity": "probinf.validity",
     "VI": "probinf.samplers",

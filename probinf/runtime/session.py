@@ -20,7 +20,7 @@ from probinf.errors import SavedFileError
 from probinf.fronts.recompiling import recompiles
 from probinf.runtime.checkpoint import Checkpoint
 from probinf.runtime.codec import decoded, described, encoded
-from probinf.runtime.lanes import Lane, advance_lanes, start_lanes
+from probinf.runtime.lanes import Lane, advance_lanes, lane_keys, start_lanes
 from probinf.runtime.loop import drive, to_host
 from probinf.runtime.memory import guarded
 from probinf.runtime.method import Method, Run
@@ -160,7 +160,7 @@ class _Session:
     def _begin(self, length: int, states: Any) -> Lane:
         """The lanes before the first step, or after the last chunk of the checkpoint."""
         count, flat = self.plan.lanes, self.blank.flat
-        keys = jax.vmap(partial(jax.random.fold_in, self.key))(jnp.arange(count))
+        keys = lane_keys(self.key, count)
         if self.store is not None and self.store.chunks:
             example = jax.eval_shape(partial(start_lanes, self.method), flat, keys)
             advance = partial(advance_lanes, self.method, length)
