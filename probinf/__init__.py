@@ -44,11 +44,14 @@ from probinf.results.storage import load as load
 from probinf.runtime.devices import use_cpu_devices as use_cpu_devices
 from probinf.samplers import MCMC as MCMC
 from probinf.samplers import NUTS as NUTS
+from probinf.samplers import PMMH as PMMH
 from probinf.samplers import SMC as SMC
+from probinf.samplers import SMC2 as SMC2
 from probinf.samplers import ChEES as ChEES
 from probinf.samplers import Importance as Importance
 from probinf.samplers import Nested as Nested
 from probinf.samplers import ParallelTempering as ParallelTempering
+from probinf.samplers import ParticleGibbs as ParticleGibbs
 from probinf.samplers import PersistentSMC as PersistentSMC
 
 if _TYPE_CHECKING:

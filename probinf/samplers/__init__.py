@@ -11,5 +11,8 @@ from probinf.samplers.mcmc import NUTS as NUTS
 from probinf.samplers.nested.sampling import Nested as Nested
 from probinf.samplers.parallel_tempering import ParallelTempering as ParallelTempering
 from probinf.samplers.persistent import PersistentSMC as PersistentSMC
+from probinf.samplers.pmcmc.gibbs import ParticleGibbs as ParticleGibbs
+from probinf.samplers.pmcmc.pmmh import PMMH as PMMH
+from probinf.samplers.pmcmc.smc2 import SMC2 as SMC2
 from probinf.samplers.populations.base import PopulationMethod as PopulationMethod
 from probinf.samplers.smc import SMC as SMC

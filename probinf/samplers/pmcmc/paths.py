@@ -1,0 +1,59 @@
+"""Paths of states among the draws of a chain: kept, thinned or dropped with the other sites."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from probinf.results.collecting import ChainCollector, Transition
+from probinf.runtime.method import Run
+from probinf.runtime.records import Kept
+
+_MARK = "path:"
+
+
+class PathCollector(ChainCollector):
+    """Draws of the parameters, and those parts of the path that shall be kept beside them.
+
+    Args:
+        run: on the parameters alone.
+        wanted: parts of the path to keep.
+        options: of ``ChainCollector``.
+    """
+
+    def __init__(self, run: Run, wanted: frozenset[str], **options: Any) -> None:
+        super().__init__(run, **options)
+        self.wanted = wanted
+
+    def add(self, chunk: list[Transition]) -> None:
+        def kept(stats: dict[str, Any]) -> dict[str, Any]:
+            return {
+                name: value
+                for name, value in stats.items()
+                if not name.startswith(_MARK) or name.removeprefix(_MARK) in self.wanted
+            }
+
+        super().add([record._replace(stats=kept(record.stats)) for record in chunk])
+
+
+def as_stats(path: dict[str, Any]) -> dict[str, Any]:
+    """The parts of a path on their way to the host."""
+    return {_MARK + name: value for name, value in path.items()}
+
+
+def taken_out(stats: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The parts of the path by name; they are removed from the statistics."""
+    marked = [name for name in stats if name.startswith(_MARK)]
+    return {name.removeprefix(_MARK): stats.pop(name) for name in marked}
+
+
+def split(kept: Kept, states: set[str], parameters: set[str]) -> tuple[Kept, frozenset[str]]:
+    """What is kept of the parameters, and which parts of the path."""
+    if kept.summaries_only:
+        sites = None if kept.sites is None else tuple(set(kept.sites) & parameters)
+        return kept._replace(sites=sites), frozenset()
+    if kept.sites is None:
+        return kept, frozenset(states)
+    own = tuple(name for name in kept.sites if name in parameters)
+    return kept._replace(sites=own), frozenset(kept.sites) & states
