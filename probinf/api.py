@@ -17,7 +17,6 @@ from probinf.runtime import session
 from probinf.runtime.method import Method
 from probinf.runtime.records import wanted
 from probinf.samplers import NUTS
-from probinf.samplers.auto import choose
 from probinf.samplers.precise import automatically
 
 
@@ -42,7 +41,8 @@ def sample(
         program: the measure, from one of the fronts.
         method: the engine and its options; NUTS by default. ``"auto"`` chooses one from the
             program, the device and a short pilot; the choice is printed with its reason (unless
-            ``progress=False``) and kept in ``provenance["chosen"]``.
+            ``progress=False``) and kept in ``provenance["chosen"]``. ``"exact"`` is
+            ``ExactFilter()``, for linear-Gaussian and finite state-space programs.
         key: a JAX random key, or an integer seed.
         progress: show a progress bar in a terminal.
         check: look for broken distributions first, at the cost of one small compilation.
@@ -120,8 +120,14 @@ def sample(
 def _engine(method: Any, program: Program, key: Key) -> tuple[Method[Posterior], dict[str, Any]]:
     """The engine, and what to note where it was chosen."""
     if method == "auto":
+        from probinf.samplers.auto import choose  # with the engines to choose from
+
         found, reason = choose(program, key)
         return found, {"chosen": f"{found!r}: {reason}"}
+    if method == "exact":
+        from probinf.samplers.filters.exact import ExactFilter
+
+        return ExactFilter(), {}
     method = NUTS() if method is None else method
     if not isinstance(method, Method):
         raise MethodError(

@@ -75,6 +75,8 @@ class Program:
             latent sites in the user's coordinates; None when unknown.
         state_space: ``data -> StateSpace``, the same model as a prior of parameters and a sequence
             of states; None when it is not one.
+        ahead: ``(data, steps, covariates, times) -> data`` of the same series with so many more
+            steps, none of them observed; None when it is no series.
         levels: name, lowest and highest value of every discrete coordinate with finitely many.
         data: everything dynamic: observations, covariates, network weights, path parameters.
     """
@@ -100,6 +102,9 @@ class Program:
         default=None, metadata={"static": True}
     )
     state_space: Callable[[Data], Any] | None = dataclasses.field(
+        default=None, metadata={"static": True}
+    )
+    ahead: Callable[[Data, int, Any, Any], Data] | None = dataclasses.field(
         default=None, metadata={"static": True}
     )
     levels: tuple[tuple[str, int, int], ...] = dataclasses.field(

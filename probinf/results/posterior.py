@@ -23,6 +23,7 @@ from probinf.results.datatree import to_datatree
 from probinf.results.diagnosis import diagnose
 from probinf.results.export import to_anesthetic
 from probinf.results.findings import Diagnosis, Finding
+from probinf.results.forecasting import forecast
 from probinf.results.plotting import plot
 from probinf.results.precision import in_its_precision
 from probinf.results.predicting import predict
@@ -145,7 +146,7 @@ class Posterior:
         index = index[np.random.default_rng(0).permutation(index.size)]
 
         def take(value: np.ndarray) -> np.ndarray:
-            flat = value.reshape(-1, *value.shape[2:])[index]
+            flat = value.reshape(chains * draws, *value.shape[2:])[index]
             return flat.reshape(chains, draws, *value.shape[2:])
 
         return dataclasses.replace(
@@ -159,7 +160,15 @@ class Posterior:
         )
 
     @in_its_precision
-    def predict(self, *, key: int | Key, program: Program | None = None) -> dict[str, np.ndarray]:
+    def predict(
+        self,
+        *,
+        key: int | Key,
+        program: Program | None = None,
+        steps: int | None = None,
+        covariates: Any = None,
+        times: Any = None,
+    ) -> dict[str, np.ndarray]:
         """Posterior predictive draws of every observed site, (chain, draw, ...).
 
         Weighted draws are resampled first, so the result is equally weighted. Sites that
@@ -173,13 +182,20 @@ class Posterior:
                 the rest, and returned too: new sites, new entries of a plate or steps of a scan
                 (after those of the fit), observed sites whose data are left out (``y=None``). Of a
                 site with fewer entries the first are taken.
+            steps: of a state-space model, how many steps after the last one to forecast: its
+                states and observations, (chain, draw, step, ...).
+            covariates: of these steps, where the model has some.
+            times: of these steps, where those of the fit are not evenly spaced.
 
         Raises:
             StructureError: there is no program, it has nothing observed, or a site does not
-                match: its shape, its support, or no name is the same.
+                match: its shape, its support, or no name is the same. Or ``steps`` are asked of
+                what is no state-space model.
 
         A :class:`~probinf.errors.NewSitesWarning` says what is drawn from the prior.
         """
+        if steps is not None:
+            return forecast(self, key, program or self.program, steps, covariates, times)
         return predict(self, key, program)
 
     def require_positions(self, who: str) -> None:

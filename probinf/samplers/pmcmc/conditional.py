@@ -59,9 +59,7 @@ def conditional_smc(
             logits = _ancestor_logits(sequence, state, log_w, held, value)
             parents = parents.at[0].set(drawn(ancestor, logits).astype(parents.dtype))
         before = jax.tree.map(lambda leaf: leaf[parents], state)
-        after, increment = jax.vmap(sequence.extend, (0, 0, None, None))(
-            jax.random.split(move, particles), before, value, sequence.data
-        )
+        after, increment = sequence.next(move, before, value)
         after = _with(after, held)
         assert sequence.weigh is not None
         own = sequence.weigh(_at(before, 0), held, value, sequence.data)
@@ -98,8 +96,7 @@ def drawn(key: Key, log_w: Float[Array, " n"]) -> Int[Array, ""]:
 def _first(
     key: Key, sequence: Sequence, held: State, particles: int
 ) -> tuple[State, Float[Array, " n"]]:
-    keys = jax.random.split(key, particles)
-    state, log_w = jax.vmap(sequence.start, (0, None))(keys, sequence.data)
+    state, log_w = sequence.first(key, particles)
     assert sequence.weigh_start is not None
     log_w = log_w.at[0].set(sequence.weigh_start(held, sequence.data))
     return _with(state, held), normalise(no_nan(log_w)[0])

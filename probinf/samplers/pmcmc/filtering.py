@@ -44,8 +44,7 @@ class Filter(NamedTuple):
 
     def begin(self, key: Key, sequence: Sequence) -> Cloud:
         """The first states, weighed."""
-        keys = jax.random.split(key, self.particles)
-        state, log_w = jax.vmap(sequence.start, (0, None))(keys, sequence.data)
+        state, log_w = sequence.first(key, self.particles)
         equal = jnp.full_like(log_w, -jnp.log(self.particles))
         return _weighed(state, equal, log_w, jnp.zeros((), log_w.dtype))
 
@@ -67,10 +66,7 @@ class Filter(NamedTuple):
         low = effective_sample_size(log_w) < self.resample_below * n
         ancestors, log_w = jax.lax.cond(low, resampled, lambda: (order, log_w))
         before = jax.tree.map(lambda leaf: leaf[ancestors], cloud.state)
-        keys = jax.random.split(move_key, n)
-        state, increment = jax.vmap(sequence.extend, (0, 0, None, None))(
-            keys, before, value, sequence.data
-        )
+        state, increment = sequence.next(move_key, before, value)
         return _weighed(state, log_w, increment, cloud.log_z), ancestors
 
 

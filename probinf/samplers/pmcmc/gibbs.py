@@ -27,7 +27,7 @@ from probinf.samplers.chains import ChainMethod
 from probinf.samplers.mcmc import MCMC, Chain
 from probinf.samplers.pmcmc.conditional import Refresh, conditional_smc, path_density
 from probinf.samplers.pmcmc.filtering import Filter, spread, steps_of, traced
-from probinf.samplers.pmcmc.paths import PathCollector, as_stats, split, taken_out
+from probinf.samplers.pmcmc.paths import PathCollector, as_stats, joined, split, taken_out
 from probinf.samplers.pmcmc.pilot import dying
 from probinf.samplers.pmcmc.space import (
     OnPrior,
@@ -271,8 +271,8 @@ class ParticleGibbs(ChainMethod):
                 Finding(
                     "path_degeneracy",
                     f"the states at {stuck.size} of {pooled.size} times hardly ever move (the "
-                    f"first at t={stuck[0]}, in {pooled[stuck[0]]:.1%} of the sweeps): their draws are "
-                    f"those of the start. {cure}",
+                    f"first at t={stuck[0]}, in {pooled[stuck[0]]:.1%} of the sweeps): their "
+                    f"draws are those of the start. {cure}",
                 ),
             )
         return fields
@@ -289,7 +289,8 @@ class ParticleGibbs(ChainMethod):
         inner, _ = self._inner(run)
         path = taken_out(inner.records.stats)
         found = super().finish(inner)
-        return dataclasses.replace(found, draws={**found.draws, **path})
+        found = dataclasses.replace(found, draws={**found.draws, **path})
+        return joined(found, run.program, inner.layout, set(path))
 
     def note(self, own: Sweep) -> str:
         """The step size."""

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+import jax
 import numpy as np
 
+from probinf.core.coordinates import Layout, vector_of
+from probinf.core.program import Program
 from probinf.results.collecting import ChainCollector, Transition
+from probinf.results.posterior import Posterior
+from probinf.results.sites import by_row
 from probinf.runtime.method import Run
 from probinf.runtime.records import Kept
 
@@ -57,3 +63,46 @@ def split(kept: Kept, states: set[str], parameters: set[str]) -> tuple[Kept, fro
         return kept, frozenset(states)
     own = tuple(name for name in kept.sites if name in parameters)
     return kept._replace(sites=own), frozenset(kept.sites) & states
+
+
+@dataclasses.dataclass(frozen=True)
+class _Placed:
+    """Flat positions of a program from those of its parameters, and a path."""
+
+    inner: Layout
+    layout: Layout
+
+    def __call__(self, program: Program, row: Any) -> dict[str, jax.Array]:
+        space: Any = program.state_space
+        theta, path = row
+        x = space.joint(self.inner.unravel(theta), path, program.data)
+        return {"x": vector_of(self.layout.ravel(x))}
+
+
+def joined(found: Posterior, program: Program, inner: Layout, states: set[str]) -> Posterior:
+    """The posterior on the coordinates of the whole program, where this knows them.
+
+    Parameters and path together are a draw of the program's own measure, so that forecasts,
+    leave-one-out and everything else that starts from positions work on it.
+
+    Args:
+        found: on the parameters alone, with paths among the draws.
+        program: the user's.
+        inner: layout of the parameters.
+        states: names of the parts of the path.
+    """
+    joint = getattr(program.state_space, "joint", None)
+    if joint is None or found.unconstrained.shape[-1] == 0 or not states <= set(found.draws):
+        return found
+    chains, draws = found.log_weights.shape
+    layout = Layout.of(program, integers=True)
+    theta = found.unconstrained.reshape(chains * draws, -1)
+    path = {n: found.draws[n].reshape(-1, *found.draws[n].shape[2:]) for n in states}
+    rows = by_row(_Placed(inner, layout), program, (theta, path), (chains, draws))
+    return dataclasses.replace(
+        found,
+        unconstrained=rows["x"],
+        keys=(),
+        program=program,
+        provenance={**found.provenance, "layout": str(layout.treedef)},
+    )

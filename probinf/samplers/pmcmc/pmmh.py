@@ -23,8 +23,9 @@ from probinf.samplers.chains import ChainMethod
 from probinf.samplers.mcmc import MCMC, Chain
 from probinf.samplers.pmcmc.correlated import OneBlock
 from probinf.samplers.pmcmc.filtering import Filter
+from probinf.samplers.pmcmc.paths import joined
 from probinf.samplers.pmcmc.pilot import AIM, NOISY, dying, noise, settle
-from probinf.samplers.pmcmc.space import parts_of, state_sites
+from probinf.samplers.pmcmc.space import parameters_of, parts_of, state_sites
 from probinf.samplers.pmcmc.target import target
 
 _STICKS = 0.02  # acceptance below which a chain says nothing
@@ -205,7 +206,10 @@ class PMMH(ChainMethod):
         started = np.asarray(run.states.started)
         if not started.all():
             raise dying(run.program, self._filter, "PMMH found no starting point")
-        return super().finish(self._inner(run))
+        found = super().finish(self._inner(run))
+        sites = state_sites(run.program, parts_of(run.program, "PMMH"), "PMMH")
+        layout = flatten(parameters_of(run.program))[1]
+        return joined(found, run.program, layout, set(sites))
 
     def note(self, own: Chain) -> str:
         """The step size."""

@@ -373,8 +373,8 @@ class SMC2(PopulationMethod):
             Finding(
                 "noisy_likelihood",
                 f"only {acceptance[low].min():.1%} of some moves were accepted with {largest} "
-                f"state particles, and max_state_particles={self.max_state_particles} allows no more. "
-                "Raise it, or use a filter with better proposals.",
+                f"state particles, and max_state_particles={self.max_state_particles} allows no "
+                "more. Raise it, or use a filter with better proposals.",
             ),
         )
 
