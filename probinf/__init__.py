@@ -47,6 +47,8 @@ if _TYPE_CHECKING:
     from probinf.evidence.separation import SeparateModes as SeparateModes
     from probinf.evidence.separation import separate_modes as separate_modes
     from probinf.evidence.updating import update as update
+    from probinf.fronts import formula as formula
+    from probinf.fronts import from_callback as from_callback
     from probinf.fronts import from_log_density as from_log_density
     from probinf.fronts import from_log_likelihood as from_log_likelihood
     from probinf.fronts import from_numpyro as from_numpyro
@@ -63,6 +65,7 @@ if _TYPE_CHECKING:
     from probinf.samplers import SMC as SMC
     from probinf.samplers import SMC2 as SMC2
     from probinf.samplers import ChEES as ChEES
+    from probinf.samplers import Ensemble as Ensemble
     from probinf.samplers import ExactFilter as ExactFilter
     from probinf.samplers import Importance as Importance
     from probinf.samplers import Nested as Nested
@@ -70,6 +73,7 @@ if _TYPE_CHECKING:
     from probinf.samplers import ParticleFilter as ParticleFilter
     from probinf.samplers import ParticleGibbs as ParticleGibbs
     from probinf.samplers import PersistentSMC as PersistentSMC
+    from probinf.samplers.merging import merge as merge
 
 # Every name that the lines above give to type checkers, and where it is imported from on first use.
 _WHERE = {
@@ -86,11 +90,14 @@ _WHERE = {
     "conformal": "probinf.conformal",
     "core": "probinf.core",
     "diagnostics": "probinf.diagnostics",
+    "Ensemble": "probinf.samplers",
     "errors": "probinf.errors",
     "Estimate": "probinf.core.estimate",
     "evidence": "probinf.evidence",
     "ExactFilter": "probinf.samplers",
     "fit": "probinf.evidence.fitting",
+    "formula": "probinf.fronts",
+    "from_callback": "probinf.fronts",
     "from_log_density": "probinf.fronts",
     "from_log_likelihood": "probinf.fronts",
     "from_numpyro": "probinf.fronts",
@@ -105,6 +112,7 @@ _WHERE = {
     "loo": "probinf.evidence.loo",
     "marginal": "probinf.core.sequence",
     "MCMC": "probinf.samplers",
+    "merge": "probinf.samplers.merging",
     "Nested": "probinf.samplers",
     "NUTS": "probinf.samplers",
     "ParallelTempering": "probinf.samplers",

@@ -106,6 +106,16 @@ def _ancestors(posterior: Posterior) -> int:
 
 
 def _lost(posterior: Posterior) -> list[Finding]:
+    asked = posterior.provenance.get("callback", {})
+    if kinds := asked.get("failures"):
+        told = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        return [
+            Finding(
+                "failures",
+                f"{sum(kinds.values())} of {asked['evaluations']} evaluations of the likelihood "
+                f"failed ({told}) and count as impossible. The first: {asked['first_failure']}.",
+            )
+        ]
     lost = int(posterior.provenance.get("nan_evaluations", 0))
     if not lost:
         return []

@@ -108,7 +108,15 @@ class Posterior:
             return self.streamed
         superchains = self.provenance.get("superchains")
         live = self.stats.get("live_points")
-        return summarise(self.draws, self.log_weights, self.clusters, superchains, live, circles)
+        return summarise(
+            self.draws,
+            self.log_weights,
+            self.clusters,
+            superchains,
+            live,
+            circles,
+            self.provenance.get("ensembles"),
+        )
 
     def summary(self, circular: Mapping[str, float] | Sequence[str] = ()) -> Summary:
         """Mean, sd, quantiles, Monte Carlo errors and effective sizes per scalar.

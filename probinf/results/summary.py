@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from probinf.results.circular import Ends, around
+from probinf.results.statistics.ensembles import (
+    ensemble_ess_bulk,
+    ensemble_ess_mean,
+    ensemble_ess_tail,
+    ensemble_rhat,
+)
 from probinf.results.statistics.ess import ess_bulk, ess_mean, ess_tail
 from probinf.results.statistics.nested_rhat import nested_rhat
 from probinf.results.statistics.rhat import rhat
@@ -128,10 +135,12 @@ def summarise(
     superchains: int | None = None,
     live: np.ndarray | None = None,
     circles: Mapping[str, Ends] | None = None,
+    ensembles: int | None = None,
 ) -> Summary:
     """The table; ``clusters`` is None for Markov chains (equal weights).
 
     With ``superchains``, groups of chains with one start each, it has a nested R-hat. With
+    ``ensembles``, groups of chains that moved each other, only these are independent. With
     ``live``, the points of nested sampling that were alive at each removal, in whose order
     ``clusters`` counts, errors count what is not known of the volumes. Sites of ``circles`` go
     round between these ends.
@@ -140,7 +149,7 @@ def summarise(
 
     def table(values: np.ndarray) -> dict[str, np.ndarray]:
         if clusters is None:
-            return _chains(values, superchains)
+            return _chains(values, superchains, ensembles)
         return _weighted(values, log_weights, clusters, live)
 
     with np.errstate(invalid="ignore", over="ignore"):  # infinite draws: their rows are NaN
@@ -153,22 +162,29 @@ def summarise(
         return Summary(seen.columns(table), names, marked)
 
 
-def _chains(values: np.ndarray, superchains: int | None) -> dict[str, np.ndarray]:
+def _chains(
+    values: np.ndarray, superchains: int | None, ensembles: int | None
+) -> dict[str, np.ndarray]:
     pooled = values.reshape(-1, values.shape[2])
     q5, q50, q95 = np.quantile(pooled, [0.05, 0.5, 0.95], axis=0)
     enough = values.shape[1] >= MIN_DRAWS
     blank = np.full(values.shape[2], np.nan)
     sd = pooled.std(axis=0, ddof=1) if len(pooled) > 1 else blank
+    sizes: Callable[[np.ndarray], np.ndarray]
+    sizes, bulk, tail, agreement = ess_mean, ess_bulk, ess_tail, rhat
+    if ensembles is not None:
+        of_ensembles = (ensemble_ess_mean, ensemble_ess_bulk, ensemble_ess_tail, ensemble_rhat)
+        sizes, bulk, tail, agreement = (partial(fn, ensembles=ensembles) for fn in of_ensembles)
     columns = {
         "mean": pooled.mean(axis=0),
         "sd": sd,
         "q5": q5,
         "q50": q50,
         "q95": q95,
-        "mcse": sd / np.sqrt(ess_mean(values)) if enough else blank,
-        "ess_bulk": ess_bulk(values) if enough else blank,
-        "ess_tail": ess_tail(values) if enough else blank,
-        "r_hat": rhat(values) if enough else blank,
+        "mcse": sd / np.sqrt(sizes(values)) if enough else blank,
+        "ess_bulk": bulk(values) if enough else blank,
+        "ess_tail": tail(values) if enough else blank,
+        "r_hat": agreement(values) if enough else blank,
     }
     if superchains is not None and 1 < superchains < values.shape[0]:
         columns["nested_r_hat"] = nested_rhat(values, superchains)

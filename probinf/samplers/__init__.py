@@ -10,6 +10,7 @@ if _TYPE_CHECKING:
     from probinf.runtime.method import Plan as Plan
     from probinf.samplers.chains import ChainMethod as ChainMethod
     from probinf.samplers.chees import ChEES as ChEES
+    from probinf.samplers.ensembles.ensemble import Ensemble as Ensemble
     from probinf.samplers.filters.exact import ExactFilter as ExactFilter
     from probinf.samplers.filters.particle_filter import ParticleFilter as ParticleFilter
     from probinf.samplers.importance import Importance as Importance
@@ -28,6 +29,7 @@ if _TYPE_CHECKING:
 _WHERE = {
     "ChainMethod": "probinf.samplers.chains",
     "ChEES": "probinf.samplers.chees",
+    "Ensemble": "probinf.samplers.ensembles.ensemble",
     "ExactFilter": "probinf.samplers.filters.exact",
     "Importance": "probinf.samplers.importance",
     "MCMC": "probinf.samplers.mcmc",

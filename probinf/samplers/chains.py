@@ -52,7 +52,7 @@ class ChainMethod(Method[Posterior]):
     thin: int = 1
 
     lockstep: ClassVar[bool] = False
-    """Whether one lane moves all chains, so that states and records have a leading axis chain."""
+    """Whether a lane moves many chains, so that states and records have a leading axis chain."""
     sought: ClassVar[str] = "starting point"
     """What a chain begins from, for the message when none is found."""
 
