@@ -75,7 +75,7 @@ def _weighed(state: State, log_w: Array, increment: Array, log_z: Array) -> Clou
     return Cloud(state, normalise(log_w), log_z + jax.scipy.special.logsumexp(log_w))
 
 
-def _height(state: State) -> Float[Array, " n"]:
+def _height(state: State) -> Array:
     """The first coordinate of every particle."""
     leaf = jax.tree.leaves(state)[0]
     return leaf.reshape(leaf.shape[0], -1)[:, 0]

@@ -12,7 +12,7 @@ import numpy as np
 from probinf import kernels
 from probinf.core.coordinates import flatten, restored, vector_of
 from probinf.core.program import Key, Program
-from probinf.errors import ZeroLikelihoodError
+from probinf.errors import ImproperPriorError, ZeroLikelihoodError
 from probinf.runtime.lanes import advance_lane, start_lane
 from probinf.samplers.mcmc import MCMC
 from probinf.samplers.pmcmc.filtering import Filter, log_likelihood, spread, steps_of, traced
@@ -133,14 +133,13 @@ def dying(program: Program, options: Filter, happened: str) -> ZeroLikelihoodErr
     steps = died[died >= 0]
     if not steps.size:
         return ZeroLikelihoodError(
-            f"{happened}, although filters survive at starting points: look at the density of the "
+            f"{happened}, although filters survive at draws of the prior: look at the density of the "
             "states (log_start, log_transition) and at the prior with pi.check(program)."
         )
-    where, counts = np.unique(steps, return_counts=True)
-    most = int(where[counts.argmax()])
+    most = int(steps.max())
     return ZeroLikelihoodError(
         f"{happened}: all {_FIRST} particles of the filter have weight zero at time step t={most} "
-        f"(the first is 0; so at {int(counts.max())} of {died.size} starting points). The "
+        f"(the first is 0), if not before, at {steps.size} of {died.size} draws of the prior. The "
         "observation there is impossible, or NaN, under every state that was proposed: give the "
         "emission heavier tails, declare the observation missing, or use more particles."
     )
@@ -148,13 +147,18 @@ def dying(program: Program, options: Filter, happened: str) -> ZeroLikelihoodErr
 
 @partial(jax.jit, static_argnames=("options",))
 def _deaths(program: Program, key: Key, options: Filter) -> Any:
-    """The step at which the filter dies at each of 32 starting points; -1 where it does not."""
+    """The step at which the filter dies at each of 32 draws of the prior; -1 where it does not."""
     assert program.state_space is not None
     space = program.state_space(program.data)
+    drawn = space.prior.draw
+    try:
+        jax.eval_shape(drawn, key, space.prior.data)
+    except ImproperPriorError:
+        drawn = space.prior.start
 
     def one(key: Key) -> Any:
         first, second = jax.random.split(key)
-        sequence = given(space, space.prior.start(first, space.prior.data))
+        sequence = given(space, drawn(first, space.prior.data))
         keys = spread(jax.random.split(second, 1), steps_of(sequence))
         dead = ~jnp.isfinite(traced(keys, sequence, options).log_increments)
         return jnp.where(dead.any(), jnp.argmax(dead), -1)

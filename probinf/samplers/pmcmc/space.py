@@ -57,7 +57,7 @@ def given(space: StateSpace, theta: Position) -> Sequence:
     return dataclasses.replace(sequence, data=(parameters, sequence.data))
 
 
-def named(path: State) -> dict[str, Array]:
+def named(path: State) -> dict[str, Any]:
     """The arrays of a state (or path) by name; one plain array is called ``state``."""
     leaves = jax.tree_util.tree_leaves_with_path(path)
     return {_name(where) or STATE: leaf for where, leaf in leaves}
