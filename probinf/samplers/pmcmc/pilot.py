@@ -133,8 +133,8 @@ def dying(program: Program, options: Filter, happened: str) -> ZeroLikelihoodErr
     steps = died[died >= 0]
     if not steps.size:
         return ZeroLikelihoodError(
-            f"{happened}, although filters survive at draws of the prior: look at the density of the "
-            "states (log_start, log_transition) and at the prior with pi.check(program)."
+            f"{happened}, although filters survive at draws of the prior: look at the density of "
+            "the states (log_start, log_transition) and at the prior with pi.check(program)."
         )
     most = int(steps.max())
     return ZeroLikelihoodError(
