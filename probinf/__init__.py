@@ -57,21 +57,27 @@ if _TYPE_CHECKING:
     from probinf.kernels.base import Kernel as Kernel
     from probinf.results.plotting import compare_plot as compare_plot
     from probinf.results.posterior import Posterior as Posterior
+    from probinf.results.prior import prior_predictive as prior_predictive
     from probinf.results.storage import load as load
+    from probinf.runtime.compilation_cache import use_compilation_cache as use_compilation_cache
     from probinf.runtime.devices import use_cpu_devices as use_cpu_devices
+    from probinf.samplers import MAP as MAP
     from probinf.samplers import MCMC as MCMC
     from probinf.samplers import NUTS as NUTS
     from probinf.samplers import PMMH as PMMH
     from probinf.samplers import SMC as SMC
     from probinf.samplers import SMC2 as SMC2
+    from probinf.samplers import VI as VI
     from probinf.samplers import ChEES as ChEES
     from probinf.samplers import Ensemble as Ensemble
     from probinf.samplers import ExactFilter as ExactFilter
     from probinf.samplers import Importance as Importance
+    from probinf.samplers import Laplace as Laplace
     from probinf.samplers import Nested as Nested
     from probinf.samplers import ParallelTempering as ParallelTempering
     from probinf.samplers import ParticleFilter as ParticleFilter
     from probinf.samplers import ParticleGibbs as ParticleGibbs
+    from probinf.samplers import Pathfinder as Pathfinder
     from probinf.samplers import PersistentSMC as PersistentSMC
     from probinf.samplers.merging import merge as merge
 
@@ -108,8 +114,10 @@ _WHERE = {
     "importance": "probinf.core.population",
     "Kernel": "probinf.kernels.base",
     "kernels": "probinf.kernels",
+    "Laplace": "probinf.samplers",
     "load": "probinf.results.storage",
     "loo": "probinf.evidence.loo",
+    "MAP": "probinf.samplers",
     "marginal": "probinf.core.sequence",
     "MCMC": "probinf.samplers",
     "merge": "probinf.samplers.merging",
@@ -119,12 +127,14 @@ _WHERE = {
     "particle_filter": "probinf.core.sequence",
     "ParticleFilter": "probinf.samplers",
     "ParticleGibbs": "probinf.samplers",
+    "Pathfinder": "probinf.samplers",
     "PersistentSMC": "probinf.samplers",
     "PMMH": "probinf.samplers",
     "Population": "probinf.core.population",
     "Posterior": "probinf.results.posterior",
     "ppi": "probinf.ppi",
     "prefix": "probinf.core.transformations.paths",
+    "prior_predictive": "probinf.results.prior",
     "Program": "probinf.core.program",
     "push": "probinf.core.transformations.pushing",
     "rebase": "probinf.core.transformations.rebasing",
@@ -147,8 +157,10 @@ _WHERE = {
     "StateSpace": "probinf.core.sequence",
     "temper": "probinf.core.transformations.paths",
     "update": "probinf.evidence.updating",
+    "use_compilation_cache": "probinf.runtime.compilation_cache",
     "use_cpu_devices": "probinf.runtime.devices",
     "validity": "probinf.validity",
+    "VI": "probinf.samplers",
     "with_base": "probinf.core.transformations.rebasing",
 }
 

@@ -8,6 +8,10 @@ if _TYPE_CHECKING:
     from probinf.results.collecting import Transition as Transition
     from probinf.runtime.method import Method as Method
     from probinf.runtime.method import Plan as Plan
+    from probinf.samplers.approximate.modes import MAP as MAP
+    from probinf.samplers.approximate.modes import Laplace as Laplace
+    from probinf.samplers.approximate.pathfinder import Pathfinder as Pathfinder
+    from probinf.samplers.approximate.variational import VI as VI
     from probinf.samplers.chains import ChainMethod as ChainMethod
     from probinf.samplers.chees import ChEES as ChEES
     from probinf.samplers.ensembles.ensemble import Ensemble as Ensemble
@@ -32,6 +36,8 @@ _WHERE = {
     "Ensemble": "probinf.samplers.ensembles.ensemble",
     "ExactFilter": "probinf.samplers.filters.exact",
     "Importance": "probinf.samplers.importance",
+    "Laplace": "probinf.samplers.approximate.modes",
+    "MAP": "probinf.samplers.approximate.modes",
     "MCMC": "probinf.samplers.mcmc",
     "Method": "probinf.runtime.method",
     "Nested": "probinf.samplers.nested.sampling",
@@ -39,6 +45,7 @@ _WHERE = {
     "ParallelTempering": "probinf.samplers.parallel_tempering",
     "ParticleFilter": "probinf.samplers.filters.particle_filter",
     "ParticleGibbs": "probinf.samplers.pmcmc.gibbs",
+    "Pathfinder": "probinf.samplers.approximate.pathfinder",
     "PersistentSMC": "probinf.samplers.persistent",
     "Plan": "probinf.runtime.method",
     "PMMH": "probinf.samplers.pmcmc.pmmh",
@@ -46,6 +53,7 @@ _WHERE = {
     "SMC": "probinf.samplers.smc",
     "SMC2": "probinf.samplers.pmcmc.smc2",
     "Transition": "probinf.results.collecting",
+    "VI": "probinf.samplers.approximate.variational",
 }
 
 __getattr__, __dir__ = _on_first_use(__name__, _WHERE)
