@@ -64,7 +64,9 @@ if _TYPE_CHECKING:
     from probinf.samplers import MAP as MAP
     from probinf.samplers import MCMC as MCMC
     from probinf.samplers import NUTS as NUTS
+    from probinf.samplers import PMMH as PMMH
     from probinf.samplers import SMC as SMC
+    from probinf.samplers import SMC2 as SMC2
     from probinf.samplers import VI as VI
     from probinf.samplers import ChEES as ChEES
     from probinf.samplers import Ensemble as Ensemble
@@ -74,6 +76,7 @@ if _TYPE_CHECKING:
     from probinf.samplers import Nested as Nested
     from probinf.samplers import ParallelTempering as ParallelTempering
     from probinf.samplers import ParticleFilter as ParticleFilter
+    from probinf.samplers import ParticleGibbs as ParticleGibbs
     from probinf.samplers import Pathfinder as Pathfinder
     from probinf.samplers import PersistentSMC as PersistentSMC
     from probinf.samplers.merging import merge as merge
@@ -123,8 +126,10 @@ _WHERE = {
     "ParallelTempering": "probinf.samplers",
     "particle_filter": "probinf.core.sequence",
     "ParticleFilter": "probinf.samplers",
+    "ParticleGibbs": "probinf.samplers",
     "Pathfinder": "probinf.samplers",
     "PersistentSMC": "probinf.samplers",
+    "PMMH": "probinf.samplers",
     "Population": "probinf.core.population",
     "Posterior": "probinf.results.posterior",
     "ppi": "probinf.ppi",
@@ -148,6 +153,7 @@ _WHERE = {
     "SeparateModes": "probinf.evidence.separation",
     "Sequence": "probinf.core.sequence",
     "SMC": "probinf.samplers",
+    "SMC2": "probinf.samplers",
     "StateSpace": "probinf.core.sequence",
     "temper": "probinf.core.transformations.paths",
     "update": "probinf.evidence.updating",

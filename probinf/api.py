@@ -100,6 +100,8 @@ def sample(
             engine, more = _engine(method, program, as_key(key))
             if more:
                 tell(f"method='auto' chose {more['chosen']}")
+            engine, found = engine.settled(program, as_key(key))
+            more |= found
             if check and engine.follows_gradients:
                 refuse_hidden_nan(program, type(engine).__name__)
             states = None

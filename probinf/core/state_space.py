@@ -28,6 +28,10 @@ class Sequence:
         log_transition: ``(state, next_state, input, data) -> log density`` of going from one
             state to a given next one, the step's weight included; what sampling of ancestors and
             smoothing need. None when unknown.
+        log_start: ``(state, data) -> log density`` of a given first state, its weight included.
+        weigh_start: ``(state, data) -> log_w`` that ``start`` gives to this state.
+        weigh: ``(state, next_state, input, data) -> log_w`` that ``extend`` gives to this step;
+            with the two before what conditional filters need, which weigh a path that is given.
         start_all: ``(key, n, data) -> (states, log_ws)``, the same as ``start`` for ``n``
             particles from one key, which is faster. None: ``start`` is mapped over keys.
         extend_all: ``(key, states, input, data) -> (states, log_ws)``, the same for ``extend``.
@@ -40,6 +44,15 @@ class Sequence:
     inputs: Any
     data: Data = ()
     log_transition: Callable[[State, State, Any, Data], Array] | None = dataclasses.field(
+        default=None, metadata={"static": True}
+    )
+    log_start: Callable[[State, Data], Array] | None = dataclasses.field(
+        default=None, metadata={"static": True}
+    )
+    weigh_start: Callable[[State, Data], Array] | None = dataclasses.field(
+        default=None, metadata={"static": True}
+    )
+    weigh: Callable[[State, State, Any, Data], Array] | None = dataclasses.field(
         default=None, metadata={"static": True}
     )
     start_all: Callable[[Key, int, Data], tuple[State, Array]] | None = dataclasses.field(

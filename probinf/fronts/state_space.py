@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -208,7 +209,11 @@ def _parameters(parameters: Any) -> tuple[Program, dict[str, Any]]:
                 f"{WHO}: parameter '{name}' must be a NumPyro distribution or a finite number, got "
                 f"{parameters[name]!r}."
             )
-    return (from_numpyro(_sample_all, unknown) if unknown else _nothing()), fixed
+    if not unknown:
+        return _nothing(), fixed
+    with warnings.catch_warnings():  # a prior alone observes nothing
+        warnings.filterwarnings("ignore", message="the model _sample_all")
+        return from_numpyro(_sample_all, unknown), fixed
 
 
 def _sample_all(prior: dict[str, Distribution]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -77,10 +77,22 @@ class Method(Options, abc.ABC, Generic[Result]):
     ``samplers.populations``).
     """
 
+    grows: ClassVar[bool] = False
+    """Whether arrays of its state may have grown by the time that a run is resumed."""
+
     @property
     def follows_gradients(self) -> bool:
         """Whether it can move only where the density has a gradient."""
         return False
+
+    def settled(self, program: Program, key: Key) -> tuple[Method[Result], dict[str, Any]]:
+        """The engine with what its options leave open decided, and what to note of that.
+
+        Args:
+            program: the user's.
+            key: of the run.
+        """
+        return self, {}
 
     @property
     def wants_double(self) -> bool:

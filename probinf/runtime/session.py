@@ -165,7 +165,7 @@ class _Session:
             example = jax.eval_shape(partial(start_lanes, self.method), flat, keys)
             advance = partial(advance_lanes, self.method, length)
             records = jax.eval_shape(advance, flat, example, jnp.asarray(0))[1]
-            lanes: Lane = self.store.lanes(example)
+            lanes: Lane = self.store.lanes(example, self.method.grows)
             for chunk in self.store.stored(records, count):
                 self.collector.add(chunk)
             self.earlier = self.store.seconds

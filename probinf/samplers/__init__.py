@@ -23,6 +23,9 @@ if _TYPE_CHECKING:
     from probinf.samplers.nested.sampling import Nested as Nested
     from probinf.samplers.parallel_tempering import ParallelTempering as ParallelTempering
     from probinf.samplers.persistent import PersistentSMC as PersistentSMC
+    from probinf.samplers.pmcmc.gibbs import ParticleGibbs as ParticleGibbs
+    from probinf.samplers.pmcmc.pmmh import PMMH as PMMH
+    from probinf.samplers.pmcmc.smc2 import SMC2 as SMC2
     from probinf.samplers.populations.base import PopulationMethod as PopulationMethod
     from probinf.samplers.smc import SMC as SMC
 
@@ -41,11 +44,14 @@ _WHERE = {
     "NUTS": "probinf.samplers.mcmc",
     "ParallelTempering": "probinf.samplers.parallel_tempering",
     "ParticleFilter": "probinf.samplers.filters.particle_filter",
+    "ParticleGibbs": "probinf.samplers.pmcmc.gibbs",
     "Pathfinder": "probinf.samplers.approximate.pathfinder",
     "PersistentSMC": "probinf.samplers.persistent",
     "Plan": "probinf.runtime.method",
+    "PMMH": "probinf.samplers.pmcmc.pmmh",
     "PopulationMethod": "probinf.samplers.populations.base",
     "SMC": "probinf.samplers.smc",
+    "SMC2": "probinf.samplers.pmcmc.smc2",
     "Transition": "probinf.results.collecting",
     "VI": "probinf.samplers.approximate.variational",
 }

@@ -276,6 +276,11 @@ class StateSpaceOf(_OfModel):
         nothing = dataclasses.replace(self.model.prior, data=data.prior).template()
         return self.parameters(nothing, data)
 
+    def joint(self, theta: Position, path: State, data: Series) -> Position:
+        """Coordinates of the whole program, from those of its parameters and a path of states."""
+        coordinates = self.model.coordinates(path, self.parameters(theta, data), data.steps())
+        return {**theta, **coordinates}
+
     def position(self, path: State, data: Series) -> Position:
         """Coordinates of a path, where no parameter is unknown."""
         return self.model.coordinates(path, self.known(data), data.steps())

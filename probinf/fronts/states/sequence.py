@@ -167,6 +167,33 @@ class Transition(_Moves):
 
 
 @dataclasses.dataclass(frozen=True)
+class Begun(_Moves):
+    """``Sequence.log_start``: how likely a given first state is, and its weight."""
+
+    def __call__(self, state: State, data: Any) -> Array:
+        parameters, step = self.unpacked(data)
+        own = self.model.first(parameters, step)
+        begun = sum((log_prob(law, state[n]).sum() for n, law in own.items()), start=jnp.zeros(()))
+        return begun + self.weight(state, parameters, step)
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightOfFirst(First):
+    """``Sequence.weigh_start``: the weight of a given first state."""
+
+    def __call__(self, state: State, data: Any) -> Array:  # type: ignore[override]
+        return self.weigh(*self.laws(data), state, data)
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightOfNext(Next):
+    """``Sequence.weigh``: the weight of a given step."""
+
+    def __call__(self, state: State, after: State, step: Step, data: Any) -> Array:  # type: ignore[override]
+        return self.weigh(*self.laws(state, step, data), after, step, data)
+
+
+@dataclasses.dataclass(frozen=True)
 class Lookahead(_Moves):
     """Log weight by which an auxiliary filter chooses particles, from the next observation.
 
@@ -199,6 +226,9 @@ def sequence_of(
         inputs=at(steps, slice(1, None)),
         data=(data.fixed, at(steps, 0)),
         log_transition=Transition(model),
+        log_start=Begun(model),
+        weigh_start=WeightOfFirst(*options),
+        weigh=WeightOfNext(*options),
         start_all=FirstOfMany(First(*options)) if model.batched else None,
         extend_all=NextOfMany(Next(*options)) if model.batched else None,
     )
