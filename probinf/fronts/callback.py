@@ -65,7 +65,8 @@ def from_callback(
             makes one. Results do not depend on it.
         vectorized: both functions take arrays with a leading axis, and return one value a row.
         batch_size: rows of one call, where ``vectorized``.
-        timeout: seconds of one evaluation, after which it counts as failed; needs processes.
+        timeout: seconds of one evaluation, which counts as failed where it takes longer twice;
+            needs processes.
         max_failures: share of the evaluations that may fail (an exception, NaN, +inf, a time-out,
             a worker that died of it); they count as -inf. More are an error.
 
