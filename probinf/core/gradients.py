@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,8 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from probinf.core.abstract import once_per_shape
+from probinf.core.compiling import compiled
 from probinf.core.hiding import may_hide
 from probinf.core.host.asking import asks
+from probinf.core.keys import numbered
 from probinf.core.program import Data, Position, Program, log_density
 from probinf.errors import ImproperPriorError, MethodError
 
@@ -119,7 +122,7 @@ def hidden_nan(program: Program) -> Hidden | None:
     found = []
     for where, place in points:
         try:
-            value, broken = _look(program, place, jax.random.split(jax.random.key(0), POINTS))
+            value, broken = _look(program, place)
         except ImproperPriorError:
             continue
         value = np.asarray(value, float)
@@ -147,9 +150,10 @@ def refuse_hidden_nan(program: Program, who: str) -> None:
         )
 
 
-def _looked(program: Program, place: Any, keys: jax.Array) -> tuple[jax.Array, Any]:
-    def at(key: jax.Array) -> tuple[jax.Array, Any]:
-        x = place(key, program.data)
+@partial(compiled, static=("place",), once=True)
+def _look(program: Program, place: Any) -> tuple[jax.Array, Any]:
+    def at(index: jax.Array) -> tuple[jax.Array, Any]:
+        x = place(numbered(index), program.data)
         value, slopes = jax.value_and_grad(lambda y: log_density(program, y))(x)
         slopes = slopes if isinstance(slopes, dict) else {"": slopes}
         return value, {
@@ -158,7 +162,4 @@ def _looked(program: Program, place: Any, keys: jax.Array) -> tuple[jax.Array, A
             if jax.tree.leaves(part)
         }
 
-    return jax.lax.map(at, keys)
-
-
-_look = jax.jit(_looked, static_argnums=1)
+    return jax.lax.map(at, jnp.arange(POINTS))

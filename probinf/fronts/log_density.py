@@ -16,7 +16,7 @@ from numpyro.distributions import Distribution
 
 from probinf.core.inputs.arrays import is_traced
 from probinf.core.inputs.given import as_given
-from probinf.core.program import Data, Key, Position, Program, Score
+from probinf.core.program import Data, Key, Placed, Position, Program, Score
 from probinf.errors import ImproperPriorError, ModelError
 from probinf.fronts.numpyro import from_numpyro
 
@@ -121,6 +121,15 @@ def _identity(x: Position, data: Data) -> dict[str, Array]:
     return x if isinstance(x, dict) else {_SINGLE: x}
 
 
+def _as_they_are(values: dict[str, Array], x: Position, data: Data) -> Placed:
+    new = {**x, **values} if isinstance(x, dict) else values.get(_SINGLE, x)
+    return Placed(new, {name: ~jnp.isfinite(v).all() for name, v in values.items()})
+
+
+def _unit(x: Position, data: Data) -> Array:
+    return jnp.zeros((), float)
+
+
 def from_log_density(
     log_density: Callable[..., Array],
     *args: Any,
@@ -162,6 +171,8 @@ def from_log_density(
         start=_initial,
         score=_FlatScore(log_density),
         constrain=_identity,
+        unconstrain=_as_they_are,
+        log_jacobian=_unit,
         data=(initial, jax.tree.map(partial(as_given, "an argument of the density"), args)),
     )
 

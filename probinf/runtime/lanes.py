@@ -79,6 +79,13 @@ def over_lanes(fn: Any, lanes: Any, count: int) -> Any:
     return mapped(lanes)
 
 
+@partial(compiled, static=("count",), once=True)
+def lane_keys(key: Key, count: int) -> Key:
+    """The keys of so many lanes."""
+    keys: Key = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(count))
+    return keys
+
+
 def start_lanes(method: Method[Any], program: Program, keys: Key) -> Lane:
     """All lanes before their first step."""
     found: Lane
@@ -93,6 +100,12 @@ def start_lanes(method: Method[Any], program: Program, keys: Key) -> Lane:
 def _start_lanes(method: Method[Any], program: Program, keys: Key) -> Lane:
     """All lanes before their first step."""
     return over_lanes(partial(start_lane, method, program), keys, keys.shape[0])
+
+
+@partial(compiled, static=("method",), once=True)
+def all_done(method: Method[Any], states: Any) -> Bool[Array, ""]:
+    """Whether every lane has arrived."""
+    return jnp.all(jax.vmap(method.done)(states))
 
 
 def advance_lanes(

@@ -13,7 +13,7 @@ import numpy as np
 
 from probinf.core.host.asking import asks
 from probinf.core.program import Program
-from probinf.runtime.lanes import Lane, advance_lanes
+from probinf.runtime.lanes import Lane, advance_lanes, all_done
 from probinf.runtime.method import Method
 from probinf.runtime.pace import Pace
 from probinf.runtime.progress import Status
@@ -56,7 +56,7 @@ def drive(
         return time.perf_counter() - start
 
     def finished() -> bool:
-        return bool(jnp.all(jax.vmap(method.done)(lanes.state)))
+        return bool(all_done(method, lanes.state))
 
     try:
         while True:

@@ -20,7 +20,7 @@ from probinf.errors import SavedFileError
 from probinf.fronts.recompiling import recompiles
 from probinf.runtime.checkpoint import Checkpoint
 from probinf.runtime.codec import decoded, described, encoded
-from probinf.runtime.lanes import Lane, advance_lanes, start_lanes
+from probinf.runtime.lanes import Lane, advance_lanes, lane_keys, start_lanes
 from probinf.runtime.loop import drive, to_host
 from probinf.runtime.memory import guarded
 from probinf.runtime.method import Method, Run
@@ -153,13 +153,14 @@ class _Session:
                 states=jax.tree.map(to_host, lanes.state),
                 records=self.collector.result(),
                 provenance=provenance,
+                key=self.key,
             )
         )
 
     def _begin(self, length: int, states: Any) -> Lane:
         """The lanes before the first step, or after the last chunk of the checkpoint."""
         count, flat = self.plan.lanes, self.blank.flat
-        keys = jax.vmap(partial(jax.random.fold_in, self.key))(jnp.arange(count))
+        keys = lane_keys(self.key, count)
         if self.store is not None and self.store.chunks:
             example = jax.eval_shape(partial(start_lanes, self.method), flat, keys)
             advance = partial(advance_lanes, self.method, length)
@@ -170,6 +171,11 @@ class _Session:
             self.earlier = self.store.seconds
             return lanes
         self.earlier = 0.0
+        if states is None and self.notes.get("start") == "given":
+            raise SavedFileError(
+                "this run was to begin at the values of start=, and ended before its first chunk "
+                "was written. Begin it again with pi.sample(..., start=) and a new folder."
+            )
         if states is not None:
             return Lane(keys, jnp.zeros((count,), int), states)
         found: Lane = start_lanes(self.method, flat, keys)
