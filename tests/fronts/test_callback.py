@@ -267,6 +267,15 @@ def test_refusals() -> None:
             attempt()
 
 
+def test_walkers_begin_where_told_and_go_on() -> None:
+    program, start = pi.from_callback(callbacks.normal, PRIOR), {"x": np.full(5, 0.5)}
+    method = pi.Ensemble(walkers=12, ensembles=2, warmup=0, draws=10)
+    part = run(program, method, start=start)
+    assert np.abs(part.draws["x"][:, 0] - 0.5).max() < 0.3
+    whole = run(program, pi.Ensemble(walkers=12, ensembles=2, warmup=0, draws=15), start=start)
+    same(whole, part.more(draws=5, progress=False))
+
+
 def test_auto_chooses_an_engine_without_gradients() -> None:
     from probinf.samplers.auto import choose
 
