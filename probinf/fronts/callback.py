@@ -21,7 +21,7 @@ from probinf.core.host.jobs import evaluated
 from probinf.core.host.pools import Failure, check_executor, check_picklable
 from probinf.core.precision import precisely
 from probinf.core.program import Data, Position, Program, Score
-from probinf.core.transformations.nesting import nest
+from probinf.core.transformations.nesting import OnInner, nest
 from probinf.errors import CallbackError, ModelError
 from probinf.fronts.log_density import priors_by_name
 from probinf.fronts.numpyro import from_numpyro
@@ -65,7 +65,8 @@ def from_callback(
             makes one. Results do not depend on it.
         vectorized: both functions take arrays with a leading axis, and return one value a row.
         batch_size: rows of one call, where ``vectorized``.
-        timeout: seconds of one evaluation, after which it counts as failed; needs processes.
+        timeout: seconds of one evaluation, which counts as failed where it takes longer twice;
+            needs processes.
         max_failures: share of the evaluations that may fail (an exception, NaN, +inf, a time-out,
             a worker that died of it); they count as -inf. More are an error.
 
@@ -126,7 +127,13 @@ def _on_prior(call: Call, prior: Any) -> Program:
             f"by parameter name, or a Program, got {prior!r}."
         )
     read = _Single(base.constrain) if single else base.constrain
-    return nest(base, Asks(call), score=_AskedScore(base.score, read, call), pointwise=None)
+    return nest(
+        base,
+        Asks(call),
+        score=_AskedScore(base.score, read, call),
+        pointwise=None,
+        unconstrain=None if base.unconstrain is None else OnInner(base.unconstrain),
+    )
 
 
 def _sites(prior: dict[str, Distribution]) -> None:

@@ -83,8 +83,13 @@ class ChainMethod(Method[Posterior]):
         """
         raise MethodError(
             f"start: {type(self).__name__} begins at draws from its base, not at given values. "
-            "start= serves NUTS, MCMC and ChEES."
+            "start= serves NUTS, MCMC, ChEES and Ensemble."
         )
+
+    @property
+    def lanes(self) -> int:
+        """Replicas that move on their own: one in lockstep, else a chain each."""
+        return 1 if self.lockstep else self.chains
 
     def report(self, run: Run, stats: dict[str, np.ndarray]) -> dict[str, Any]:
         """Fields of the Posterior beside the draws: ``stats``, ``history``, ``evidence``, ...
@@ -130,7 +135,7 @@ class ChainMethod(Method[Posterior]):
         """A lane for each chain, and records of positions and statistics."""
         row = layout.size * np.dtype(layout.dtype).itemsize + STATS_BYTES
         return Plan(
-            lanes=1 if self.lockstep else self.chains,
+            lanes=self.lanes,
             chunk=min(_LONGEST, self.warmup + self.draws),
             row_bytes=self.chains * row,
             draws=self.chains * self.draws,

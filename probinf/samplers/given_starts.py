@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from probinf.core.compiling import jitted
 from probinf.core.coordinates import Layout, flatten
 from probinf.core.program import Key, Program
 from probinf.core.zero_likelihood import zero_likelihood
@@ -44,7 +45,8 @@ def given_starts(method: Method[Any], program: Program, key: Key, start: Any) ->
     if not isinstance(method, ChainMethod):
         raise MethodError(
             f"start: {type(method).__name__} has no chains that begin somewhere. start= serves "
-            "NUTS, MCMC and ChEES; other engines start from another base, pi.rebase(program, q)."
+            "NUTS, MCMC, ChEES and Ensemble; other engines start from another base, "
+            "pi.rebase(program, q)."
         )
     option = getattr(method, "start", "wide")
     if option != "wide":
@@ -92,11 +94,15 @@ def _begun(method: ChainMethod, flat: Program, keys: Key, x: Any, given: np.ndar
     return ChainState(own, jnp.zeros((count,), int), jnp.broadcast_to(started, (count,)))
 
 
-@partial(jax.jit, static_argnames=("method",))
+@partial(jitted, static=("method",))
 def _begin(method: ChainMethod, flat: Program, keys: Key, x: Any, given: jax.Array) -> Any:
     if method.lockstep:
-        found = method.begin_at(keys[0], flat, x, given)
-        return jax.tree.map(lambda v: jnp.asarray(v)[None], found)
+        each = jax.tree.map(lambda v: v.reshape(method.lanes, -1, *v.shape[1:]), x)
+        found = [
+            method.begin_at(keys[k], flat, jax.tree.map(lambda v, k=k: v[k], each), given)
+            for k in range(method.lanes)
+        ]
+        return jax.tree.map(lambda *lanes: jnp.stack([jnp.asarray(v) for v in lanes]), *found)
     return jax.lax.map(lambda item: method.begin_at(item[0], flat, item[1], given), (keys, x))
 
 

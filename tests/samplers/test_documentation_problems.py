@@ -137,7 +137,7 @@ def test_evidence(name) -> None:
         vectorized=True,
         batch_size=10_000,
     )
-    method = pi.Nested(live=400, batch=100, moves=4 * problem.dim)
+    method = pi.Nested(live=400, batch=200, moves=4 * problem.dim, tolerance=0.01)
     found = pi.sample(program, method, key=1, progress=False).log_evidence
     assert found.error < 0.3
     assert abs(found.value - truth) < 4 * found.error, (found, truth)

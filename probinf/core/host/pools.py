@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from probinf.errors import CallbackError, MethodError
 
-_STRIKES = 2  # workers that one evaluation may kill while it is alone
+_STRIKES = 2  # workers that one evaluation may kill while it is alone, or let wait too long
 _HOPELESS = 5  # workers that may die before anything was evaluated
 _MOST_ON_WINDOWS = 61
 _AHEAD = 8  # evaluations under way for each process
@@ -71,6 +71,7 @@ class Workers:
     def __init__(self, executor: Any, timeout: float | None, name: str) -> None:
         self.executor, self.timeout, self.name = executor, timeout, name
         self.live: Any = None
+        self.function: Any = None
         self.finished = 0
         check_executor(executor, timeout)
 
@@ -78,6 +79,7 @@ class Workers:
         """Values or failures, in the order of the jobs."""
         if self.executor is None:
             return here(function, jobs)
+        self.function = function
         return _Batch(self, function, jobs).done()
 
     def pool(self) -> Any:
@@ -88,9 +90,10 @@ class Workers:
         return self.live
 
     def _warmed(self) -> None:
-        """Wait until new processes are up, whose start is nobody's time-out."""
+        """Wait until new processes know the function: their start is nobody's time-out."""
         if self.timeout is not None and isinstance(self.live, ProcessPoolExecutor):
-            for future in [self.live.submit(os.getpid) for _ in range(self.width())]:
+            asked = [self.live.submit(callable, self.function) for _ in range(self.width())]
+            for future in asked:
                 future.exception()
 
     def width(self) -> int:
@@ -224,7 +227,7 @@ class _Batch:
         self.running: dict[Future[Any], tuple[int, float]] = {}
         self.ended: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
         self.breaks = self.suspects = 0
-        self.strikes = [0] * len(jobs)
+        self.strikes, self.overdue = [0] * len(jobs), [0] * len(jobs)
 
     def done(self) -> list[Any]:
         """All outcomes."""
@@ -319,14 +322,18 @@ class _Batch:
         self.workers.renew()
 
     def _overdue(self) -> None:
-        """Evaluations whose time is over count as failed; the others are evaluated again."""
+        """Evaluations whose time is over twice count as failed; the others are made again.
+
+        The first time it may have been the start of a process, or something else on the machine.
+        """
         timeout, now = self.workers.timeout, time.monotonic()
         assert timeout is not None
         again = []
         for future, (job, began) in self.running.items():
             future.cancel()
-            if now - began >= timeout:
-                told = f"was not finished after {timeout:g} seconds"
+            self.overdue[job] += now - began >= timeout
+            if self.overdue[job] >= _STRIKES:
+                told = f"was not finished after {timeout:g} seconds, twice"
                 self.outcomes[job] = Failure("timed out", told)
             else:
                 again.append(job)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from probinf.core.coordinates import Layout
 from probinf.core.inputs.limits import at_least
-from probinf.core.program import Key, Program, counted
+from probinf.core.program import Key, Position, Program, counted
 from probinf.errors import MethodError
 from probinf.kernels.composition import Placed
 from probinf.kernels.walkers import Stretch, WalkerMove
@@ -22,9 +22,10 @@ from probinf.results.findings import Finding
 from probinf.results.statistics.ensembles import ensemble_ess_mean
 from probinf.runtime.method import Plan, Run
 from probinf.samplers.chains import ChainMethod
-from probinf.samplers.warmup.starting import found_start, scattered
+from probinf.samplers.warmup.starting import found_start, near, scattered
 
 _CANDIDATES = 8
+_BALL = 0.01  # of given starts, in unconstrained coordinates
 _MANY = 50  # dimensions from which on ensembles of walkers are known to mislead
 _TIMES = 50  # autocorrelation times that a run should be long
 
@@ -108,6 +109,11 @@ class Ensemble(ChainMethod):
         """Walkers of all ensembles."""
         return self.walkers * self.ensembles
 
+    @property
+    def lanes(self) -> int:
+        """Ensembles."""
+        return self.ensembles
+
     def plan(self, program: Program, layout: Layout) -> Plan:
         """A lane for each ensemble.
 
@@ -125,7 +131,7 @@ class Ensemble(ChainMethod):
                 f"hardly leave the plane that they began in. Use walkers={2 * layout.size} or "
                 "more."
             )
-        return super().plan(program, layout)._replace(lanes=self.ensembles)
+        return super().plan(program, layout)
 
     def collector(self, run: Run, plan: Plan) -> ChainCollector:
         """All walkers, ensemble by ensemble.
@@ -144,14 +150,26 @@ class Ensemble(ChainMethod):
         """The densest of 8 over-dispersed points for every walker."""
 
         def attempt(key: Key, tries: Any) -> tuple[Any, Any]:
-            x = scattered(program, key, tries)
-            placed = Placed(x, counted(program, x)[0])
+            placed = _placed(program, scattered(program, key, tries))
             return placed, placed
 
         def search(key: Key) -> tuple[Any, Bool[Array, ""]]:
             return found_start(attempt, key, _CANDIDATES)
 
         found, fine = jax.vmap(search)(jax.random.split(key, self.walkers))
+        return Walkers(found.position, found.logdensity), jnp.all(fine)
+
+    def begin_at(
+        self, key: Key, program: Program, x: Position, given: Bool[Array, " d"]
+    ) -> tuple[Walkers, Bool[Array, ""]]:
+        """Every walker close to its own given coordinates, so that no two are at one point."""
+        ball_key, search_key = jax.random.split(key)
+        x = x + _BALL * jax.random.normal(ball_key, x.shape, x.dtype)
+
+        def search(key: Key, row: Any) -> tuple[Any, Bool[Array, ""]]:
+            return found_start(near(_placed, program, row, given), key)
+
+        found, fine = jax.vmap(search)(jax.random.split(search_key, self.walkers), x)
         return Walkers(found.position, found.logdensity), jnp.all(fine)
 
     def transition(
@@ -222,6 +240,10 @@ class Ensemble(ChainMethod):
             findings.append(_high(run.layout.size))
         fields = super().report(run, stats)
         return {**fields, "provenance": told, "findings": tuple(findings)}
+
+
+def _placed(program: Program, x: Position) -> Placed:
+    return Placed(x, counted(program, x)[0])
 
 
 def _several(moves: Any) -> tuple[WalkerMove, ...]:
