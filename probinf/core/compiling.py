@@ -10,9 +10,11 @@ from typing import Any
 import jax
 import numpy as np
 
-_LEVEL = "xla_backend_optimization_level"
-_CPU: dict[str, Any] = {"xla_cpu_use_fusion_emitters": False}
-_ONCE: dict[str, Any] = {**_CPU, _LEVEL: 1}
+_CPU: dict[str, Any] = {
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_parallel_codegen_split_count": 4,  # of 32; each part costs, few cores share them
+}
+_ONCE: dict[str, Any] = {**_CPU, "xla_backend_optimization_level": 1}
 
 
 def compiled(
@@ -49,11 +51,10 @@ def compiled(
 
 
 def _options(once: bool) -> dict[str, Any]:
-    """The options, less an optimization level that the user has chosen for all of the process."""
-    options = dict(_ONCE if once else _CPU)
-    if f"--{_LEVEL}=" in os.environ.get("XLA_FLAGS", ""):
-        options.pop(_LEVEL, None)
-    return options
+    """The options, less those that the user has set for all of the process."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    options = _ONCE if once else _CPU
+    return {name: value for name, value in options.items() if f"--{name}=" not in flags}
 
 
 @functools.cache
