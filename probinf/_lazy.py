@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,7 +21,10 @@ def on_first_use(
 
     def get(name: str) -> Any:
         if name not in where:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+            inner = f"{package}.{name}"
+            if name.startswith("_") or importlib.util.find_spec(inner) is None:
+                raise AttributeError(f"module {package!r} has no attribute {name!r}")
+            return importlib.import_module(inner)  # as if it had been imported all along
         module = importlib.import_module(where[name])
         value = module if where[name] == f"{package}.{name}" else getattr(module, name)
         setattr(sys.modules[package], name, value)  # so that this is not asked again

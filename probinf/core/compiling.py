@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
-_CPU: dict[str, Any] = {
-    "xla_cpu_use_fusion_emitters": False,
-    "xla_cpu_parallel_codegen_split_count": 4,  # of 32; each part costs, few cores share them
-}
-_ONCE: dict[str, Any] = {**_CPU, "xla_backend_optimization_level": 1}
+from probinf.core.host.asking import asks
+from probinf.core.host.walking import on_host
+from probinf.core.xla import options
 
 
 def compiled(
@@ -36,34 +32,40 @@ def compiled(
 
     @functools.cache
     def chosen() -> Callable[..., Any]:
-        if not _known(once):
+        found = options(once)
+        if found is None:
             return plain
-        options = _options(once)
-        return jax.jit(fn, static_argnames=tuple(static), compiler_options=options)
+        return jax.jit(fn, static_argnames=tuple(static), compiler_options=found)
+
+    return _on_the_host_where_asked(fn, static, plain, chosen)
+
+
+def jitted(fn: Callable[..., Any], *, static: Sequence[str] = ()) -> Callable[..., Any]:
+    """``jax.jit`` for functions of programs, some of which ask the host.
+
+    Args:
+        fn: pure.
+        static: names of static arguments.
+    """
+    plain = jax.jit(fn, static_argnames=tuple(static))
+    return _on_the_host_where_asked(fn, static, plain, lambda: plain)
+
+
+def _on_the_host_where_asked(
+    fn: Callable[..., Any],
+    static: Sequence[str],
+    plain: Callable[..., Any],
+    chosen: Callable[[], Callable[..., Any]],
+) -> Callable[..., Any]:
+    """``fn`` compiled; in parts, where a program among its arguments asks the host."""
 
     @functools.wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
         leaves = jax.tree.leaves((args, kwargs))
-        inside = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
-        return (plain if inside else chosen())(*args, **kwargs)
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+            return plain(*args, **kwargs)
+        if asks((args, kwargs)):
+            return on_host(fn, tuple(static), *args, **kwargs)
+        return chosen()(*args, **kwargs)
 
     return call
-
-
-def _options(once: bool) -> dict[str, Any]:
-    """The options, less those that the user has set for all of the process."""
-    flags = os.environ.get("XLA_FLAGS", "")
-    options = _ONCE if once else _CPU
-    return {name: value for name, value in options.items() if f"--{name}=" not in flags}
-
-
-@functools.cache
-def _known(once: bool) -> bool:
-    """Whether the default backend is a CPU whose XLA takes the options."""
-    if jax.default_backend() != "cpu":
-        return False
-    try:
-        jax.jit(lambda x: x, compiler_options=_options(once))(np.zeros(()))
-    except jax.errors.JaxRuntimeError:
-        return False
-    return True

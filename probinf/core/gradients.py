@@ -13,6 +13,7 @@ import numpy as np
 from probinf.core.abstract import once_per_shape
 from probinf.core.compiling import compiled
 from probinf.core.hiding import may_hide
+from probinf.core.host.asking import asks
 from probinf.core.keys import numbered
 from probinf.core.program import Data, Position, Program, log_density
 from probinf.errors import ImproperPriorError, MethodError
@@ -21,8 +22,12 @@ POINTS = 32
 """Trial points of each kind, starts and draws of the base."""
 
 _FREE = (
-    "pi.MCMC(pi.kernels.Slice()), pi.MCMC(pi.kernels.RandomWalk()), "
+    "pi.MCMC(pi.kernels.Slice()), pi.MCMC(pi.kernels.RandomWalk()), pi.Ensemble(), "
     "pi.SMC(kernel=pi.kernels.Slice()) or pi.Nested()"
+)
+_FREE_OF_ANYTHING = (
+    "pi.Nested(), pi.Ensemble(), pi.Importance(), or pi.SMC, pi.PersistentSMC, "
+    "pi.ParallelTempering and pi.MCMC with kernel=pi.kernels.Slice() or pi.kernels.RandomWalk()"
 )
 HIDDEN_SHARE = 0.05
 """Share of points with a hidden NaN from which on gradients are not followed."""
@@ -56,11 +61,17 @@ def require_gradient(program: Program, who: str) -> None:
     Raises:
         MethodError: the density has no reverse-mode derivative.
     """
+    if asks(program.data):
+        raise MethodError(
+            f"{who} needs gradients, but the likelihood is ordinary Python (from_callback), which "
+            f'has none. Use {_FREE_OF_ANYTHING}; method="auto" chooses.'
+        )
     if why := no_gradient(program):
         raise MethodError(
             f"{who} needs gradients, but this density has none in reverse mode: {why}. Use an "
             f"engine without: {_FREE}; or write the loop with lax.scan or lax.fori_loop of fixed "
-            "length, or give a callback a derivative with jax.custom_vjp."
+            "length, give NumPy or SciPy code to pi.from_callback in the place of a "
+            "jax.pure_callback (or give the callback a derivative with jax.custom_vjp)."
         )
 
 

@@ -65,19 +65,41 @@ class Model:
         named = {f"argument {name}": value for name, value in {**numbered, **kwargs}.items()}
         return {"model": self.fn, **named}
 
-    def trace(self, data: NumpyroData, x: Position = None, key: Key | None = None) -> dict:
-        """One trace: latents at ``x`` where given, drawn with ``key`` where not."""
-        return handlers.trace(self.bound(x, key)).get_trace(data)
+    def trace(
+        self,
+        data: NumpyroData,
+        x: Position = None,
+        key: Key | None = None,
+        values: dict[str, Array] | None = None,
+    ) -> dict:
+        """One trace: latents at ``x`` where given, drawn with ``key`` where not.
 
-    def bound(self, x: Position = None, key: Key | None = None) -> Callable[[NumpyroData], None]:
+        Those in ``values`` have these in the user's coordinates, whatever ``x`` says.
+        """
+        return handlers.trace(self.bound(x, key, values)).get_trace(data)
+
+    def bound(
+        self,
+        x: Position = None,
+        key: Key | None = None,
+        values: dict[str, Array] | None = None,
+    ) -> Callable[[NumpyroData], None]:
         """The model under handlers that give values to its latents."""
         model = self if key is None else handlers.seed(self, key)
         if x is None:
             return model
-        return handlers.substitute(model, substitute_fn=partial(_into_support, x))
+        return handlers.substitute(model, substitute_fn=partial(_placed, x, values or {}))
 
 
 _JACOBIAN_OF = "probinf_jacobian_of"
+
+
+def _placed(x: Position, values: dict[str, Array], site: dict[str, Any]) -> Any:
+    """The site's value: the user's where there is one."""
+    if site["name"] not in values or site["type"] != "sample":
+        return _into_support(x, site)
+    value, index = values[site["name"]], site["infer"].get("_scan_current_index", None)
+    return value if index is None or value.ndim <= len(site["fn"].shape()) else value[index]
 
 
 def _into_support(x: Position, site: dict[str, Any]) -> Any:

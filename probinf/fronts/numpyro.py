@@ -11,11 +11,17 @@ import jax
 
 from probinf.core.program import Observations, Program
 from probinf.fronts.arguments import split
-from probinf.fronts.density import NumpyroPointwise, NumpyroScore, NumpyroSites
+from probinf.fronts.density import NumpyroJacobian, NumpyroPointwise, NumpyroScore, NumpyroSites
 from probinf.fronts.discovery import discover
 from probinf.fronts.door import admitted, refuse_missing, warn_unobserved
-from probinf.fronts.drawing import NumpyroConstrain, NumpyroDraw, NumpyroStart
+from probinf.fronts.drawing import (
+    NumpyroConstrain,
+    NumpyroDraw,
+    NumpyroStart,
+    NumpyroUnconstrain,
+)
 from probinf.fronts.latent import Latent
+from probinf.fronts.minibatch import NumpyroSubsampled
 from probinf.fronts.model import Model, NumpyroData
 from probinf.fronts.observing import GetObserved, NumpyroSimulate, set_observed
 from probinf.fronts.predicting import NumpyroPredict
@@ -81,6 +87,9 @@ def from_numpyro(
         observations=Observations(GetObserved(full), set_observed),
         sites=NumpyroSites(full),
         predict=NumpyroPredict(full),
+        unconstrain=NumpyroUnconstrain(full),
+        log_jacobian=NumpyroJacobian(full),
+        subsampled=NumpyroSubsampled(full),
         levels=tuple((n.name, *n.levels) for n in latents if n.levels is not None),
         data=data,
     )

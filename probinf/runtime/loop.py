@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from probinf.core.host.asking import asks
 from probinf.core.program import Program
 from probinf.runtime.lanes import Lane, advance_lanes, all_done
 from probinf.runtime.method import Method
@@ -47,7 +48,8 @@ def drive(
     Returns:
         The lanes, and whether they were interrupted.
     """
-    first = length // 10 if max_seconds is None else 1  # one step may take longer than that
+    # one step may take longer than max_seconds, or much longer than the steps of other programs
+    first = 1 if max_seconds is not None or asks(flat.data) else length // 10
     start, pace = time.perf_counter(), Pace(first, length)
 
     def seconds() -> float:

@@ -55,6 +55,7 @@ class Run(NamedTuple):
         records: what the method's collector made of the records; by default one per lane,
             leading axis step.
         provenance: settings, key, versions, seconds.
+        key: of the run.
     """
 
     program: Program
@@ -64,6 +65,7 @@ class Run(NamedTuple):
     states: Any = None
     records: Any = None
     provenance: dict[str, Any] = {}  # noqa: RUF012
+    key: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +80,11 @@ class Method(Options, abc.ABC, Generic[Result]):
     @property
     def follows_gradients(self) -> bool:
         """Whether it can move only where the density has a gradient."""
+        return False
+
+    @property
+    def wants_double(self) -> bool:
+        """Whether ``precision="auto"`` means double on a CPU, without looking at the density."""
         return False
 
     @abc.abstractmethod
