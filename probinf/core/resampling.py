@@ -66,9 +66,12 @@ def in_strata(weights: Float[Array, " n"], u: Float[Array, "..."]) -> Int[Array,
     ancestors = jnp.minimum(jnp.round(ancestors).astype(int), n - 1)
     # rounding of the sums must not lead to a particle of weight zero
     possible = weights > 0
-    return jax.lax.cond(
-        possible[ancestors].all(), lambda a: a, lambda a: _possible(possible, a), ancestors
-    )
+    # named branches without closures, so that called from the host they compile once
+    return jax.lax.cond(possible[ancestors].all(), _as_they_are, _possible, possible, ancestors)
+
+
+def _as_they_are(possible: Bool[Array, " n"], index: Int[Array, " m"]) -> Int[Array, " m"]:
+    return index
 
 
 def _possible(possible: Bool[Array, " n"], index: Int[Array, " m"]) -> Int[Array, " m"]:

