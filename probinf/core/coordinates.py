@@ -245,6 +245,9 @@ def flatten(program: Program, *, integers: bool = False) -> tuple[Program, Layou
         simulate=lifted(program.simulate),
         pointwise=lifted(program.pointwise),
         sites=lifted(program.sites),
+        discrete=None
+        if program.discrete is None
+        else program.discrete.lifted(lambda fn: _Unravelled(fn, layout)),
     )
     return flat, layout
 
