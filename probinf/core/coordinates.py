@@ -260,6 +260,9 @@ def flatten(program: Program, *, integers: bool = False) -> tuple[Program, Layou
         unconstrain=placed,
         log_jacobian=lifted(program.log_jacobian),
         subsampled=lifted(program.subsampled),
+        discrete=None
+        if program.discrete is None
+        else program.discrete.lifted(lambda fn: _Unravelled(fn, layout)),
     )
     return flat, layout
 

@@ -37,6 +37,25 @@ class Observations(NamedTuple):
     set: Callable[[Data, dict[str, Any]], Data]
 
 
+class Discrete(NamedTuple):
+    """How a program that sums discrete sites out finds them again.
+
+    Attributes:
+        draw: ``(key, x, data) -> dict``, their values given ``x``, by site; with ``key=None`` the
+            jointly most probable ones.
+        probabilities: ``(x, data) -> dict``, the probability of every value, on a last axis.
+        lowest: name and lowest value of every site.
+    """
+
+    draw: Callable[[Key | None, Position, Data], dict[str, Array]]
+    probabilities: Callable[[Position, Data], dict[str, Array]]
+    lowest: tuple[tuple[str, int], ...]
+
+    def lifted(self, lift: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Discrete:
+        """The same for other positions or data."""
+        return Discrete(lift(self.draw), lift(self.probabilities), self.lowest)
+
+
 class Predicted(NamedTuple):
     """What a program predicts from the values of some of its sites.
 
@@ -44,11 +63,13 @@ class Predicted(NamedTuple):
         observables: data drawn anew, by site.
         latents: all latent sites, those at given values and those drawn given them.
         outside: for each latent site at a given value, whether that lies outside its support.
+        summed: discrete sites that the program sums out, drawn given the others.
     """
 
     observables: dict[str, Array]
     latents: dict[str, Array]
     outside: dict[str, Array]
+    summed: dict[str, Array]
 
 
 class Placed(NamedTuple):
@@ -96,6 +117,7 @@ class Program:
             of states; None when it is not one.
         ahead: ``(data, steps, covariates, times) -> data`` of the same series with so many more
             steps, none of them observed; None when it is no series.
+        discrete: finds the discrete sites that are summed out; None when there are none.
         levels: name, lowest and highest value of every discrete coordinate with finitely many.
         data: everything dynamic: observations, covariates, network weights, path parameters.
     """
@@ -135,6 +157,7 @@ class Program:
     ahead: Callable[[Data, int, Any, Any], Data] | None = dataclasses.field(
         default=None, metadata={"static": True}
     )
+    discrete: Discrete | None = dataclasses.field(default=None, metadata={"static": True})
     levels: tuple[tuple[str, int, int], ...] = dataclasses.field(
         default=(), metadata={"static": True}
     )

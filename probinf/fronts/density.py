@@ -15,10 +15,10 @@ from probinf.fronts.observations import on_edge, parameter_violations
 from probinf.fronts.observing import is_factor
 
 
-def _log_prob(site: dict[str, Any]) -> Array:
+def log_prob(site: dict[str, Any]) -> Array:
     """Log probability of one site with its scale, as NumPyro counts it."""
-    log_prob, scale = site["fn"].log_prob(site["value"]), site["scale"]
-    return log_prob if scale is None else scale * log_prob
+    value, scale = site["fn"].log_prob(site["value"]), site["scale"]
+    return value if scale is None else scale * value
 
 
 def _unscaled(site: dict[str, Any]) -> Array:
@@ -26,12 +26,16 @@ def _unscaled(site: dict[str, Any]) -> Array:
     return jnp.sum(site["fn"].log_prob(site["value"]))
 
 
-def _unmasked(site: dict[str, Any]) -> Array:
-    """Log probability without scale and mask."""
-    fn = site["fn"]
+def without_mask(fn: Any) -> Any:
+    """A distribution without the masks around it."""
     while type(fn).__name__ == "MaskedDistribution":
         fn = fn.base_dist
-    return jnp.sum(fn.log_prob(site["value"]))
+    return fn
+
+
+def _unmasked(site: dict[str, Any]) -> Array:
+    """Log probability without scale and mask."""
+    return jnp.sum(without_mask(site["fn"]).log_prob(site["value"]))
 
 
 def _free_name(name: str, trace: dict[str, Any]) -> str:
@@ -51,11 +55,15 @@ class _Evaluate:
         trace = self.model.trace(data, x)
         log_base: Any = 0.0
         weights: dict[str, Array] = {}
-        prior_sites = set()
+        prior_sites = {*self.model.summed.names, *self.model.summed.touched}
         for latent in self.model.latents:
             names = [latent.name] + [n for n, s in trace.items() if jacobian_of(s) == latent.name]
             prior_sites.update(names)
-            counted = sum(jnp.sum(_log_prob(trace[n])) for n in names)
+            if latent.name in self.model.summed.dependent:  # its Jacobian; the rest is summed
+                names = names[1:]
+                log_base = log_base + sum(jnp.sum(log_prob(trace[n])) for n in names)
+                continue
+            counted = sum(jnp.sum(log_prob(trace[n])) for n in names)
             if latent.proper and (latent.scaled or latent.masked):
                 # the base stays a normalised prior; what a scale handler adds is a weight,
                 # and the masked half of an obs_mask site keeps its proper prior
@@ -75,7 +83,7 @@ class _Evaluate:
             log_base = log_base + base
         for name, site in trace.items():
             if site["type"] == "sample" and site["is_observed"] and name not in prior_sites:
-                weights[name] = jnp.asarray(_log_prob(site))
+                weights[name] = jnp.asarray(log_prob(site))
         return jnp.asarray(log_base, float), weights
 
 
@@ -114,7 +122,7 @@ class NumpyroSites:
         for name, site in self.model.trace(data, x).items():
             if site["type"] == "sample" and jacobian_of(site) is None:
                 report[name] = {
-                    "log_prob": jnp.sum(_log_prob(site)),
+                    "log_prob": jnp.sum(log_prob(site)),
                     "invalid": parameter_violations(site["fn"]),
                     "outside": ~jnp.asarray(site["fn"].support(site["value"]), bool)
                     if site["is_observed"] and not is_factor(site)

@@ -4,34 +4,51 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import jax
+import numpy as np
 from jaxtyping import Array
 from numpyro import handlers
 from numpyro.infer import init_to_uniform
 from numpyro.primitives import Messenger
 
-from probinf.errors import ImproperPriorError, ModelError
-from probinf.fronts.distributions.completion import refuse_without_density
+from probinf.errors import DiscreteLatentError, ImproperPriorError, ModelError
+from probinf.fronts.begun import STEPS
+from probinf.fronts.distributions.completion import described, refuse_without_density
+from probinf.fronts.enumeration.tracing import funsor_there
 from probinf.fronts.latent import Latent, latent_of
 from probinf.fronts.observations import check_observed
 from probinf.fronts.translation import abstractly
 
 
+class Discovered(NamedTuple):
+    """The latent sites of a model.
+
+    Attributes:
+        latents: those that are coordinates.
+        summed: discrete ones that are to be summed out.
+        axes: how many batch axes the model uses.
+    """
+
+    latents: tuple[Latent, ...]
+    summed: tuple[Latent, ...]
+    axes: int
+
+
 def discover(
     model: Callable[[Any], None],
     data: Any,
-    observed: Callable[[tuple[Latent, ...]], Callable[[Any], dict[str, Array]]],
+    observed: Callable[[Discovered], Callable[[Any], dict[str, Array]]],
     *,
     allow_broadcast: bool,
-    allow_discrete: bool,
-) -> tuple[Latent, ...]:
+    discrete: Literal["keep", "sum"] | None,
+) -> Discovered:
     """Latent sites of ``model`` at ``data``; raises on everything that cannot be served.
 
     ``observed`` makes a reader of the observed values, once the latents are known.
     """
-    trace, latents = _abstract_trace(model, data, allow_discrete)
+    trace, latents = _abstract_trace(model, data, discrete)
     likelihood = []
     for name, site in trace.items():
         if site["type"] == "sample" and site["is_observed"]:
@@ -54,8 +71,20 @@ def discover(
             "the model has no observed site, so the measure is infinite. Give the site a proper "
             "prior, or pass the observations."
         )
-    check_observed(trace, data, observed(tuple(latents)), allow_broadcast)
-    return tuple(latents)
+    whole = discrete == "keep"
+    found = Discovered(
+        tuple(latent for latent in latents if whole or not latent.discrete or latent.given),
+        tuple(latent for latent in latents if latent.discrete and not (whole or latent.given)),
+        max((_axes(site) for site in trace.values() if site["type"] == "sample"), default=0),
+    )
+    check_observed(trace, data, observed(found), allow_broadcast)
+    return found
+
+
+def _axes(site: dict[str, Any]) -> int:
+    batch = len(np.shape(site["value"])) - site["fn"].event_dim
+    rows = (-frame.dim for frame in site["cond_indep_stack"])
+    return max(batch, len(site["fn"].batch_shape), *rows, 0)
 
 
 class _Refuse(Messenger):
@@ -79,8 +108,21 @@ def _anywhere(site: dict[str, Any]) -> Any:
     return None if site.get("value") is not None else init_to_uniform(site)
 
 
+def _default(name: str, site: dict[str, Any]) -> Literal["keep", "sum"]:
+    """What is done with a discrete site when nobody has said: it is summed out."""
+    if site["fn"].support.is_discrete and not site["infer"].get(STEPS, 0) and not funsor_there():
+        raise DiscreteLatentError(
+            f"site '{name}' ({described(site['fn'])}) is discrete and not observed. Sum it out: "
+            "install funsor (pip install 'probinf[discrete]'), and from_numpyro(..., "
+            'discrete="sum") is the default; or keep it with allow_discrete=True, which only '
+            "MCMC moves: MCMC(kernels.cycle(kernels.block(...), ...)). A program for "
+            "posterior.predict(program=) only may keep it as well."
+        )
+    return "sum"
+
+
 def _abstract_trace(
-    model: Callable[[Any], None], data: Any, allow_discrete: bool
+    model: Callable[[Any], None], data: Any, discrete: Literal["keep", "sum"] | None
 ) -> tuple[dict[str, Any], list[Latent]]:
     """A trace whose latent values are abstract and whose data are the concrete ones.
 
@@ -96,7 +138,7 @@ def _abstract_trace(
             if site["type"] == "sample":
                 refuse_without_density(name, site)
             if site["type"] == "sample" and not site["is_observed"]:
-                latents.append(latent_of(name, site, found, allow_discrete))
+                latents.append(latent_of(name, site, found, discrete or _default(name, site)))
         return key
 
     with warnings.catch_warnings():

@@ -121,8 +121,9 @@ class NumpyroConstrain:
     def __call__(self, x: Position, data: Data) -> dict[str, Array]:
         trace = self.model.trace(data, x)
         latents = {latent.name for latent in self.model.latents}
+        varying = self.model.summed.varying
         return {
             name: site["value"]
             for name, site in trace.items()
-            if name in latents or site["type"] == "deterministic"
+            if name in latents or (site["type"] == "deterministic" and name not in varying)
         }

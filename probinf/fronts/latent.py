@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from typing import Any
+import warnings
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -59,21 +60,21 @@ class Latent:
 
 
 def latent_of(
-    name: str, site: dict[str, Any], trace: dict[str, Any], allow_discrete: bool
+    name: str, site: dict[str, Any], trace: dict[str, Any], discrete: Literal["keep", "sum"]
 ) -> Latent:
+    """What is known of a latent site; ``discrete`` ones are kept as coordinates, or summed out.
+
+    Raises:
+        DiscreteLatentError: it is discrete and cannot be served so.
+        ModelError: it has no unconstrained coordinates.
+    """
     fn = site["fn"]
     kind = described(fn)
     if steps := site["infer"].get(STEPS, 0):
         return _begun(name, kind, site, steps)
     if fn.support.is_discrete:
-        if not allow_discrete:
-            raise DiscreteLatentError(
-                f"site '{name}' ({kind}) is discrete and not observed. Sum it out (for mixtures "
-                "dist.MixtureSameFamily, for chains the forward algorithm with numpyro.factor), "
-                "pass its observed value, or keep it with allow_discrete=True, which only "
-                "MCMC moves: MCMC(kernels.cycle(kernels.block(...), ...)). A program for "
-                "posterior.predict(program=) only may keep it as well."
-            )
+        if discrete == "sum":
+            return _to_sum(name, kind, site, trace)
         return _discrete(name, kind, site)
     masked = type(fn).__name__ == "MaskedDistribution"
     half = name.removesuffix("_unobserved")
@@ -122,15 +123,68 @@ def _discrete(name: str, kind: str, site: dict[str, Any]) -> Latent:
             f"site '{name}' ({kind}) is discrete and not observed, and {why}, which no kernel "
             "here moves. Sum it out, or write it with scalar sites."
         )
-    levels = None
-    with contextlib.suppress(NotImplementedError, jax.errors.JAXTypeError, TypeError):
-        count = leaf.enumerate_support(expand=False).shape[0]
-        low = int(getattr(leaf.support, "lower_bound", 0))
-        levels = (low, low + count - 1)
+    levels = _levels_of(leaf)
     scale = site["scale"]
     scaled = scale is not None and not (isinstance(scale, int | float) and scale == 1)
     shape = tuple(jnp.shape(site["value"]))
     return Latent(name, kind, shape, "", scaled, False, True, levels)
+
+
+def _levels_of(leaf: Any) -> tuple[int, int] | None:
+    """Lowest and highest value where they are finite and known."""
+    with contextlib.suppress(NotImplementedError, jax.errors.JAXTypeError, TypeError):
+        count = leaf.enumerate_support(expand=False).shape[0]
+        low = int(getattr(leaf.support, "lower_bound", 0))
+        return low, low + count - 1
+    return None
+
+
+def _to_sum(name: str, kind: str, site: dict[str, Any], trace: dict[str, Any]) -> Latent:
+    """A discrete latent site that is summed out: one of finitely many values for each entry."""
+    fn, leaf = site["fn"], leaf_of(site["fn"])
+    said = f"site '{name}' ({kind}) is discrete and not observed, "
+    keep = "or keep it with allow_discrete=True and move it by MCMC(kernels.cycle(...))"
+    if leaf.event_dim or fn.event_dim:
+        raise DiscreteLatentError(
+            f"{said}and its values are vectors, which are not summed out. Write it with scalar "
+            "sites, in a numpyro.plate where they are many."
+        )
+    levels = _levels_of(leaf)
+    if levels is None:
+        finite = leaf.has_enumerate_support
+        why = (
+            "its values differ from entry to entry or are not known before the run"
+            if finite
+            else "has infinitely many values, or does not say which"
+        )
+        raise DiscreteLatentError(
+            f"{said}and {why}, so that it cannot be summed out. Bound it, for instance "
+            "dist.Categorical(logits=law.log_prob(jnp.arange(n))) with n so large that the rest "
+            f"does not matter, {keep}."
+        )
+    shape = tuple(jnp.shape(site["value"]))
+    scanned = "_scan_current_index" in site["infer"]
+    rows = {f.dim: f.size for f in site["cond_indep_stack"]}
+    for dim in range(-len(shape) + scanned, 0):
+        if shape[dim] != 1 and dim not in rows:
+            raise DiscreteLatentError(
+                f"{said}and has {shape[dim]} entries on an axis that is no plate, so that it is "
+                "not known that they are independent. Put it into "
+                f"`with numpyro.plate('{name}s', {shape[dim]}):`, {keep}."
+            )
+    half = name.removesuffix("_unobserved")
+    masked = type(fn).__name__ == "MaskedDistribution"
+    imputed = masked and half != name and f"{half}_observed" in trace
+    if masked and not imputed:
+        warnings.warn(
+            f"site '{name}': a mask handler covers it, so that each of its masked entries counts "
+            f"all {levels[1] - levels[0] + 1} values with weight one; the evidence is larger by "
+            "the logarithm of that for each. Put the mask around what is observed only.",
+            stacklevel=4,
+        )
+    scale = site["scale"]
+    scaled = scale is not None and not (isinstance(scale, int | float) and scale == 1)
+    return Latent(name, kind, shape, "", scaled, imputed, True, levels)
 
 
 def _begun(name: str, kind: str, site: dict[str, Any], steps: int) -> Latent:

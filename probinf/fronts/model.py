@@ -18,6 +18,7 @@ from probinf.fronts.arguments import ArraySlot
 from probinf.fronts.begun import Begun
 from probinf.fronts.distributions.completion import Complete
 from probinf.fronts.latent import Latent
+from probinf.fronts.summed import Summed
 
 
 class NumpyroData(NamedTuple):
@@ -40,13 +41,15 @@ class Model:
         fn: the model.
         treedef: structure of ``(args, kwargs)``.
         static: the leaves that are not arrays, an ``ArraySlot`` where one belongs.
-        latents: what is known of each latent site.
+        latents: what is known of each latent site that is a coordinate.
+        summed: the discrete latent sites that are summed out.
     """
 
     fn: Callable[..., Any]
     treedef: Any
     static: tuple[Any, ...]
     latents: tuple[Latent, ...] = ()
+    summed: Summed = Summed()
 
     def __call__(self, data: NumpyroData) -> None:
         """Run the model; to be called under handlers."""
@@ -74,6 +77,8 @@ class Model:
     ) -> dict:
         """One trace: latents at ``x`` where given, drawn with ``key`` where not.
 
+        Without a key, discrete sites that are summed out have their lowest values.
+
         Those in ``values`` have these in the user's coordinates, whatever ``x`` says.
         """
         return handlers.trace(self.bound(x, key, values)).get_trace(data)
@@ -86,6 +91,8 @@ class Model:
     ) -> Callable[[NumpyroData], None]:
         """The model under handlers that give values to its latents."""
         model = self if key is None else handlers.seed(self, key)
+        if key is None and x is not None:
+            x = {latent.name: latent.blank() for latent in self.summed.sites} | x
         if x is None:
             return model
         return handlers.substitute(model, substitute_fn=partial(_placed, x, values or {}))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, Literal
 
 import jax
 
-from probinf.core.program import Observations, Program
+from probinf.core.program import Discrete, Observations, Program
+from probinf.errors import ModelError
 from probinf.fronts.arguments import split
 from probinf.fronts.density import NumpyroJacobian, NumpyroPointwise, NumpyroScore, NumpyroSites
-from probinf.fronts.discovery import discover
+from probinf.fronts.discovery import Discovered, discover
 from probinf.fronts.door import admitted, refuse_missing, warn_unobserved
 from probinf.fronts.drawing import (
     NumpyroConstrain,
@@ -20,11 +21,15 @@ from probinf.fronts.drawing import (
     NumpyroStart,
     NumpyroUnconstrain,
 )
-from probinf.fronts.latent import Latent
+from probinf.fronts.enumeration.decoding import Decode, Probabilities, SummedSimulate
+from probinf.fronts.enumeration.density import SummedPointwise, SummedScore, SummedSites
+from probinf.fronts.enumeration.mixing import refuse_mixed
+from probinf.fronts.enumeration.planning import planned
 from probinf.fronts.minibatch import NumpyroSubsampled
 from probinf.fronts.model import Model, NumpyroData
 from probinf.fronts.observing import GetObserved, NumpyroSimulate, set_observed
 from probinf.fronts.predicting import NumpyroPredict
+from probinf.fronts.summed import Summed
 from probinf.fronts.translation import abstractly
 
 
@@ -33,13 +38,17 @@ def from_numpyro(
     *args: Any,
     allow_broadcast: bool = False,
     allow_discrete: bool = False,
+    discrete: Literal["sum"] | None = None,
     **kwargs: Any,
 ) -> Program:
     """The posterior of a NumPyro model given its data, split into prior and likelihood.
 
     Latent sites with their Jacobians form the base; observed sites and ``numpyro.factor``
     form the weight. Plates, deterministic sites, masks, scales, dependent supports,
-    simplexes, Cholesky factors and ordered vectors are understood. Arrays among the
+    simplexes, Cholesky factors and ordered vectors are understood. Discrete latent sites with
+    finitely many values are summed out exactly, also along plates and
+    ``numpyro.contrib.control_flow.scan``, and found again by ``posterior.infer_discrete``; the
+    sums are part of the weight. Arrays among the
     arguments are dynamic (new data of the same shape compile nothing); all other arguments
     (sizes, flags, names) are static.
 
@@ -52,6 +61,8 @@ def from_numpyro(
         allow_discrete: keep discrete latent sites as coordinates. They are moved in blocks,
             ``MCMC(kernels.cycle(kernels.block("z", kernels.Enumerate()), ...))``, and by no
             other engine.
+        discrete: ``"sum"`` sums finite discrete latent sites out, as is done by default where
+            the package funsor is installed (``probinf[discrete]``).
         **kwargs: the model's keyword arguments, observations included.
 
     Returns:
@@ -59,7 +70,10 @@ def from_numpyro(
 
     Raises:
         ObservationError: an observed value is NaN, out of support or misshapen.
-        DiscreteLatentError: a latent site is discrete, and ``allow_discrete`` is not set.
+        DiscreteLatentError: a discrete latent site cannot be summed out (infinitely many values,
+            no plate around its entries, too large a sum, values of different entries mixed), or
+            funsor is not installed and ``allow_discrete`` is not set.
+        MissingPackageError: ``discrete="sum"`` without funsor.
         ParameterError: a distribution has constant parameters outside their domain.
         ImproperPriorError: a prior is improper and there is no likelihood.
         ModelError: the structure is not supported; the message names the site. Or arguments
@@ -70,14 +84,51 @@ def from_numpyro(
     bare = Model(model, treedef, static)
     data = NumpyroData(arrays, {})
 
-    def observed(latents: tuple[Latent, ...]) -> GetObserved:
-        return GetObserved(dataclasses.replace(bare, latents=latents))
-
-    latents = discover(
-        bare, data, observed, allow_broadcast=allow_broadcast, allow_discrete=allow_discrete
+    found = discover(
+        bare,
+        data,
+        partial(_reader, bare),
+        allow_broadcast=allow_broadcast,
+        discrete=_wish(allow_discrete, discrete),
     )
+    latents = found.latents
     full = dataclasses.replace(bare, latents=latents)
-    program = Program(
+    if found.summed:
+        full = dataclasses.replace(full, summed=planned(full, data, found.summed, found.axes))
+    program = _summed_program(full, data) if found.summed else _program(full, data)
+    anywhere = {latent.name: latent.blank() for latent in latents}
+    leaves, structure = jax.tree.flatten((anywhere, program.data))
+    shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
+    if not any(latent.given for latent in latents):  # with it, only predictions can be made
+        _try_score(program.score, structure, shapes)
+        refuse_missing(program, args, kwargs)
+        warn_unobserved(program, model, args, kwargs)
+        if found.summed:
+            refuse_mixed(full, program)
+    return program
+
+
+def _wish(allow_discrete: bool, discrete: str | None) -> Literal["keep", "sum"] | None:
+    if discrete not in (None, "sum"):
+        raise ModelError(
+            f"from_numpyro: discrete must be 'sum' or None, got {discrete!r}. To keep discrete "
+            "sites as coordinates, pass allow_discrete=True."
+        )
+    if allow_discrete and discrete:
+        raise ModelError(
+            "from_numpyro: discrete='sum' sums discrete sites out, and allow_discrete=True keeps "
+            "them as coordinates; pass one of them."
+        )
+    return "keep" if allow_discrete else "sum" if discrete else None
+
+
+def _reader(bare: Model, found: Discovered) -> GetObserved:
+    summed = Summed(found.summed, axes=found.axes)
+    return GetObserved(dataclasses.replace(bare, latents=found.latents, summed=summed))
+
+
+def _program(full: Model, data: NumpyroData) -> Program:
+    return Program(
         draw=NumpyroDraw(full),
         start=NumpyroStart(full),
         score=NumpyroScore(full),
@@ -90,20 +141,25 @@ def from_numpyro(
         unconstrain=NumpyroUnconstrain(full),
         log_jacobian=NumpyroJacobian(full),
         subsampled=NumpyroSubsampled(full),
-        levels=tuple((n.name, *n.levels) for n in latents if n.levels is not None),
+        levels=tuple((n.name, *n.levels) for n in full.latents if n.levels is not None),
         data=data,
     )
-    anywhere = {latent.name: latent.blank() for latent in latents}
-    leaves, structure = jax.tree.flatten((anywhere, program.data))
-    shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
-    if not any(latent.given for latent in latents):  # with it, only predictions can be made
-        _try_score(NumpyroScore(full), structure, shapes)
-        refuse_missing(program, args, kwargs)
-        warn_unobserved(program, model, args, kwargs)
-    return program
+
+
+def _summed_program(full: Model, data: NumpyroData) -> Program:
+    lowest = tuple((name, low) for name, (low, _) in full.summed.levels().items())
+    return dataclasses.replace(
+        _program(full, data),
+        score=SummedScore(full),
+        simulate=SummedSimulate(full),
+        pointwise=SummedPointwise(full),
+        sites=SummedSites(full),
+        subsampled=None,  # a part of a plate is not summed over its discrete sites
+        discrete=Discrete(Decode(full), Probabilities(full), lowest),
+    )
 
 
 @lru_cache(maxsize=64)
-def _try_score(score: NumpyroScore, structure: Any, shapes: tuple[Any, ...]) -> None:
+def _try_score(score: Any, structure: Any, shapes: tuple[Any, ...]) -> None:
     """Trace the density with every array abstract, as an engine will; once per structure."""
     abstractly(score, *jax.tree.unflatten(structure, shapes))

@@ -45,6 +45,7 @@ class NumpyroPredict:
                 for name, site in latents.items()
                 if name in values
             },
+            summed={name: trace[name]["value"] for name in self.model.summed.names},
         )
 
 

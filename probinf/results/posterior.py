@@ -24,6 +24,7 @@ from probinf.results.circular import circles_of
 from probinf.results.continuing import Ended, more
 from probinf.results.datatree import to_datatree
 from probinf.results.diagnosis import diagnose
+from probinf.results.discrete import infer_discrete, responsibilities
 from probinf.results.export import to_anesthetic, to_dataframe
 from probinf.results.findings import Diagnosis, Finding
 from probinf.results.forecasting import forecast
@@ -301,6 +302,47 @@ class Posterior:
         if steps is not None:
             return forecast(self, key, program or self.program, steps, covariates, times)
         return predict(self, key, program)
+
+    @in_its_precision
+    def infer_discrete(
+        self, key: int | Key | None = None, *, mode: bool = False, program: Program | None = None
+    ) -> dict[str, np.ndarray]:
+        """The discrete sites that the program sums out, given each draw of the others.
+
+        Args:
+            key: random key or seed to draw them with.
+            mode: the jointly most probable values instead of draws: of each entry of a plate, and
+                of the whole path through a ``scan`` (Viterbi).
+            program: the same model with other data; by default the program of the fit.
+
+        Returns:
+            By site (chain, draw, ...), aligned with ``draws`` and their weights; deterministic
+            sites that depend on discrete ones are among them.
+
+        Raises:
+            StructureError: the program sums nothing out, or does not fit the posterior.
+            KeyTypeError: neither a key nor ``mode=True``.
+        """
+        return infer_discrete(self, key, mode, program)
+
+    @in_its_precision
+    def responsibilities(
+        self, *, mean: bool = True, program: Program | None = None
+    ) -> dict[str, np.ndarray]:
+        """The probability of each value of the discrete sites that the program sums out.
+
+        Args:
+            mean: averaged over the draws, which makes it the posterior probability; otherwise
+                given each draw.
+            program: the same model with other data; by default the program of the fit.
+
+        Returns:
+            By site (..., values), or (chain, draw, ..., values); the lowest value comes first.
+
+        Raises:
+            StructureError: the program sums nothing out, or does not fit the posterior.
+        """
+        return responsibilities(self, mean, program)
 
     def require_positions(self, who: str) -> None:
         """Refuse where the unconstrained positions were not kept.

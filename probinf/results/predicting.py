@@ -72,7 +72,7 @@ class _Predict:
     def __call__(self, program: Program, row: Any) -> dict[str, jax.Array]:
         assert program.predict is not None
         found: Predicted = program.predict(row[0], row[1], program.data)
-        values = {**found.latents, **found.observables}
+        values = {**found.latents, **found.summed, **found.observables}
         return {f"value:{name}": values[name] for name in self.wanted} | {
             f"outside:{name}": value for name, value in found.outside.items()
         }
@@ -86,9 +86,10 @@ def _matched(
     found = _latents(program, one)
     given = {name: view.draws[name] for name in found.outside}
     # data of the fit may be left out here, where they are latent; what it fixes may not
-    known = set() if own is None or own.predict is None else set(_latents(own, one).observables)
+    fit = None if own is None or own.predict is None else _latents(own, one)
+    known = set() if fit is None else {*fit.observables, *fit.summed}
     new = [name for name in found.latents if name not in given and name not in known]
-    fitted = list(view.draws) if own is None or own.predict is None else _latents(own, one).latents
+    fitted = list(view.draws) if fit is None else list(fit.latents)
     unused = [name for name in fitted if name not in given]
     if not given or (new and unused and own is not None):
         raise StructureError(
@@ -102,6 +103,8 @@ def _matched(
     if said:
         warnings.warn(f"predict: {'; '.join(said)}.", NewSitesWarning, stacklevel=4)
     drawn = [n for n in found.latents if n not in given or _longer(*shapes[n])]
+    # discrete sites that the fit sums out too are part of it; others are data left out here
+    drawn += [n for n in found.summed if fit is None or n not in fit.summed]
     return given, tuple(dict.fromkeys((*found.observables, *drawn)))
 
 

@@ -205,8 +205,8 @@ def test_what_fits_no_block_is_refused() -> None:
     endless = cycle(*(block(n, kernels.Enumerate()) for n in ("z", "count")), block("mu", z.kernel))
     with pytest.raises(MethodError, match=r"finite support.*'count'.*IntegerWalk"):
         pi.sample(counts, pi.MCMC(endless), key=0, progress=False)
-    with pytest.raises(DiscreteLatentError, match="allow_discrete=True"):
-        pi.from_numpyro(grouped, Y)
+    with pytest.raises(DiscreteLatentError, match=r"infinitely many.*allow_discrete=True"):
+        pi.from_numpyro(switch)
     with pytest.raises(DiscreteLatentError, match="values are vectors"):
         pi.from_numpyro(vectors, allow_discrete=True)
     with pytest.raises(ValueError, match="at least one site"):

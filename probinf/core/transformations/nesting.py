@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from probinf.core.program import Data, Observations, Program
+from probinf.core.program import Data, Discrete, Observations, Program
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +20,11 @@ class OnInner:
 
     def __call__(self, *args: Any) -> Any:
         return self.fn(*args[:-1], args[-1][0])
+
+
+def discrete_of(program: Program) -> Discrete | None:
+    """How ``program`` finds its discrete sites, for ``nest`` where their law stays the same."""
+    return None if program.discrete is None else program.discrete.lifted(OnInner)
 
 
 @dataclasses.dataclass(frozen=True)

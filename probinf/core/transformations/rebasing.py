@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from probinf.core.program import Data, Position, Program, Score, check_same_coordinates
-from probinf.core.transformations.nesting import nest, somewhere
+from probinf.core.transformations.nesting import discrete_of, nest, somewhere
 from probinf.errors import StructureError
 
 
@@ -54,6 +54,7 @@ def rebase(program: Program, base: Program) -> Program:
         start=_FromBase(base.start),
         score=_RebasedScore(program.score, base.score),
         pointwise=None,
+        discrete=discrete_of(program),
     )
 
 
@@ -83,6 +84,7 @@ def with_base(program: Program, base: Program) -> Program:
         draw=_FromBase(base.draw),
         start=_FromBase(base.start),
         score=_NewBaseScore(program.score, base.score),
+        discrete=discrete_of(program),
     )
 
 

@@ -224,7 +224,7 @@ class Predict(_OfModel):
         outside |= {name: beyond[name] | more[name].any() for name in given}
         known = {name: v for name, v in parameters.items() if name not in data.fixed}
         observables = Simulate(self.model).emitted(keys[3], path, parameters, data)
-        return Predicted(observables, {**known, **path}, outside)
+        return Predicted(observables, {**known, **path}, outside, summed={})
 
     def _parameters(self, key: Key, values: dict[str, Array], data: Series) -> Any:
         fixed_ones = jax.tree.map(jnp.asarray, data.fixed)
