@@ -24,7 +24,8 @@ class Filtered(NamedTuple):
     Attributes:
         cloud: the particles, their normalised log weights and the log of the mass so far.
         ancestors: (N,) from which each particle comes.
-        before: (N,) normalised log weights that the particles came with, before the step.
+        chosen_by: (N,) normalised log weights by which particles were drawn anew, or would
+            have been.
         increment: what the step has added to the log of the mass.
         resampled: whether the particles were drawn anew.
         lost: particles whose weight was NaN.
@@ -32,7 +33,7 @@ class Filtered(NamedTuple):
 
     cloud: Population
     ancestors: Int[Array, " n"]
-    before: Float[Array, " n"]
+    chosen_by: Float[Array, " n"]
     increment: Float[Array, ""]
     resampled: Bool[Array, ""]
     lost: Int[Array, ""]
@@ -99,7 +100,7 @@ def next_step(
     )
     state, gained = sequence.next(move_key, x, value)
     after, increment, lost = _weighed(state, weights, gained, cloud.log_z)
-    return Filtered(after, ancestors, weights, increment, jnp.asarray(needed), lost)
+    return Filtered(after, ancestors, chosen_by, increment, jnp.asarray(needed), lost)
 
 
 def _weighed(

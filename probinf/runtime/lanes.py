@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from probinf.core.compiling import compiled
+from probinf.core.compiling import compiled, jitted
 from probinf.core.host.asking import asks
 from probinf.core.program import Key, Program
 from probinf.runtime import hosted
@@ -115,8 +115,10 @@ def advance_lanes(
     found: Any
     if _asks(program, lanes.taken):
         found = hosted.advance(step_lane, method, program, lanes, int(limit))
+    elif method.has_long_arrays:
+        found = _advance_long(method, length, program, lanes, limit)
     else:
-        found = _advance_lanes(method, length, program, lanes, limit)
+        found = _advance_short(method, length, program, lanes, limit)
     return found
 
 
@@ -125,7 +127,6 @@ def _asks(program: Program, array: Array) -> bool:
     return not isinstance(array, jax.core.Tracer) and asks(program.data)
 
 
-@partial(compiled, static=("method", "length"))
 def _advance_lanes(
     method: Method[Any], length: int, program: Program, lanes: Lane, limit: Int[Array, ""]
 ) -> tuple[Lane, Any, Int[Array, " lanes"]]:
@@ -135,3 +136,7 @@ def _advance_lanes(
 
     found: tuple[Lane, Any, Int[Array, " lanes"]] = over_lanes(one, lanes, lanes.taken.shape[0])
     return found
+
+
+_advance_short = compiled(_advance_lanes, static=("method", "length"))
+_advance_long = jitted(_advance_lanes, static=("method", "length"))

@@ -95,6 +95,12 @@ class Method(Options, abc.ABC, Generic[Result]):
         return self, {}
 
     @property
+    def has_long_arrays(self) -> bool:
+        """Whether a step's time goes into long loops over arrays, so that it should be compiled
+        to the fastest code rather than fast."""
+        return False
+
+    @property
     def wants_double(self) -> bool:
         """Whether ``precision="auto"`` means double on a CPU, without looking at the density."""
         return False

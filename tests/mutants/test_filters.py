@@ -10,10 +10,12 @@ import pytest
 import probinf as pi
 from probinf.core import filtering
 from probinf.core.population import Population, normalise
-from probinf.samplers.filters import particle_filter
+from probinf.samplers.filters import lines, particle_filter
+from tests.samplers.filters import test_lines as calibration
 from tests.samplers.filters import test_particle_filter as law
 
 right = filtering.next_step
+follow = lines.followed
 
 
 def weights_lost_where_nothing_is_resampled(key, sequence, cloud, value, **options):
@@ -44,3 +46,15 @@ def test_the_law_catches(monkeypatch, mutant, options) -> None:
     found = law.scores(pi.ParticleFilter(8, **options))
     jax.clear_caches()
     assert np.abs(found).max() > 10
+
+
+def gains_of_the_last_step_only(before, *rest):
+    return follow(before._replace(descent=jax.tree.map(jnp.zeros_like, before.descent)), *rest)
+
+
+def test_calibration_catches_forgotten_gains(monkeypatch) -> None:
+    jax.clear_caches()
+    monkeypatch.setattr(particle_filter, "followed", gains_of_the_last_step_only)
+    found = calibration.spread(pi.ParticleFilter(1000), 20)
+    jax.clear_caches()
+    assert found > 1.3

@@ -25,13 +25,14 @@ from probinf.runtime.method import Plan, Run
 from probinf.runtime.progress import Status
 from probinf.samplers.filters import smoothing
 from probinf.samplers.filters.known import Known, known_states
+from probinf.samplers.filters.lines import Lines, family_of, followed, no_lines
 from probinf.samplers.filters.summaries import summarised
 from probinf.samplers.populations.base import GO_ON, PopulationMethod
-from probinf.samplers.populations.descent import Descent, no_descent, reweighted
 from probinf.samplers.populations.pooling import pooled_evidence
 
 Smoother = Literal["genealogy", "fixed lag", "backward", "mcmc"]
 _STORE = 4 * 2**30  # bytes of stored particles from which a run is refused
+_LONG = 10_000  # particles
 
 
 class FilterState(NamedTuple):
@@ -41,8 +42,7 @@ class FilterState(NamedTuple):
     log_w: Float[Array, " n"]
     log_z: Float[Array, ""]
     t: Int[Array, ""]
-    line: Int[Array, " n"]
-    descent: Descent
+    lines: Lines
     died: Int[Array, ""]
     lost: Int[Array, ""]
     end: Int[Array, ""]
@@ -141,6 +141,11 @@ class ParticleFilter(PopulationMethod):
             return self.resample_below
         return 1.0 if self.auxiliary is not None or self.smoother == "mcmc" else 0.5
 
+    @property
+    def has_long_arrays(self) -> bool:
+        """From as many particles as take longer to move than to compile for."""
+        return self.particles >= _LONG
+
     def known(self, program: Program) -> Known:
         """The states of a program as a sequence, its parameters known."""
         return known_states(program, self.proposal, self.initial_proposal, self.auxiliary)
@@ -187,8 +192,7 @@ class ParticleFilter(PopulationMethod):
             log_w,
             jnp.zeros((), log_w.dtype),
             jnp.zeros((), int),
-            jnp.arange(n),
-            no_descent(log_w),
+            no_lines(log_w),
             jnp.full((), -1, int),
             jnp.zeros((), int),
             jnp.full((), known.steps, int),
@@ -218,19 +222,17 @@ class ParticleFilter(PopulationMethod):
 
         found = jax.lax.cond(state.t == 0, first, later, None)
         cloud = found.cloud
-        descent, line = state.descent, state.line
+        lines = state.lines
         if self.lines:
-            descent, line = reweighted(
-                descent, line[found.ancestors], found.before, cloud.log_w, self.particles
-            )
+            looked = None if known.lookahead is None else found.chosen_by
+            lines = followed(lines, found.ancestors, found.resampled, cloud.log_w, looked)
         dead = jnp.isneginf(found.increment) & (state.died < 0)
         after = FilterState(
             cloud.x,
             cloud.log_w,
             cloud.log_z,
             state.t + 1,
-            line,
-            descent,
+            lines,
             jnp.where(dead, state.t, state.died),
             state.lost + found.lost,
             state.end,
@@ -271,7 +273,7 @@ class ParticleFilter(PopulationMethod):
         if died.all():
             raise self._nothing_left(run, int(states.died.max()))
         log_z = np.array([r.increment.astype(float).sum() for r in records])
-        sums = jax.vmap(lambda d: d.sums())(states.descent)
+        sums = jax.vmap(lambda d: d.sums())(states.lines.descent)
         variances, fourths = (np.asarray(value, float) for value in sums)
         if not self.lines:
             variances = np.full_like(variances, np.nan)
@@ -294,7 +296,8 @@ class ParticleFilter(PopulationMethod):
         states = run.states
         if self.smoother is None:
             log_w = np.asarray(states.log_w, float) + log_z[:, None]
-            clusters = states.line + self.particles * np.arange(self.islands)[:, None]
+            family = jax.vmap(partial(family_of, n=self.particles))(states.lines.starts)
+            clusters = np.asarray(family) + self.particles * np.arange(self.islands)[:, None]
             nowhere = np.zeros((*log_w.shape, 0), run.layout.dtype)
             return log_w, clusters, _kept(states.x, run), nowhere
         found = [self._paths(run, island) for island in range(self.islands)]
