@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
+
+import jax
 
 from probinf.core.doctor import refuse
 from probinf.core.gradients import refuse_hidden_nan
@@ -17,7 +19,7 @@ from probinf.runtime import session
 from probinf.runtime.method import Method
 from probinf.runtime.records import wanted
 from probinf.samplers import NUTS
-from probinf.samplers.auto import choose
+from probinf.samplers.given_starts import given_starts
 from probinf.samplers.precise import automatically
 
 
@@ -33,6 +35,7 @@ def sample(
     keep: str | Sequence[str] | None = None,
     summaries_only: bool = False,
     precision: Literal["auto", "single", "double"] = "auto",
+    start: Mapping[str, Any] | Posterior | None = None,
 ) -> Posterior:
     """Run an engine on a program.
 
@@ -42,7 +45,8 @@ def sample(
         program: the measure, from one of the fronts.
         method: the engine and its options; NUTS by default. ``"auto"`` chooses one from the
             program, the device and a short pilot; the choice is printed with its reason (unless
-            ``progress=False``) and kept in ``provenance["chosen"]``.
+            ``progress=False``) and kept in ``provenance["chosen"]``. ``"exact"`` is
+            ``ExactFilter()``, for linear-Gaussian and finite state-space programs.
         key: a JAX random key, or an integer seed.
         progress: show a progress bar in a terminal.
         check: look for broken distributions first, at the cost of one small compilation.
@@ -64,8 +68,14 @@ def sample(
             reason is printed (unless ``progress=False``) and kept in
             ``provenance["precision_reason"]``. Where ``jax_enable_x64`` is on, it is double.
 
+        start: where the chains of NUTS, MCMC and ChEES begin: values by site in the user's
+            coordinates, of all sites or some (the others begin where they would without): of the
+            site's shape for all chains alike, with a leading axis chain, or draws (chain, draw,
+            ...), of which one is picked for each chain; or a Posterior, whose draws are.
+
     Raises:
         ModelError: the model is wrong; the message names the site and the remedy.
+        StructureError: ``start`` names an unknown site, or a value outside the support.
         MethodError: the engine cannot serve this program.
         SavedFileError: the checkpoint's folder holds something already.
     """
@@ -90,8 +100,14 @@ def sample(
             engine, more = _engine(method, program, as_key(key))
             if more:
                 tell(f"method='auto' chose {more['chosen']}")
+            engine, found = engine.settled(program, as_key(key))
+            more |= found
             if check and engine.follows_gradients:
                 refuse_hidden_nan(program, type(engine).__name__)
+            states = None
+            if start is not None:
+                more["start"] = "given"
+                states = given_starts(engine, program, as_key(key), start)
             return session.start(
                 engine,
                 program,
@@ -100,11 +116,14 @@ def sample(
                 progress=progress,
                 checkpoint=checkpoint,
                 max_seconds=max_seconds,
+                states=states,
                 notes={**notes, **more},
             )
 
     if precision != "auto":
         return once(precision, {})
+    if isinstance(method, Method) and method.wants_double and jax.default_backend() == "cpu":
+        return once("double", {"precision_reason": f"{type(method).__name__} climbs to a top"})
     return automatically(
         once,
         program,
@@ -118,8 +137,14 @@ def sample(
 def _engine(method: Any, program: Program, key: Key) -> tuple[Method[Posterior], dict[str, Any]]:
     """The engine, and what to note where it was chosen."""
     if method == "auto":
+        from probinf.samplers.auto import choose  # with the engines to choose from
+
         found, reason = choose(program, key)
         return found, {"chosen": f"{found!r}: {reason}"}
+    if method == "exact":
+        from probinf.samplers.filters.exact import ExactFilter
+
+        return ExactFilter(), {}
     method = NUTS() if method is None else method
     if not isinstance(method, Method):
         raise MethodError(

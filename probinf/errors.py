@@ -97,6 +97,10 @@ class TooFewLabelsError(ProbinfError, ValueError):
     """Too few labelled rows for the requested estimate or its variance."""
 
 
+class CallbackError(ProbinfError, RuntimeError):
+    """A Python function that computes the likelihood fails too often, or returns no number."""
+
+
 class ConvergenceError(ProbinfError, RuntimeError):
     """An estimating equation has no root that the solver could reach."""
 

@@ -18,6 +18,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("-m") == "not slow":
         flags = os.environ.get("XLA_FLAGS", "")
         quick = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+        quick += " --xla_cpu_parallel_codegen_split_count=1"  # every core has a worker already
         os.environ["XLA_FLAGS"] = f"{flags} {quick}".strip()
 
 

@@ -26,7 +26,8 @@ def exported_names(module: ModuleType) -> list[str]:
     if hasattr(module, "__all__"):
         return list(module.__all__)
     names = []
-    for node in ast.parse(inspect.getsource(module)).body:
+    nodes = ast.parse(inspect.getsource(module)).body
+    for node in [n for top in nodes for n in (top.body if isinstance(top, ast.If) else [top])]:
         if isinstance(node, ast.ImportFrom | ast.Import):
             names += [alias.asname for alias in node.names if alias.asname == alias.name]
         elif isinstance(node, ast.ClassDef | ast.FunctionDef):

@@ -16,7 +16,6 @@ from probinf.amortized.heads.predictive import Predictive as Predictive
 from probinf.amortized.nets.embedding import SetEmbedding as SetEmbedding
 from probinf.amortized.nets.embedding import from_flax as from_flax
 from probinf.amortized.nets.fixed import Fixed as Fixed
-from probinf.amortized.nets.flow import SplineFlow as SplineFlow
 from probinf.amortized.neural.nle import NLE as NLE
 from probinf.amortized.neural.nle import FittedNLE as FittedNLE
 from probinf.amortized.neural.npe import NPE as NPE
@@ -51,3 +50,4 @@ from probinf.amortized.transformer.filtering import Filtered as Filtered
 from probinf.amortized.transformer.filtering import LinearMotion as LinearMotion
 from probinf.amortized.transformer.filtering import filter as filter
 from probinf.amortized.transformer.fitted import FittedDT as FittedDT
+from probinf.core.flows.flow import SplineFlow as SplineFlow

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from probinf.core.compiling import compiled
 from probinf.core.doctor import POINTS, refuse
 from probinf.core.gradients import hidden_nan, no_gradient
+from probinf.core.keys import numbered
 from probinf.core.precision import at_the_base
 from probinf.core.program import Position, Program, log_density
 
@@ -90,8 +93,7 @@ def check(program: Program, *, gradients: bool = True) -> Report:
         if why := no_gradient(program):
             notes.append(f"The density has no gradient in reverse mode: {why}.")
         else:
-            keys = jax.random.split(jax.random.key(0), POINTS)
-            slopes = jax.tree.map(np.asarray, _slopes(program, keys))
+            slopes = jax.tree.map(np.asarray, _slopes(program))
             if hidden := hidden_nan(program):
                 notes.append(f"Not for NUTS: {hidden}.")
     loss = at_the_base(program)
@@ -137,14 +139,14 @@ def _row(
     return SiteReport(name, kind, tuple(shape), share, gradient, float(low), float(high))
 
 
-@jax.jit
-def _slopes(program: Program, keys: jax.Array) -> dict[str, jax.Array]:
+@partial(compiled, once=True)
+def _slopes(program: Program) -> dict[str, jax.Array]:
     """Whether the gradient is finite, by latent site and trial point."""
 
-    def at(key: jax.Array) -> Position:
-        x = program.start(key, program.data)
+    def at(index: jax.Array) -> Position:
+        x = program.start(numbered(index), program.data)
         gradient = jax.grad(lambda y: log_density(program, y))(x)
         return jax.tree.map(lambda leaf: jnp.all(jnp.isfinite(leaf)), gradient)
 
-    found = jax.lax.map(at, keys)
+    found = jax.lax.map(at, jnp.arange(POINTS))
     return found if isinstance(found, dict) else {}

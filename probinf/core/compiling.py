@@ -8,8 +8,9 @@ from typing import Any
 
 import jax
 
-_CPU: dict[str, Any] = {"xla_cpu_use_fusion_emitters": False}
-_ONCE: dict[str, Any] = {**_CPU, "xla_backend_optimization_level": 1}
+from probinf.core.host.asking import asks
+from probinf.core.host.walking import on_host
+from probinf.core.xla import options
 
 
 def compiled(
@@ -31,27 +32,40 @@ def compiled(
 
     @functools.cache
     def chosen() -> Callable[..., Any]:
-        options = _ONCE if once else _CPU
-        if not _known(once):
+        found = options(once)
+        if found is None:
             return plain
-        return jax.jit(fn, static_argnames=tuple(static), compiler_options=options)
+        return jax.jit(fn, static_argnames=tuple(static), compiler_options=found)
+
+    return _on_the_host_where_asked(fn, static, plain, chosen)
+
+
+def jitted(fn: Callable[..., Any], *, static: Sequence[str] = ()) -> Callable[..., Any]:
+    """``jax.jit`` for functions of programs, some of which ask the host.
+
+    Args:
+        fn: pure.
+        static: names of static arguments.
+    """
+    plain = jax.jit(fn, static_argnames=tuple(static))
+    return _on_the_host_where_asked(fn, static, plain, lambda: plain)
+
+
+def _on_the_host_where_asked(
+    fn: Callable[..., Any],
+    static: Sequence[str],
+    plain: Callable[..., Any],
+    chosen: Callable[[], Callable[..., Any]],
+) -> Callable[..., Any]:
+    """``fn`` compiled; in parts, where a program among its arguments asks the host."""
 
     @functools.wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
         leaves = jax.tree.leaves((args, kwargs))
-        inside = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
-        return (plain if inside else chosen())(*args, **kwargs)
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+            return plain(*args, **kwargs)
+        if asks((args, kwargs)):
+            return on_host(fn, tuple(static), *args, **kwargs)
+        return chosen()(*args, **kwargs)
 
     return call
-
-
-@functools.cache
-def _known(once: bool) -> bool:
-    """Whether the default backend is a CPU whose XLA takes the options."""
-    if jax.default_backend() != "cpu":
-        return False
-    try:
-        jax.jit(lambda x: x, compiler_options=_ONCE if once else _CPU)(0.0)
-    except jax.errors.JaxRuntimeError:
-        return False
-    return True

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from probinf.core.program import Data, Key, Position, Program, Score
+from probinf.core.program import Data, Key, Placed, Position, Program, Score
 from probinf.errors import StructureError
 
 
@@ -211,6 +211,16 @@ class _FlatScore:
         return Score(jnp.asarray(log_base, dtype), jnp.asarray(log_weight, dtype))
 
 
+@dataclasses.dataclass(frozen=True)
+class _FlatPlaced:
+    fn: Callable[..., Placed]
+    layout: Layout
+
+    def __call__(self, values: dict[str, Array], flat: Any, data: Data) -> Placed:
+        placed = self.fn(values, self.layout.unravel(flat), data)
+        return placed._replace(position=self.layout.ravel(placed.position))
+
+
 def layout_of(flat: Program) -> Layout:
     """The layout of a program that ``flatten`` made, also inside ``temper`` and the like."""
     fn: Any = flat.start
@@ -236,6 +246,8 @@ def flatten(program: Program, *, integers: bool = False) -> tuple[Program, Layou
     def lifted(fn: Callable[..., Any] | None) -> Callable[..., Any] | None:
         return None if fn is None else _Unravelled(fn, layout)
 
+    inverse = program.unconstrain
+    placed = None if inverse is None else _FlatPlaced(inverse, layout)
     flat = dataclasses.replace(
         program,
         draw=_Ravelled(program.draw, layout),
@@ -248,6 +260,9 @@ def flatten(program: Program, *, integers: bool = False) -> tuple[Program, Layou
         discrete=None
         if program.discrete is None
         else program.discrete.lifted(lambda fn: _Unravelled(fn, layout)),
+        unconstrain=placed,
+        log_jacobian=lifted(program.log_jacobian),
+        subsampled=lifted(program.subsampled),
     )
     return flat, layout
 

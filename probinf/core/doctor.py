@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from probinf.core.compiling import compiled
+from probinf.core.keys import numbered
 from probinf.core.program import Data, Key, Position, Program
 from probinf.errors import (
     ImproperPriorError,
@@ -53,35 +56,30 @@ def refuse(program: Program) -> dict[str, Any]:
 
 def seen_from(program: Program, place: Callable[[Key, Data], Position], count: int) -> Any:
     """What every site reports at so many points; which data are outside at all of them."""
-    return jax.tree.map(np.asarray, _seen(program, place, _keys(count)))
+    return jax.tree.map(np.asarray, _seen(program, place, count))
 
 
-def _keys(count: int) -> jax.Array:
-    return jax.random.split(jax.random.key(0), count)
-
-
-def _look(program: Program, place: Callable[[Key, Data], Position], keys: jax.Array) -> Any:
-    def at(key: jax.Array) -> dict[str, Any]:
+@partial(compiled, static=("place", "count"), once=True)
+def _seen(program: Program, place: Callable[[Key, Data], Position], count: int) -> Any:
+    def at(index: Any) -> dict[str, Any]:
         assert program.sites is not None
-        return program.sites(place(key, program.data), program.data)
+        return program.sites(place(numbered(index), program.data), program.data)
 
-    def step(always: dict[str, Any], key: jax.Array) -> Any:
-        report = at(key)
-        outside = {name: site.pop("outside") for name, site in report.items()}
-        for site in report.values():
-            del site["edge"]
-        return {name: always[name] & outside[name] for name in always}, report
+    def step(data: Any, index: Any) -> Any:
+        report = at(index)
+        seen = {name: (site.pop("outside"), site.pop("edge")) for name, site in report.items()}
+        return {name: (data[name][0] & out, edge) for name, (out, edge) in seen.items()}, report
 
-    example = at(keys[0])
-    first = {name: jnp.ones_like(site["outside"]) for name, site in example.items()}
-    always, report = jax.lax.scan(step, first, keys)  # many keys at once compile slowly
+    shapes = jax.eval_shape(at, 0)
+    first = {
+        name: (jnp.ones(site["outside"].shape, bool), jnp.zeros(site["edge"].shape, bool))
+        for name, site in shapes.items()
+    }
+    data, report = jax.lax.scan(step, first, jnp.arange(count))  # many at once compile slowly
     return {
-        name: {**site, "always_outside": always[name], "edge": example[name]["edge"]}
+        name: {**site, "always_outside": data[name][0], "edge": data[name][1]}
         for name, site in report.items()
     }
-
-
-_seen = jax.jit(_look, static_argnums=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,7 +259,7 @@ def _refuse_edge(program: Program, name: str, value: np.ndarray, edge: np.ndarra
         return
     finite = np.zeros((), bool)
     for place in [program.start, *_places(program)]:
-        finite = finite | np.asarray(_finite(program, place, name, _keys(_MORE)))
+        finite = finite | np.asarray(_finite(program, place, name))
     if finite.shape != edge.shape:
         return
     edge = np.asarray(edge & ~finite)
@@ -277,12 +275,11 @@ def _refuse_edge(program: Program, name: str, value: np.ndarray, edge: np.ndarra
         )
 
 
-def _finite_data(program: Program, place: Any, name: str, keys: jax.Array) -> jax.Array:
-    def at(key: jax.Array) -> jax.Array:
+@partial(compiled, static=("place", "name"), once=True)
+def _finite(program: Program, place: Any, name: str) -> jax.Array:
+    def at(index: jax.Array) -> jax.Array:
         assert program.pointwise is not None
-        return jnp.isfinite(program.pointwise(place(key, program.data), program.data)[name])
+        x = place(numbered(index), program.data)
+        return jnp.isfinite(program.pointwise(x, program.data)[name])
 
-    return jnp.any(jax.lax.map(at, keys), axis=0)
-
-
-_finite = jax.jit(_finite_data, static_argnums=(1, 2))
+    return jnp.any(jax.lax.map(at, jnp.arange(_MORE)), axis=0)

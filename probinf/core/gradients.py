@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from probinf.core.abstract import once_per_shape
+from probinf.core.compiling import compiled
 from probinf.core.hiding import may_hide
+from probinf.core.host.asking import asks
+from probinf.core.keys import numbered
 from probinf.core.program import Data, Position, Program, log_density
 from probinf.errors import ImproperPriorError, MethodError
 
@@ -18,8 +22,12 @@ POINTS = 32
 """Trial points of each kind, starts and draws of the base."""
 
 _FREE = (
-    "pi.MCMC(pi.kernels.Slice()), pi.MCMC(pi.kernels.RandomWalk()), "
+    "pi.MCMC(pi.kernels.Slice()), pi.MCMC(pi.kernels.RandomWalk()), pi.Ensemble(), "
     "pi.SMC(kernel=pi.kernels.Slice()) or pi.Nested()"
+)
+_FREE_OF_ANYTHING = (
+    "pi.Nested(), pi.Ensemble(), pi.Importance(), or pi.SMC, pi.PersistentSMC, "
+    "pi.ParallelTempering and pi.MCMC with kernel=pi.kernels.Slice() or pi.kernels.RandomWalk()"
 )
 HIDDEN_SHARE = 0.05
 """Share of points with a hidden NaN from which on gradients are not followed."""
@@ -53,11 +61,17 @@ def require_gradient(program: Program, who: str) -> None:
     Raises:
         MethodError: the density has no reverse-mode derivative.
     """
+    if asks(program.data):
+        raise MethodError(
+            f"{who} needs gradients, but the likelihood is ordinary Python (from_callback), which "
+            f'has none. Use {_FREE_OF_ANYTHING}; method="auto" chooses.'
+        )
     if why := no_gradient(program):
         raise MethodError(
             f"{who} needs gradients, but this density has none in reverse mode: {why}. Use an "
             f"engine without: {_FREE}; or write the loop with lax.scan or lax.fori_loop of fixed "
-            "length, or give a callback a derivative with jax.custom_vjp."
+            "length, give NumPy or SciPy code to pi.from_callback in the place of a "
+            "jax.pure_callback (or give the callback a derivative with jax.custom_vjp)."
         )
 
 
@@ -108,7 +122,7 @@ def hidden_nan(program: Program) -> Hidden | None:
     found = []
     for where, place in points:
         try:
-            value, broken = _look(program, place, jax.random.split(jax.random.key(0), POINTS))
+            value, broken = _look(program, place)
         except ImproperPriorError:
             continue
         value = np.asarray(value, float)
@@ -136,9 +150,10 @@ def refuse_hidden_nan(program: Program, who: str) -> None:
         )
 
 
-def _looked(program: Program, place: Any, keys: jax.Array) -> tuple[jax.Array, Any]:
-    def at(key: jax.Array) -> tuple[jax.Array, Any]:
-        x = place(key, program.data)
+@partial(compiled, static=("place",), once=True)
+def _look(program: Program, place: Any) -> tuple[jax.Array, Any]:
+    def at(index: jax.Array) -> tuple[jax.Array, Any]:
+        x = place(numbered(index), program.data)
         value, slopes = jax.value_and_grad(lambda y: log_density(program, y))(x)
         slopes = slopes if isinstance(slopes, dict) else {"": slopes}
         return value, {
@@ -147,7 +162,4 @@ def _looked(program: Program, place: Any, keys: jax.Array) -> tuple[jax.Array, A
             if jax.tree.leaves(part)
         }
 
-    return jax.lax.map(at, keys)
-
-
-_look = jax.jit(_looked, static_argnums=1)
+    return jax.lax.map(at, jnp.arange(POINTS))

@@ -27,6 +27,11 @@ def as_key(key: int | np.integer[Any] | Key) -> Key:
     return jax.random.wrap_key_data(key)
 
 
+def numbered(index: Any) -> Key:
+    """Trial key ``index``: drawn inside the program that uses it, which compiles no split."""
+    return jax.random.fold_in(jax.random.key(0), index)
+
+
 def as_generator(key: Any) -> np.random.Generator:
     """A NumPy generator from an integer seed or a JAX key."""
     data = np.asarray(jax.random.key_data(as_key(key)))

@@ -12,6 +12,7 @@ import numpy as np
 
 from probinf.core.compiling import compiled
 from probinf.core.coordinates import Layout, Mixed, flatten, restored, storable, vector_of
+from probinf.core.host.asking import asks
 from probinf.core.program import Key, Program
 
 Precision = Literal["single", "double"]
@@ -98,8 +99,11 @@ def lost(
             that single precision has no number.
 
     Returns:
-        None where the two cannot be compared: double precision fails, or gives no number.
+        None where the two cannot be compared: double precision fails, or gives no number, or
+        the likelihood is ordinary Python, which knows no other.
     """
+    if asks(program.data):
+        return None
     try:
         single, double = (_batched(_scores, program, rows, p) for p in ("single", "double"))
     except Exception:  # a model that is written for one precision: it has none to compare with
@@ -119,7 +123,7 @@ def at_the_base(program: Program) -> Loss | None:
         None where the two precisions cannot be compared, as in ``lost`` and ``scattered``.
     """
     rows = scattered(program)
-    if rows is None:
+    if rows is None or asks(program.data):
         return None
     try:
         keys = jax.random.split(jax.random.key(0), POINTS)

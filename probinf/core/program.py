@@ -72,6 +72,18 @@ class Predicted(NamedTuple):
     summed: dict[str, Array]
 
 
+class Placed(NamedTuple):
+    """Where values in the user's coordinates lie on the unconstrained scale.
+
+    Attributes:
+        position: all coordinates, those of sites without a value as they were.
+        outside: by site with a value, whether that lies outside its support (or is NaN).
+    """
+
+    position: Position
+    outside: dict[str, Array]
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Program:
@@ -94,9 +106,18 @@ class Program:
         sites: ``(x, data) -> dict``, per-site checks for the model doctor; None when unknown.
         predict: ``(key, values, data) -> Predicted``, observables given the values of some
             latent sites in the user's coordinates; None when unknown.
+        unconstrain: ``(values, x, data) -> Placed``, the coordinates of some sites at values in
+            the user's coordinates, the others at ``x``; None when unknown.
+        log_jacobian: ``(x, data) -> scalar``, log of the volume of the user's coordinates per
+            volume of the unconstrained ones, as the front counts it; None when unknown.
+        subsampled: ``(sizes, key, x, data) -> Score``, an unbiased estimate of both log densities
+            from a random part of the entries of some plates, ``sizes`` a tuple of (plate,
+            entries); None when the front has no plates.
         state_space: ``data -> StateSpace``, the same model as a prior of parameters and a sequence
             of states; None when it is not one.
         discrete: finds the discrete sites that are summed out; None when there are none.
+        ahead: ``(data, steps, covariates, times) -> data`` of the same series with so many more
+            steps, none of them observed; None when it is no series.
         levels: name, lowest and highest value of every discrete coordinate with finitely many.
         data: everything dynamic: observations, covariates, network weights, path parameters.
     """
@@ -121,10 +142,22 @@ class Program:
     predict: Callable[[Key, dict[str, Array], Data], Predicted] | None = dataclasses.field(
         default=None, metadata={"static": True}
     )
+    unconstrain: Callable[[dict[str, Array], Position, Data], Placed] | None = dataclasses.field(
+        default=None, metadata={"static": True}
+    )
+    log_jacobian: Callable[[Position, Data], Array] | None = dataclasses.field(
+        default=None, metadata={"static": True}
+    )
+    subsampled: Callable[..., Score] | None = dataclasses.field(
+        default=None, metadata={"static": True}
+    )
     state_space: Callable[[Data], Any] | None = dataclasses.field(
         default=None, metadata={"static": True}
     )
     discrete: Discrete | None = dataclasses.field(default=None, metadata={"static": True})
+    ahead: Callable[[Data, int, Any, Any], Data] | None = dataclasses.field(
+        default=None, metadata={"static": True}
+    )
     levels: tuple[tuple[str, int, int], ...] = dataclasses.field(
         default=(), metadata={"static": True}
     )

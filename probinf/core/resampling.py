@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from probinf.core.program import Key
 
@@ -21,14 +21,63 @@ def inverse_cdf(weights: Float[Array, " n"], points: Float[Array, " m"]) -> Int[
     index = jnp.searchsorted(cumulative / cumulative[-1], points, side="right")
     index = jnp.minimum(index, weights.size - 1)
     # rounding of the sums must not lead to a particle of weight zero
-    positive = weights > 0
-    before = jax.lax.cummax(jnp.where(positive, jnp.arange(weights.size), -1))[index]
-    return jnp.where(before >= 0, before, jnp.argmax(positive))
+    return _possible(weights > 0, index)
 
 
 def strata_points(u: Float[Array, "..."], n: int) -> Float[Array, " n"]:
     """One point in each of N equal strata of [0, 1): ``u`` is shared, or one per stratum."""
     return (jnp.arange(n) + u) / n
+
+
+_BLOCK = 32
+_WHOLE = 2**24  # from here on single precision does not count by ones
+
+
+def running_sum(values: Float[Array, " n"]) -> Float[Array, " n"]:
+    """``cumsum`` by products with small triangles of ones, a third of its time on CPUs."""
+    n = values.size
+    if n <= _BLOCK:
+        ones = jnp.tril(jnp.ones((n, n), values.dtype))
+        return jnp.matmul(ones, values, precision="highest")
+    rows = -(-n // _BLOCK)
+    table = jnp.pad(values, (0, rows * _BLOCK - n)).reshape(rows, _BLOCK)
+    ones = jnp.triu(jnp.ones((_BLOCK, _BLOCK), values.dtype))
+    inner = jnp.matmul(table, ones, precision="highest")
+    before = jnp.pad(running_sum(inner[:, -1])[:-1], (1, 0))
+    return (inner + before[:, None]).ravel()[:n]
+
+
+def in_strata(weights: Float[Array, " n"], u: Float[Array, "..."]) -> Int[Array, " n"]:
+    """Ancestors of one point in each of N equal strata of [0, 1), without a search.
+
+    Args:
+        weights: (N,), non-negative.
+        u: place of the point in its stratum, shared or one per stratum.
+    """
+    n = weights.size
+    ends = running_sum(weights)
+    ends = n * (ends / ends[-1])
+    stratum = jnp.minimum(jnp.floor(ends), n - 1).astype(int)
+    u = jnp.broadcast_to(u, (n,))
+    before = stratum + (u[stratum] < ends - stratum)  # how many points lie before each end
+    before = before.at[-1].set(n)
+    counts = jnp.zeros((n + 1,), weights.dtype if n < _WHOLE else int).at[before].add(1)
+    ancestors = running_sum(counts[:-1]) if n < _WHOLE else jnp.cumsum(counts[:-1])
+    ancestors = jnp.minimum(jnp.round(ancestors).astype(int), n - 1)
+    # rounding of the sums must not lead to a particle of weight zero
+    possible = weights > 0
+    # named branches without closures, so that called from the host they compile once
+    return jax.lax.cond(possible[ancestors].all(), _as_they_are, _possible, possible, ancestors)
+
+
+def _as_they_are(possible: Bool[Array, " n"], index: Int[Array, " m"]) -> Int[Array, " m"]:
+    return index
+
+
+def _possible(possible: Bool[Array, " n"], index: Int[Array, " m"]) -> Int[Array, " m"]:
+    """The last possible particle up to each index; the first one where there is none."""
+    before = jax.lax.cummax(jnp.where(possible, jnp.arange(possible.size), -1))[index]
+    return jnp.where(before >= 0, before, jnp.argmax(possible))
 
 
 def systematic(key: Key, weights: Float[Array, " n"]) -> Int[Array, " n"]:
@@ -40,8 +89,7 @@ def systematic(key: Key, weights: Float[Array, " n"]) -> Int[Array, " n"]:
 
     Source: Kitagawa (1996).
     """
-    n = weights.size
-    return inverse_cdf(weights, strata_points(jax.random.uniform(key, (), weights.dtype), n))
+    return in_strata(weights, jax.random.uniform(key, (), weights.dtype))
 
 
 def stratified(key: Key, weights: Float[Array, " n"]) -> Int[Array, " n"]:
@@ -49,9 +97,7 @@ def stratified(key: Key, weights: Float[Array, " n"]) -> Int[Array, " n"]:
 
     Source: Kitagawa (1996).
     """
-    n = weights.size
-    u = jax.random.uniform(key, (n,), weights.dtype)
-    return inverse_cdf(weights, strata_points(u, n))
+    return in_strata(weights, jax.random.uniform(key, weights.shape, weights.dtype))
 
 
 def multinomial(key: Key, weights: Float[Array, " n"]) -> Int[Array, " n"]:

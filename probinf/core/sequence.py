@@ -1,63 +1,24 @@
-"""Sequence: a measure that grows step by step; ``marginal`` turns its evidence into a weight."""
+"""particle_filter: the mass of a sequence; ``marginal`` turns it into a weight."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from probinf.core.population import Population, effective_sample_size, no_nan, resample_if, reweight
+from probinf.core.filtering import first_step, next_step
+from probinf.core.population import Population
 from probinf.core.program import Data, Key, Position, Program, Score
 from probinf.core.resampling import Resampler, systematic
+from probinf.core.state_space import Sequence as Sequence
+from probinf.core.state_space import State as State
+from probinf.core.state_space import StateSpace as StateSpace
 from probinf.core.transformations.nesting import nest
 from probinf.errors import StructureError
-
-State = Any
-"""A pytree of arrays: one particle of a sequence."""
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Sequence:
-    """A state-space model (or token model) as a weighted sequential simulation.
-
-    Attributes:
-        start: ``(key, data) -> (state, log_w)``, the first state and its weight.
-        extend: ``(key, state, input, data) -> (state, log_w)``, one more step.
-        inputs: per step after the first (observations, covariates), leading axis time.
-        data: everything else that is dynamic.
-        log_transition: ``(state, next_state, input, data) -> log density`` of going from one
-            state to a given next one, the step's weight included; what sampling of ancestors and
-            smoothing need. None when unknown.
-    """
-
-    start: Callable[[Key, Data], tuple[State, Array]] = dataclasses.field(metadata={"static": True})
-    extend: Callable[[Key, State, Any, Data], tuple[State, Array]] = dataclasses.field(
-        metadata={"static": True}
-    )
-    inputs: Any
-    data: Data = ()
-    log_transition: Callable[[State, State, Any, Data], Array] | None = dataclasses.field(
-        default=None, metadata={"static": True}
-    )
-
-
-class StateSpace(NamedTuple):
-    """A program taken apart into its parameters and its states.
-
-    Attributes:
-        prior: of the parameters; its positions may be empty.
-        sequence: of the states given the parameters; its callables receive
-            ``(parameters, sequence.data)`` as data, where ``parameters`` is the dict of the
-            prior's constrained sites.
-    """
-
-    prior: Program
-    sequence: Sequence
 
 
 def particle_filter(
@@ -82,26 +43,23 @@ def particle_filter(
     Source: Gordon, Salmond & Smith (1993); unbiasedness: Del Moral (2004), theorem 7.4.2.
     """
     _check_inputs(sequence, "particle_filter")
-    n = particles
     first, rest = jax.random.split(key)
-    state, log_w = jax.vmap(sequence.start, (0, None))(jax.random.split(first, n), sequence.data)
-    equal = jnp.full((n,), -jnp.log(n), log_w.dtype)
-    population = reweight(Population(state, equal, jnp.zeros((), log_w.dtype)), no_nan(log_w)[0])
+    cloud = first_step(first, sequence, particles).cloud
 
-    def advance(population: Population, step: tuple[Key, Any]) -> tuple[Population, None]:
-        key, value = step
-        resample_key, move_key = jax.random.split(key)
-        needed = effective_sample_size(population.log_w) < resample_below * n
-        population = resample_if(resample_key, population, resampler, needed)
-        keys = jax.random.split(move_key, n)
-        state, log_w = jax.vmap(sequence.extend, (0, 0, None, None))(
-            keys, population.x, value, sequence.data
+    def advance(cloud: Population, step: tuple[Key, Any]) -> tuple[Population, None]:
+        after = next_step(
+            step[0],
+            sequence,
+            cloud,
+            step[1],
+            resampler=resampler,
+            resample_below=resample_below,
         )
-        return reweight(population._replace(x=state), no_nan(log_w)[0]), None
+        return after.cloud, None
 
     steps = jax.tree.leaves(sequence.inputs)[0].shape[0]
     keys = jax.random.split(rest, steps)
-    return jax.lax.scan(advance, population, (keys, sequence.inputs))[0]
+    return jax.lax.scan(advance, cloud, (keys, sequence.inputs))[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,12 +78,21 @@ class _MarginalScore:
     start: Callable[..., Any]
     extend: Callable[..., Any]
     particles: int
+    all_at_once: tuple[Any, Any] = (None, None)
 
     def __call__(self, x: tuple[Position, Key], data: Data) -> Score:
         theta, key = x
         prior, (inputs, fixed) = data
         parameters = self.constrain(theta, prior)
-        sequence = Sequence(self.start, self.extend, inputs, (parameters, fixed))
+        start_all, extend_all = self.all_at_once
+        sequence = Sequence(
+            self.start,
+            self.extend,
+            inputs,
+            (parameters, fixed),
+            start_all=start_all,
+            extend_all=extend_all,
+        )
         log_base, log_weight = self.score(theta, prior)
         estimate = particle_filter(key, sequence, self.particles).log_z
         return Score(log_base, log_weight + estimate)
@@ -168,7 +135,12 @@ def marginal(prior: Program, sequence: Sequence, particles: int) -> Program:
         draw=_MarginalDraw(prior.draw),
         start=_MarginalDraw(prior.start),
         score=_MarginalScore(
-            prior.score, prior.constrain, sequence.start, sequence.extend, particles
+            prior.score,
+            prior.constrain,
+            sequence.start,
+            sequence.extend,
+            particles,
+            (sequence.start_all, sequence.extend_all),
         ),
         constrain=_OnTheta(prior.constrain),
         simulate=None,

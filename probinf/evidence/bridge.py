@@ -8,6 +8,7 @@ from functools import partial
 import jax
 import numpy as np
 
+from probinf.core.compiling import jitted
 from probinf.core.coordinates import flatten
 from probinf.core.estimate import Estimate
 from probinf.core.keys import as_key
@@ -22,12 +23,12 @@ from probinf.results.statistics.ess import ess_mean
 _ITERATIONS = 1000
 
 
-@partial(jax.jit, static_argnames=("count",))
+@partial(jitted, static=("count",))
 def _draw(base: Program, key: Key, count: int) -> jax.Array:
     return jax.vmap(base.draw, (0, None))(jax.random.split(key, count), base.data)
 
 
-@jax.jit
+@jitted
 def _log_ratios(program: Program, base: Program, x: jax.Array) -> jax.Array:
     """log gamma - log q."""
 

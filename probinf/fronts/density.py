@@ -102,6 +102,18 @@ class NumpyroPointwise(_Evaluate):
 
 
 @dataclasses.dataclass(frozen=True)
+class NumpyroJacobian:
+    """Log volume of the user's coordinates per volume of the unconstrained ones, NumPyro's way."""
+
+    model: Model
+
+    def __call__(self, x: Position, data: Data) -> Array:
+        trace = self.model.trace(data, x)
+        terms = [_unmasked(site) for site in trace.values() if jacobian_of(site) is not None]
+        return jnp.asarray(sum(terms, start=jnp.zeros((), float)))
+
+
+@dataclasses.dataclass(frozen=True)
 class NumpyroSites:
     model: Model
 

@@ -11,7 +11,7 @@ from jaxtyping import Array
 from numpyro import handlers
 from numpyro.distributions import biject_to
 
-from probinf.core.program import Data, Key, Position
+from probinf.core.program import Data, Key, Placed, Position
 from probinf.errors import ImproperPriorError
 from probinf.fronts.distributions.edges import unconstrained
 from probinf.fronts.latent import Latent, law_of_coordinates
@@ -71,6 +71,27 @@ def _free(latent: Latent, site: dict[str, Any]) -> Array:
     if latent.discrete:
         return jnp.asarray(site["value"], jnp.result_type(int))
     return unconstrained(site["fn"].support, site["value"])
+
+
+@dataclasses.dataclass(frozen=True)
+class NumpyroUnconstrain:
+    """The coordinates of some sites at the user's values, those of the others as they are."""
+
+    model: Model
+
+    def __call__(self, values: dict[str, Array], x: Position, data: Data) -> Placed:
+        trace = self.model.trace(data, x, values=values)
+        position, outside = dict(x), {}
+        for latent in self.model.latents:
+            if latent.name in values:
+                site = trace[latent.name]
+                position[latent.name] = _free(latent, site)
+                outside[latent.name] = ~jnp.all(site["fn"].support(site["value"]))
+        return Placed(position, outside)
+
+    def support(self, name: str, values: dict[str, Array], x: Position, data: Data) -> str:
+        """The support of a site, given these values of others."""
+        return str(self.model.trace(data, x, values=values)[name]["fn"].support)
 
 
 @dataclasses.dataclass(frozen=True)

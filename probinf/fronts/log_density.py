@@ -16,7 +16,7 @@ from numpyro.distributions import Distribution
 
 from probinf.core.inputs.arrays import is_traced
 from probinf.core.inputs.given import as_given
-from probinf.core.program import Data, Key, Position, Program, Score
+from probinf.core.program import Data, Key, Placed, Position, Program, Score
 from probinf.errors import ImproperPriorError, ModelError
 from probinf.fronts.numpyro import from_numpyro
 
@@ -24,9 +24,13 @@ Parameters = Any
 """What the user's function takes: a dict by site name, or one array for a single prior."""
 
 _SINGLE = "x"
+_OR_ASK = (
+    "code that cannot be rewritten goes through pi.from_callback(log_likelihood, prior), for "
+    "engines without gradients (Nested, Ensemble, SMC with kernels.RandomWalk)."
+)
 
 
-def _as_dict(prior: Any) -> dict[str, Distribution]:
+def priors_by_name(prior: Any) -> dict[str, Distribution]:
     if not isinstance(prior, Distribution) and not (isinstance(prior, dict) and prior):
         raise ModelError(
             "the prior must be a NumPyro distribution, or a dict of them by parameter name, got "
@@ -77,7 +81,7 @@ def from_log_likelihood(
     """
     _check_scalar("from_log_likelihood", log_likelihood, prior, args)
     single = isinstance(prior, Distribution)
-    return from_numpyro(_PriorTimes(log_likelihood, single, False), _as_dict(prior), args)
+    return from_numpyro(_PriorTimes(log_likelihood, single, False), priors_by_name(prior), args)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +121,15 @@ def _identity(x: Position, data: Data) -> dict[str, Array]:
     return x if isinstance(x, dict) else {_SINGLE: x}
 
 
+def _as_they_are(values: dict[str, Array], x: Position, data: Data) -> Placed:
+    new = {**x, **values} if isinstance(x, dict) else values.get(_SINGLE, x)
+    return Placed(new, {name: ~jnp.isfinite(v).all() for name, v in values.items()})
+
+
+def _unit(x: Position, data: Data) -> Array:
+    return jnp.zeros((), float)
+
+
 def from_log_density(
     log_density: Callable[..., Array],
     *args: Any,
@@ -144,7 +157,7 @@ def from_log_density(
     if base is not None:
         _check_scalar("from_log_density", log_density, base, args)
         single = isinstance(base, Distribution)
-        return from_numpyro(_PriorTimes(log_density, single, True), _as_dict(base), args)
+        return from_numpyro(_PriorTimes(log_density, single, True), priors_by_name(base), args)
     initial = None if initial is None else _numbers(initial)
     if initial is None:
         raise ModelError(
@@ -158,6 +171,8 @@ def from_log_density(
         start=_initial,
         score=_FlatScore(log_density),
         constrain=_identity,
+        unconstrain=_as_they_are,
+        log_jacobian=_unit,
         data=(initial, jax.tree.map(partial(as_given, "an argument of the density"), args)),
     )
 
@@ -185,7 +200,7 @@ def _numbers(initial: Any) -> Any:
 
 
 def _check_scalar(name: str, fn: Callable[..., Array], prior: Any, args: Any) -> None:
-    zeros = {name: jnp.zeros(d.shape()) for name, d in _as_dict(prior).items()}
+    zeros = {name: jnp.zeros(d.shape()) for name, d in priors_by_name(prior).items()}
     shaped = zeros[_SINGLE] if isinstance(prior, Distribution) else zeros
     _require_scalar(name, shape_of(name, lambda v: fn(v, *args), shaped))
 
@@ -202,15 +217,13 @@ def shape_of(name: str, fn: Callable[..., Any], *args: Any) -> Any:
         raise ModelError(
             f"{name}: the function hands its parameters to NumPy (or SciPy, or another library "
             "that needs numbers), so that JAX can neither compile nor differentiate it. Write "
-            "jnp.exp in place of np.exp, jax.scipy in place of scipy; for code that cannot be "
-            "rewritten wrap it in jax.pure_callback and use an engine without gradients (SMC with "
-            "kernels.RandomWalk, Nested)."
+            f"jnp.exp in place of np.exp, jax.scipy in place of scipy; {_OR_ASK}"
         ) from error
     except jax.errors.ConcretizationTypeError as error:
         raise ModelError(
             f"{name}: the function needs the value of a parameter in Python (an if, a float(), "
             "a size), which JAX does not know when it compiles. Write jnp.where(condition, a, b) "
-            "in place of if, and take sizes from arguments."
+            f"in place of if, and take sizes from arguments; {_OR_ASK}"
         ) from error
 
 

@@ -68,24 +68,44 @@ class Model:
         named = {f"argument {name}": value for name, value in {**numbered, **kwargs}.items()}
         return {"model": self.fn, **named}
 
-    def trace(self, data: NumpyroData, x: Position = None, key: Key | None = None) -> dict:
+    def trace(
+        self,
+        data: NumpyroData,
+        x: Position = None,
+        key: Key | None = None,
+        values: dict[str, Array] | None = None,
+    ) -> dict:
         """One trace: latents at ``x`` where given, drawn with ``key`` where not.
 
-        Without a key, discrete sites that are summed out have their lowest values.
+        Those in ``values`` have these in the user's coordinates, whatever ``x`` says. Without a
+        key, discrete sites that are summed out have their lowest values.
         """
-        return handlers.trace(self.bound(x, key)).get_trace(data)
+        return handlers.trace(self.bound(x, key, values)).get_trace(data)
 
-    def bound(self, x: Position = None, key: Key | None = None) -> Callable[[NumpyroData], None]:
+    def bound(
+        self,
+        x: Position = None,
+        key: Key | None = None,
+        values: dict[str, Array] | None = None,
+    ) -> Callable[[NumpyroData], None]:
         """The model under handlers that give values to its latents."""
         model = self if key is None else handlers.seed(self, key)
         if key is None and x is not None:
             x = {latent.name: latent.blank() for latent in self.summed.sites} | x
         if x is None:
             return model
-        return handlers.substitute(model, substitute_fn=partial(_into_support, x))
+        return handlers.substitute(model, substitute_fn=partial(_placed, x, values or {}))
 
 
 _JACOBIAN_OF = "probinf_jacobian_of"
+
+
+def _placed(x: Position, values: dict[str, Array], site: dict[str, Any]) -> Any:
+    """The site's value: the user's where there is one."""
+    if site["name"] not in values or site["type"] != "sample":
+        return _into_support(x, site)
+    value, index = values[site["name"]], site["infer"].get("_scan_current_index", None)
+    return value if index is None or value.ndim <= len(site["fn"].shape()) else value[index]
 
 
 def _into_support(x: Position, site: dict[str, Any]) -> Any:

@@ -12,14 +12,20 @@ import jax
 from probinf.core.program import Discrete, Observations, Program
 from probinf.errors import ModelError
 from probinf.fronts.arguments import split
-from probinf.fronts.density import NumpyroPointwise, NumpyroScore, NumpyroSites
+from probinf.fronts.density import NumpyroJacobian, NumpyroPointwise, NumpyroScore, NumpyroSites
 from probinf.fronts.discovery import Discovered, discover
 from probinf.fronts.door import admitted, refuse_missing, warn_unobserved
-from probinf.fronts.drawing import NumpyroConstrain, NumpyroDraw, NumpyroStart
+from probinf.fronts.drawing import (
+    NumpyroConstrain,
+    NumpyroDraw,
+    NumpyroStart,
+    NumpyroUnconstrain,
+)
 from probinf.fronts.enumeration.decoding import Decode, Probabilities, SummedSimulate
 from probinf.fronts.enumeration.density import SummedPointwise, SummedScore, SummedSites
 from probinf.fronts.enumeration.mixing import refuse_mixed
 from probinf.fronts.enumeration.planning import planned
+from probinf.fronts.minibatch import NumpyroSubsampled
 from probinf.fronts.model import Model, NumpyroData
 from probinf.fronts.observing import GetObserved, NumpyroSimulate, set_observed
 from probinf.fronts.predicting import NumpyroPredict
@@ -132,6 +138,9 @@ def _program(full: Model, data: NumpyroData) -> Program:
         observations=Observations(GetObserved(full), set_observed),
         sites=NumpyroSites(full),
         predict=NumpyroPredict(full),
+        unconstrain=NumpyroUnconstrain(full),
+        log_jacobian=NumpyroJacobian(full),
+        subsampled=NumpyroSubsampled(full),
         levels=tuple((n.name, *n.levels) for n in full.latents if n.levels is not None),
         data=data,
     )
@@ -145,6 +154,7 @@ def _summed_program(full: Model, data: NumpyroData) -> Program:
         simulate=SummedSimulate(full),
         pointwise=SummedPointwise(full),
         sites=SummedSites(full),
+        subsampled=None,
         discrete=Discrete(Decode(full), Probabilities(full), lowest),
     )
 

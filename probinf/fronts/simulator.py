@@ -17,7 +17,7 @@ from numpyro.distributions import Distribution
 from probinf.core.inputs.given import as_given
 from probinf.core.program import Data, Key, Observations, Position, Program, Score
 from probinf.errors import ModelError
-from probinf.fronts.log_density import _as_dict, shape_of
+from probinf.fronts.log_density import priors_by_name, shape_of
 from probinf.fronts.numpyro import from_numpyro
 
 Simulator = Callable[[Key, Any], Any]
@@ -121,7 +121,7 @@ def from_simulator(
     if kernel not in ("gaussian", "uniform"):
         raise ModelError(f"from_simulator: kernel must be 'gaussian' or 'uniform', got {kernel!r}.")
     single = isinstance(prior, Distribution)
-    full = from_numpyro(_sample_all, _as_dict(prior))
+    full = from_numpyro(_sample_all, priors_by_name(prior))
     observed = jax.tree.map(partial(as_given, "observed"), observed)
     static = (dataclasses.replace(full, data=None), simulate, distance, kernel, single)
     data = (full.data, observed, np.asarray(tolerance, float))

@@ -17,3 +17,7 @@ from probinf.kernels.metropolis import RandomWalk as RandomWalk
 from probinf.kernels.microcanonical import MAMS as MAMS
 from probinf.kernels.slice import EllipticalSlice as EllipticalSlice
 from probinf.kernels.slice import Slice as Slice
+from probinf.kernels.walkers import DifferentialEvolution as DifferentialEvolution
+from probinf.kernels.walkers import Snooker as Snooker
+from probinf.kernels.walkers import Stretch as Stretch
+from probinf.kernels.walkers import WalkerMove as WalkerMove

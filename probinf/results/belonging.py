@@ -42,6 +42,9 @@ def same_coordinates(posterior: Posterior, program: Program, who: str) -> None:
     ours = {name: v.shape[2:] for name, v in posterior.draws.items()}
     theirs = {name: v.shape for name, v in sites.items()}
     kept = has_positions(posterior)
+    if program.state_space is not None and not kept:  # a filter leaves states of the last step
+        last = {name: shape[1:] for name, shape in theirs.items()}
+        theirs |= {name: ours[name] for name in ours if last.get(name) == ours[name]}
     wrong = {n for n in ours if theirs.get(n) != ours[n]} | (
         set(theirs) - set(ours) if kept else set()
     )

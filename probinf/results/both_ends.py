@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import expit
 
+from probinf.core.compiling import jitted
 from probinf.core.coordinates import Layout, flatten
 from probinf.core.program import Program
 from probinf.results.findings import Finding
@@ -129,7 +130,7 @@ def _joined(flat: Program, rows: np.ndarray, column: int) -> bool:
     return rise > _RISE and apart < min(_SAME * rise, _MOST)
 
 
-@jax.jit
+@jitted
 def _likelihoods(flat: Program, rows: jax.Array, column: jax.Array | int) -> jax.Array:
     def at(place: jax.Array) -> jax.Array:
         moved = rows.at[:, column].set(place)

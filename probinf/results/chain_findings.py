@@ -54,7 +54,8 @@ def of_chains(posterior: Posterior) -> list[Finding]:
                 "low_ess", f"{draws} draws per chain are too few to judge anything. Run longer."
             )
         )
-    low = 100 * chains
+    ensembles = posterior.provenance.get("ensembles")
+    low = 100 * chains if ensembles is None else 100 * max(4, ensembles)
     if posterior.streamed is not None:
         ess = columns["ess"]
     else:

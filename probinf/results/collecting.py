@@ -54,7 +54,7 @@ class ChainCollector(Collector):
         chains: of the engine.
         warmup: steps that are not kept.
         draws: steps that are.
-        lockstep: whether one lane holds all chains.
+        lockstep: whether a lane holds many chains.
         superchains: groups of chains with one start each, for the nested R-hat.
     """
 
@@ -82,7 +82,8 @@ class ChainCollector(Collector):
         if min(lengths) == 0:  # a chain without a start: `finish` says so
             return
         if self.lockstep:
-            record = jax.tree.map(lambda v: np.swapaxes(v, 0, 1), chunk[0])
+            each = [jax.tree.map(lambda v: np.swapaxes(v, 0, 1), lane) for lane in chunk]
+            record = jax.tree.map(lambda *lanes: np.concatenate(lanes), *each)
         else:
             record = jax.tree.map(lambda *lanes: np.stack(lanes), *chunk)
         first = min(max(self.warmup - self.taken, 0), lengths[0])

@@ -47,7 +47,19 @@ def diagnose(posterior: Posterior) -> Diagnosis:
         )
     if posterior.provenance.get("interrupted"):
         found.append(Finding("interrupted", "the run was stopped before its end; draws are few."))
-    return Diagnosis(tuple(found))
+    return Diagnosis(tuple(found), _notes(posterior))
+
+
+def _notes(posterior: Posterior) -> tuple[str, ...]:
+    """How far an approximation is from its program, where it is close enough."""
+    told = posterior.provenance.get("approximation", {})
+    if "pareto_k" not in told or "pareto_k" in {f.code for f in posterior.findings}:
+        return ()
+    share = kish_ess(posterior.stats["log_density"] - posterior.stats["log_approximation"])
+    return (
+        f"Pareto k of the approximation: {told['pareto_k']:.2f} (it can be corrected by weights "
+        f"below 0.7, which are worth {share / posterior.log_weights.size:.0%} of its draws).",
+    )
 
 
 def _hidden(posterior: Posterior) -> list[Finding]:
@@ -67,7 +79,7 @@ def _of_weights(posterior: Posterior) -> list[Finding]:
     found = []
     n = posterior.log_weights.size
     kish = kish_ess(posterior.log_weights)
-    if kish < 100:
+    if kish < 100 and n > 1:  # a mode is one point on purpose
         found.append(
             Finding(
                 "low_ess",
@@ -106,6 +118,16 @@ def _ancestors(posterior: Posterior) -> int:
 
 
 def _lost(posterior: Posterior) -> list[Finding]:
+    asked = posterior.provenance.get("callback", {})
+    if kinds := asked.get("failures"):
+        told = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        return [
+            Finding(
+                "failures",
+                f"{sum(kinds.values())} of {asked['evaluations']} evaluations of the likelihood "
+                f"failed ({told}) and count as impossible. The first: {asked['first_failure']}.",
+            )
+        ]
     lost = int(posterior.provenance.get("nan_evaluations", 0))
     if not lost:
         return []

@@ -1,18 +1,43 @@
-"""Nested-sampling runs for anesthetic, the post-processor of that field."""
+"""Draws for other libraries: pandas, and anesthetic, the post-processor of nested sampling."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from probinf.errors import MethodError, MissingPackageError
+from probinf.results.summary import scalar_names
 
 if TYPE_CHECKING:
     from probinf.results.posterior import Posterior
 
 _ITS_OWN = ("logL", "logL_birth", "nlive", "insertion")  # columns of anesthetic
 _NEVER = -9e29  # counts in the volumes and weighs nothing; below 1e30 anesthetic drops points
+
+
+def to_dataframe(posterior: Posterior, names: str | Sequence[str] | None) -> Any:
+    """See :meth:`probinf.Posterior.to_dataframe`."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise MissingPackageError(
+            "to_dataframe needs the package pandas: pip install pandas."
+        ) from error
+
+    sites = posterior.draws if names is None else [names] if isinstance(names, str) else names
+    draws = {site: posterior[site] for site in sites}
+    chains, count = posterior.log_weights.shape
+    index = pandas.MultiIndex.from_product([range(chains), range(count)], names=["chain", "draw"])
+    columns: dict[str, np.ndarray] = {}
+    for site, value in draws.items():
+        flat = value.reshape(chains * count, -1)
+        for k, name in enumerate(scalar_names({site: value.shape[2:]})):
+            columns[name] = flat[:, k]
+    if posterior.weighted:
+        columns["log_weight"] = posterior.log_weights.ravel()
+    return pandas.DataFrame(columns, index=index)
 
 
 def to_anesthetic(posterior: Posterior) -> Any:

@@ -26,9 +26,11 @@ class Diagnosis:
 
     Attributes:
         findings: in order of severity.
+        notes: what was measured and is fine, such as the Pareto k of an approximation.
     """
 
     findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return not self.findings
@@ -39,9 +41,8 @@ class Diagnosis:
         return [f.code for f in self.findings]
 
     def __str__(self) -> str:
-        if not self.findings:
-            return "Nothing suspicious was found."
-        return "\n".join(f"- {f.code}: {f.message}" for f in self.findings)
+        said = [f"- {f.code}: {f.message}" for f in self.findings]
+        return "\n".join([*(said or ["Nothing suspicious was found."]), *self.notes])
 
     __repr__ = __str__
 

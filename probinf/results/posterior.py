@@ -14,21 +14,25 @@ import numpy as np
 
 from probinf.core.coordinates import Mixed, restored
 from probinf.core.estimate import Estimate
+from probinf.core.inputs.limits import inside
 from probinf.core.keys import as_key
+from probinf.core.normalised import normalised
 from probinf.core.program import Key, Program
 from probinf.core.resampling import systematic
 from probinf.errors import EvidenceError, StructureError
 from probinf.results.circular import circles_of
+from probinf.results.continuing import Ended, more
 from probinf.results.datatree import to_datatree
 from probinf.results.diagnosis import diagnose
 from probinf.results.discrete import infer_discrete, responsibilities
-from probinf.results.export import to_anesthetic
+from probinf.results.export import to_anesthetic, to_dataframe
 from probinf.results.findings import Diagnosis, Finding
+from probinf.results.forecasting import forecast
 from probinf.results.plotting import plot
 from probinf.results.precision import in_its_precision
 from probinf.results.predicting import predict
 from probinf.results.saving import save
-from probinf.results.summary import Summary, summarise
+from probinf.results.summary import Interval, Summary, summarise
 
 if TYPE_CHECKING:
     import xarray
@@ -60,6 +64,9 @@ class Posterior:
         findings: what the engine itself found wrong; ``diagnose()`` adds what any draws show.
         program: the program; None after loading without it.
         streamed: the summary of draws that were not kept (``summaries_only=True``), else None.
+        approximation: the law that an approximate engine fitted, on flat positions; None of the
+            exact ones. :meth:`as_program` makes a program of it.
+        ended: where Markov chains ended, for :meth:`more`; None of other draws, and after loading.
     """
 
     draws: dict[str, np.ndarray]
@@ -76,6 +83,8 @@ class Posterior:
     no_evidence: str = ""
     program: Program | None = None
     streamed: Summary | None = None
+    approximation: Any = None
+    ended: Ended | None = None
 
     @property
     def engine(self) -> str:
@@ -102,28 +111,124 @@ class Posterior:
     def _summary(self) -> Summary:
         return self._summarised(())
 
-    def _summarised(self, circular: Mapping[str, float] | Sequence[str]) -> Summary:
+    def _summarised(
+        self, circular: Mapping[str, float] | Sequence[str], interval: Interval = Interval()
+    ) -> Summary:
         circles = circles_of(self, circular)
         if self.streamed is not None:
+            if interval != Interval():
+                raise StructureError(
+                    "summary: no draws were kept (summaries_only=True), so that there is no other "
+                    "interval than that of 90 %. Run again with keep=."
+                )
             return self.streamed
         superchains = self.provenance.get("superchains")
         live = self.stats.get("live_points")
-        return summarise(self.draws, self.log_weights, self.clusters, superchains, live, circles)
+        return summarise(
+            self.draws,
+            self.log_weights,
+            self.clusters,
+            superchains,
+            live,
+            circles,
+            self.provenance.get("ensembles"),
+            interval,
+        )
 
-    def summary(self, circular: Mapping[str, float] | Sequence[str] = ()) -> Summary:
-        """Mean, sd, quantiles, Monte Carlo errors and effective sizes per scalar.
+    def summary(
+        self,
+        names: str | Sequence[str] | None = None,
+        *,
+        prob: float = 0.9,
+        hdi: bool = False,
+        circular: Mapping[str, float] | Sequence[str] = (),
+    ) -> Summary:
+        """Mean, sd, an interval, Monte Carlo errors and effective sizes per scalar.
 
-        Weights are respected; R-hat is given for Markov chains.
+        Weights are respected; the columns are the same from every engine, R-hat is NaN where
+        there are no Markov chains.
 
         Args:
+            names: sites, or scalars such as ``"theta[0]"``; all by default.
+            prob: of the interval, whose ends are the columns ``q5`` and ``q95`` for 0.9.
+            hdi: tell the shortest interval of that probability, as ``hdi_low`` and ``hdi_high``.
             circular: sites whose values go round, with their periods, ``{"hour": 24.0}``; or
                 their names alone where the period is 2 pi. Those that ``Nested(periodic=...)``
                 was told are circular without being named.
 
         Raises:
             StructureError: there is no such site, or a period is not positive.
+            MethodError: ``prob`` is not inside (0, 1).
         """
-        return self._summarised(circular) if circular else self._summary
+        inside(0, 1, prob=prob)
+        interval = Interval(float(prob), bool(hdi))
+        plain = not circular and interval == Interval()
+        found = self._summary if plain else self._summarised(circular, interval)
+        if names is None:
+            return found
+        return found.of((names,) if isinstance(names, str) else names)
+
+    def __getitem__(self, site: str) -> np.ndarray:
+        """The draws of one site, (chain, draw, ...); weighted ones go with ``log_weights``.
+
+        Raises:
+            StructureError: there are none of that name.
+        """
+        if site not in self.draws:
+            known = sorted(self.draws) or "none (summaries only)"
+            raise StructureError(f"posterior[{site!r}]: no such site; there are draws of {known}.")
+        return self.draws[site]
+
+    def more(
+        self, draws: int, *, progress: bool = True, max_seconds: float | None = None
+    ) -> Posterior:
+        """The same chains with so many further draws, without another warm-up.
+
+        Bit for bit what one run with all these draws would have given on this machine.
+
+        Args:
+            draws: kept transitions per chain, beside those that are there.
+            progress: show a progress bar in a terminal.
+            max_seconds: stop after this time and return what exists.
+
+        Raises:
+            MethodError: the draws are not those of Markov chains, whose ends are at hand.
+        """
+        return more(self, draws, progress, max_seconds)
+
+    def to_dataframe(self, names: str | Sequence[str] | None = None) -> Any:
+        """All draws as a pandas DataFrame: a row per draw, a column per scalar.
+
+        The index is (chain, draw). Weighted draws have a column ``log_weight``.
+
+        Args:
+            names: sites; all by default.
+
+        Raises:
+            StructureError: there is no such site.
+            MissingPackageError: pandas is not installed.
+        """
+        return to_dataframe(self, names)
+
+    def as_program(self) -> Program:
+        """The law that an approximate engine fitted, as a normalised program of its own.
+
+        ``pi.rebase(program, posterior.as_program())`` is the exact measure started from it, and
+        ``pi.refine(program, posterior)`` corrects it and says how far off it was.
+
+        Raises:
+            StructureError: the engine has no such law, or there is no program.
+        """
+        if self.approximation is None:
+            raise StructureError(
+                f"as_program: a posterior from {self.engine} has no density of its own. "
+                "pi.fit(posterior) fits one to its draws."
+                if self.engine != "MAP"
+                else "as_program: MAP is one point, which has no density. Use pi.Laplace()."
+            )
+        if self.program is None:
+            raise StructureError("as_program: this posterior has no program; load it with one.")
+        return normalised(self.program, self.approximation)
 
     @in_its_precision
     def diagnose(self) -> Diagnosis:
@@ -146,7 +251,7 @@ class Posterior:
         index = index[np.random.default_rng(0).permutation(index.size)]
 
         def take(value: np.ndarray) -> np.ndarray:
-            flat = value.reshape(-1, *value.shape[2:])[index]
+            flat = value.reshape(chains * draws, *value.shape[2:])[index]
             return flat.reshape(chains, draws, *value.shape[2:])
 
         return dataclasses.replace(
@@ -160,7 +265,15 @@ class Posterior:
         )
 
     @in_its_precision
-    def predict(self, *, key: int | Key, program: Program | None = None) -> dict[str, np.ndarray]:
+    def predict(
+        self,
+        *,
+        key: int | Key,
+        program: Program | None = None,
+        steps: int | None = None,
+        covariates: Any = None,
+        times: Any = None,
+    ) -> dict[str, np.ndarray]:
         """Posterior predictive draws of every observed site, (chain, draw, ...).
 
         Weighted draws are resampled first, so the result is equally weighted. Sites that
@@ -174,13 +287,20 @@ class Posterior:
                 the rest, and returned too: new sites, new entries of a plate or steps of a scan
                 (after those of the fit), observed sites whose data are left out (``y=None``). Of a
                 site with fewer entries the first are taken.
+            steps: of a state-space model, how many steps after the last one to forecast: its
+                states and observations, (chain, draw, step, ...).
+            covariates: of these steps, where the model has some.
+            times: of these steps, where those of the fit are not evenly spaced.
 
         Raises:
             StructureError: there is no program, it has nothing observed, or a site does not
-                match: its shape, its support, or no name is the same.
+                match: its shape, its support, or no name is the same. Or ``steps`` are asked of
+                what is no state-space model.
 
         A :class:`~probinf.errors.NewSitesWarning` says what is drawn from the prior.
         """
+        if steps is not None:
+            return forecast(self, key, program or self.program, steps, covariates, times)
         return predict(self, key, program)
 
     @in_its_precision

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from probinf.core.law_storage import taken_apart
 from probinf.results.belonging import densities, has_positions
 from probinf.results.datatree import to_datatree
 from probinf.runtime.archive import atomically, own_folder, write_arrays, write_manifest
@@ -34,6 +35,9 @@ def save(posterior: Posterior, path: str | pathlib.Path) -> None:
         "findings": [[finding.code, finding.message] for finding in posterior.findings],
         "provenance": posterior.provenance,
         "densities": _densities(posterior),
+        "approximation": None
+        if posterior.approximation is None
+        else taken_apart(posterior.approximation)[0],
     }
     write_manifest(folder / MANIFEST, SCHEMA, entries, indent=1)
 
@@ -52,6 +56,9 @@ def _named(posterior: Posterior) -> dict[str, np.ndarray]:
     arrays |= {f"keys:{k}": v for k, v in enumerate(posterior.keys)}
     if posterior.streamed is not None:
         arrays |= {f"summary:{k}": v for k, v in posterior.streamed.columns.items()}
+    if posterior.approximation is not None:
+        law = taken_apart(posterior.approximation)[1]
+        arrays |= {f"approximation:{k}": v for k, v in enumerate(law)}
     if posterior.clusters is not None:
         arrays["clusters"] = posterior.clusters
     return arrays

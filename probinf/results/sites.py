@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from probinf.core.batches import batches
+from probinf.core.compiling import jitted
 from probinf.core.coordinates import Layout, restored, vector_of
 from probinf.core.program import Program
 
@@ -18,7 +19,7 @@ BLOCK = 2**20
 _MOST_ROWS = 2048
 
 
-@partial(jax.jit, static_argnames=("sites",))
+@partial(jitted, static=("sites",))
 def constrained(
     flat: Program, rows: Any, *, sites: tuple[str, ...] | None = None
 ) -> dict[str, jax.Array]:
@@ -42,7 +43,7 @@ def by_row(fn: Any, flat: Program, rows: Any, shape: tuple[int, int]) -> dict[st
     return {name: v.reshape(*shape, *v.shape[1:]) for name, v in joined.items()}
 
 
-@partial(jax.jit, static_argnames=("fn",))
+@partial(jitted, static=("fn",))
 def _mapped(fn: Any, flat: Program, rows: Any) -> dict[str, jax.Array]:
     return jax.vmap(partial(fn, flat))(rows)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from probinf.core.estimate import Estimate
+from probinf.core.law_storage import put_together
 from probinf.core.program import Program
 from probinf.results.belonging import same_coordinates, same_density
 from probinf.results.findings import Finding
@@ -65,6 +66,7 @@ def load(path: str | pathlib.Path, program: Program | None = None) -> Posterior:
         no_evidence=manifest["no_evidence"],
         provenance=manifest["provenance"],
         program=program,
+        approximation=_law(manifest.get("approximation"), part("approximation")),
         streamed=None if streamed is None else _table(part("summary"), *streamed),
     )
     if program is not None:
@@ -72,6 +74,12 @@ def load(path: str | pathlib.Path, program: Program | None = None) -> Posterior:
         if manifest.get("densities") is not None:
             same_density(found, program, manifest["densities"])
     return found
+
+
+def _law(described: dict[str, Any] | None, arrays: dict[str, np.ndarray]) -> Any:
+    if described is None:
+        return None
+    return put_together(described, [arrays[str(k)] for k in range(len(arrays))])
 
 
 def _table(columns: dict[str, np.ndarray], names: list[str], order: list[str]) -> Summary:

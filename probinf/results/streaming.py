@@ -87,6 +87,8 @@ class Running:
                 "q95": q95,
                 "mcse": np.where(moved, mcse, np.nan),
                 "ess": np.where(moved, variance / mcse**2, np.nan),
+                "ess_bulk": np.full(len(self.names), np.nan),
+                "ess_tail": np.full(len(self.names), np.nan),
                 "r_hat": np.where(moved, self._r_hat(), np.nan),
             }
             if superchains is not None and 1 < superchains < self.chains:

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from probinf.errors import StructureError
 from probinf.results.circular import Ends, around
+from probinf.results.statistics.ensembles import (
+    ensemble_ess_bulk,
+    ensemble_ess_mean,
+    ensemble_ess_tail,
+    ensemble_rhat,
+)
 from probinf.results.statistics.ess import ess_bulk, ess_mean, ess_tail
 from probinf.results.statistics.nested_rhat import nested_rhat
 from probinf.results.statistics.rhat import rhat
 from probinf.results.statistics.weighted import (
     cluster_error,
     counted,
+    normal_scores,
+    shortest_interval,
     volume_error,
     weighted_quantile,
     weights_of,
@@ -24,16 +34,55 @@ MIN_DRAWS = 8
 """Draws per chain below which no effective size or R-hat is given."""
 
 
+class Interval(NamedTuple):
+    """Which interval a summary tells.
+
+    Attributes:
+        prob: of it.
+        hdi: whether it is the shortest one, in place of that between two quantiles.
+    """
+
+    prob: float = 0.9
+    hdi: bool = False
+
+    def columns(self, values: np.ndarray, w: np.ndarray | None) -> dict[str, np.ndarray]:
+        """The ends and the median of values (n, k), ``w`` None for equal weights."""
+        low, high = (1 - self.prob) / 2, (1 + self.prob) / 2
+        names = ("hdi_low", "hdi_high") if self.hdi else tuple(_named(q) for q in (low, high))
+        if self.hdi:
+            equal = np.full(len(values), 1 / len(values)) if w is None else w
+            pairs = [shortest_interval(values[:, j], equal, self.prob) for j in _each(values)]
+            ends = np.array(pairs).reshape(-1, 2).T
+            middle = np.quantile(values, 0.5, axis=0) if w is None else _quantiles(values, w, 0.5)
+        elif w is None:
+            ends = np.quantile(values, [low, high], axis=0)
+            middle = np.quantile(values, 0.5, axis=0)
+        else:
+            ends = np.array([_quantiles(values, w, q) for q in (low, high)])
+            middle = _quantiles(values, w, 0.5)
+        return {names[0]: ends[0], "q50": middle, names[1]: ends[1]}
+
+
+def _named(q: float) -> str:
+    return f"q{100 * q:.6g}"
+
+
+def _each(values: np.ndarray) -> range:
+    return range(values.shape[1])
+
+
 class Summary:
     """A table of posterior summaries; ``summary["tau"]["mean"]``, or print it.
 
-    Columns: ``mean``, ``sd``, ``q5``, ``q50``, ``q95``, ``mcse`` (standard error of the mean);
-    then ``ess_bulk``, ``ess_tail``, ``r_hat`` for Markov chains (``nested_r_hat`` too where
-    groups of them share their starts), ``ess`` for weighted draws
-    (sd² / mcse², so that it counts ancestry, and what nested sampling does not know of its
-    volumes, as well as weights). Without the draws
-    (``summaries_only=True``) a Markov chain has ``ess`` from batch means and the R-hat of halves
-    without ranks, and its quantiles come from about 1,000 evenly spaced draws.
+    Columns, the same from every engine: ``mean``, ``sd``, ``q5``, ``q50``, ``q95`` (the ends of
+    another interval are named likewise; of a shortest one ``hdi_low`` and ``hdi_high``), ``mcse``
+    (standard error of the mean), ``ess`` (sd² / mcse², so that for weighted draws it counts
+    ancestry, and what nested sampling does not know of its volumes, as well as weights),
+    ``ess_bulk`` (the same of ranks), ``ess_tail`` (of the 5 % and 95 % quantiles, the smaller) and
+    ``r_hat``, which is NaN for weighted draws; ``nested_r_hat`` too where groups of chains share
+    their starts. Without the draws (``summaries_only=True``) a Markov chain has ``ess`` from batch
+    means, no other effective size, and the R-hat of halves without ranks, and its quantiles come
+    from about 1,000 evenly spaced draws.
 
     Scalars in ``circular`` go round: their mean and sd are circular, their quantiles those of
     the deviations from the mean.
@@ -66,6 +115,23 @@ class Summary:
 
     def __len__(self) -> int:
         return len(self._names)
+
+    def of(self, sites: Sequence[str]) -> Summary:
+        """The rows of some sites, or scalars, in this order.
+
+        Raises:
+            StructureError: there is no such site.
+        """
+        rows: list[int] = []
+        for site in sites:
+            found = [i for i, n in enumerate(self._names) if n == site or n.startswith(f"{site}[")]
+            if not found:
+                known = dict.fromkeys(name.split("[")[0] for name in self._names)
+                raise StructureError(f"summary: no site named {site!r}; there are {list(known)}.")
+            rows += found
+        columns = {column: values[rows] for column, values in self._columns.items()}
+        names = [self._names[i] for i in rows]
+        return Summary(columns, names, tuple(n for n in names if n in self.circular))
 
     def to_dataframe(self) -> Any:
         """The table as a pandas DataFrame."""
@@ -128,20 +194,23 @@ def summarise(
     superchains: int | None = None,
     live: np.ndarray | None = None,
     circles: Mapping[str, Ends] | None = None,
+    ensembles: int | None = None,
+    interval: Interval = Interval(),
 ) -> Summary:
     """The table; ``clusters`` is None for Markov chains (equal weights).
 
     With ``superchains``, groups of chains with one start each, it has a nested R-hat. With
+    ``ensembles``, groups of chains that moved each other, only these are independent. With
     ``live``, the points of nested sampling that were alive at each removal, in whose order
     ``clusters`` counts, errors count what is not known of the volumes. Sites of ``circles`` go
-    round between these ends.
+    round between these ends. ``interval`` says which one is told.
     """
     names, values = scalars(draws)
 
     def table(values: np.ndarray) -> dict[str, np.ndarray]:
         if clusters is None:
-            return _chains(values, superchains)
-        return _weighted(values, log_weights, clusters, live)
+            return _chains(values, superchains, ensembles, interval)
+        return _weighted(values, log_weights, clusters, live, interval)
 
     with np.errstate(invalid="ignore", over="ignore"):  # infinite draws: their rows are NaN
         if not circles:
@@ -153,22 +222,28 @@ def summarise(
         return Summary(seen.columns(table), names, marked)
 
 
-def _chains(values: np.ndarray, superchains: int | None) -> dict[str, np.ndarray]:
+def _chains(
+    values: np.ndarray, superchains: int | None, ensembles: int | None, interval: Interval
+) -> dict[str, np.ndarray]:
     pooled = values.reshape(-1, values.shape[2])
-    q5, q50, q95 = np.quantile(pooled, [0.05, 0.5, 0.95], axis=0)
     enough = values.shape[1] >= MIN_DRAWS
     blank = np.full(values.shape[2], np.nan)
     sd = pooled.std(axis=0, ddof=1) if len(pooled) > 1 else blank
+    sizes: Callable[[np.ndarray], np.ndarray]
+    sizes, bulk, tail, agreement = ess_mean, ess_bulk, ess_tail, rhat
+    if ensembles is not None:
+        of_ensembles = (ensemble_ess_mean, ensemble_ess_bulk, ensemble_ess_tail, ensemble_rhat)
+        sizes, bulk, tail, agreement = (partial(fn, ensembles=ensembles) for fn in of_ensembles)
+    ess = sizes(values) if enough else blank
     columns = {
         "mean": pooled.mean(axis=0),
         "sd": sd,
-        "q5": q5,
-        "q50": q50,
-        "q95": q95,
-        "mcse": sd / np.sqrt(ess_mean(values)) if enough else blank,
-        "ess_bulk": ess_bulk(values) if enough else blank,
-        "ess_tail": ess_tail(values) if enough else blank,
-        "r_hat": rhat(values) if enough else blank,
+        **interval.columns(pooled, None),
+        "mcse": sd / np.sqrt(ess),
+        "ess": ess,
+        "ess_bulk": bulk(values) if enough else blank,
+        "ess_tail": tail(values) if enough else blank,
+        "r_hat": agreement(values) if enough else blank,
     }
     if superchains is not None and 1 < superchains < values.shape[0]:
         columns["nested_r_hat"] = nested_rhat(values, superchains)
@@ -176,22 +251,39 @@ def _chains(values: np.ndarray, superchains: int | None) -> dict[str, np.ndarray
 
 
 def _weighted(
-    values: np.ndarray, log_weights: np.ndarray, clusters: np.ndarray, live: np.ndarray | None
+    values: np.ndarray,
+    log_weights: np.ndarray,
+    clusters: np.ndarray,
+    live: np.ndarray | None,
+    interval: Interval,
 ) -> dict[str, np.ndarray]:
     w = weights_of(log_weights.ravel())
     pooled = counted(values.reshape(-1, values.shape[2]), w)
     mean = w @ pooled
     sd = np.sqrt(w @ (pooled - mean) ** 2)
-    if live is None:
-        mcse = cluster_error(pooled, w, clusters.ravel())
-    else:
-        mcse = volume_error(pooled, w, clusters.ravel(), live.ravel())
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ess = np.where(sd > 0, sd**2 / mcse**2, np.nan)
-    quantiles = {
-        f"q{round(100 * q)}": np.array(
-            [weighted_quantile(pooled[:, j], w, q) for j in range(pooled.shape[1])]
-        )
-        for q in (0.05, 0.5, 0.95)
+
+    def errors(values: np.ndarray) -> np.ndarray:
+        if live is None:
+            return cluster_error(values, w, clusters.ravel())
+        return volume_error(values, w, clusters.ravel(), live.ravel())
+
+    def worth(values: np.ndarray) -> np.ndarray:
+        variance = w @ (values - w @ values) ** 2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(variance > 0, variance / errors(values) ** 2, np.nan)
+
+    ends = [_quantiles(pooled, w, q) for q in (0.05, 0.95)]
+    return {
+        "mean": mean,
+        "sd": sd,
+        **interval.columns(pooled, w),
+        "mcse": errors(pooled),
+        "ess": worth(pooled),
+        "ess_bulk": worth(normal_scores(pooled, w)),
+        "ess_tail": np.fmin(*(worth((pooled <= end).astype(float)) for end in ends)),
+        "r_hat": np.full(len(mean), np.nan),
     }
-    return {"mean": mean, "sd": sd, **quantiles, "mcse": mcse, "ess": ess}
+
+
+def _quantiles(values: np.ndarray, w: np.ndarray, q: float) -> np.ndarray:
+    return np.array([weighted_quantile(values[:, j], w, q) for j in range(values.shape[1])])

@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import pathlib
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from probinf.errors import SavedFileError
 
 _SIGNATURE = "manifest_sha256"
+_WAITS = (0.01, 0.1, 1.0)  # seconds before a file is renamed once more
 
 
 def own_folder(path: str | pathlib.Path, manifest: str) -> pathlib.Path:
@@ -63,7 +65,7 @@ def write_manifest(
     version = importlib.metadata.version("probinf")
     entries = {"schema": schema, "probinf": version, **entries}
     text = json.dumps(signed(entries), indent=indent)
-    atomically(file, lambda partial: partial.write_text(text))
+    atomically(file, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def read_manifest(
@@ -130,7 +132,14 @@ def atomically(file: pathlib.Path, write: Callable[[pathlib.Path], Any]) -> None
     """Write a file under another name, then rename it into place."""
     partial = file.with_name(file.name + ".partial")
     write(partial)
-    os.replace(partial, file)
+    for wait in (*_WAITS, None):
+        try:
+            os.replace(partial, file)
+            return
+        except PermissionError:  # on Windows, while somebody (a virus scanner) reads the old one
+            if wait is None:
+                raise
+            time.sleep(wait)
 
 
 def digest(file: pathlib.Path) -> str:

@@ -143,11 +143,11 @@ class Checkpoint:
         }
         write_manifest(self.folder / _MANIFEST, _SCHEMA, entries)
 
-    def lanes(self, example: Any) -> Any:
-        """The lanes after the last chunk, shaped like the example."""
+    def lanes(self, example: Any, grows: bool = False) -> Any:
+        """The lanes after the last chunk, shaped like the example, or larger where it ``grows``."""
         stored = read_arrays(self._file("state", len(self.chunks) - 1), self.state)
         leaves, treedef = jax.tree.flatten(example)
-        found = [self._restored(leaf, stored.get(str(k))) for k, leaf in enumerate(leaves)]
+        found = [self._restored(leaf, stored.get(str(k)), grows) for k, leaf in enumerate(leaves)]
         return jax.tree.unflatten(treedef, found)
 
     def stored(self, record: Any, count: int) -> Iterator[list[Any]]:
@@ -160,12 +160,15 @@ class Checkpoint:
                 for lane in range(count)
             ]
 
-    def _restored(self, example: Any, value: np.ndarray | None) -> Any:
+    def _restored(self, example: Any, value: np.ndarray | None, grows: bool) -> Any:
         is_key = jnp.issubdtype(example.dtype, jax.dtypes.prng_key)
         found = None if value is None else jnp.asarray(value)
         if is_key and found is not None:
             found = jax.random.wrap_key_data(found, impl=self.header["key_kind"])
-        if found is None or found.shape != example.shape or found.dtype != example.dtype:
+        fits = found is not None and (
+            found.ndim == example.ndim if grows else found.shape == example.shape
+        )
+        if found is None or not fits or found.dtype != example.dtype:
             raise SavedFileError(
                 f"{self.folder}: the stored state does not fit this program and method. Resume "
                 "with the same model, data, shapes and precision."

@@ -10,7 +10,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from probinf.core.compiling import compiled
+from probinf.core.host.asking import asks
 from probinf.core.program import Key, Program
+from probinf.runtime import hosted
 from probinf.runtime.method import Method
 
 
@@ -25,6 +27,13 @@ class Lane(NamedTuple):
 def start_lane(method: Method[Any], program: Program, key: Key) -> Lane:
     """A lane before its first step."""
     return Lane(key, jnp.zeros((), int), method.init(jax.random.fold_in(key, 0), program))
+
+
+def step_lane(method: Method[Any], program: Program, lane: Lane) -> tuple[Lane, Any]:
+    """One step of a lane, and what to record of it; step ``i`` uses ``fold_in(key, i)``."""
+    key = jax.random.fold_in(lane.key, lane.taken + 1)
+    state, record = method.step(key, program, lane.state)
+    return Lane(lane.key, lane.taken + 1, state), record
 
 
 def advance_lane(
@@ -44,10 +53,9 @@ def advance_lane(
 
     def body(carry: Any) -> Any:
         taken, lane, records = carry
-        key = jax.random.fold_in(lane.key, lane.taken + 1)
-        state, record = method.step(key, program, lane.state)
+        lane, record = step_lane(method, program, lane)
         records = jax.tree.map(lambda b, r: b.at[taken].set(r), records, record)
-        return taken + 1, Lane(lane.key, lane.taken + 1, state), records
+        return taken + 1, lane, records
 
     taken, lane, records = jax.lax.while_loop(running, body, (jnp.zeros((), int), lane, records))
     return lane, records, taken
@@ -71,17 +79,56 @@ def over_lanes(fn: Any, lanes: Any, count: int) -> Any:
     return mapped(lanes)
 
 
-@partial(compiled, static=("method",), once=True)
+@partial(compiled, static=("count",), once=True)
+def lane_keys(key: Key, count: int) -> Key:
+    """The keys of so many lanes."""
+    keys: Key = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(count))
+    return keys
+
+
 def start_lanes(method: Method[Any], program: Program, keys: Key) -> Lane:
+    """All lanes before their first step."""
+    found: Lane
+    if _asks(program, keys):
+        found = hosted.start(start_lane, method, program, keys)
+    else:
+        found = _start_lanes(method, program, keys)
+    return found
+
+
+@partial(compiled, static=("method",), once=True)
+def _start_lanes(method: Method[Any], program: Program, keys: Key) -> Lane:
     """All lanes before their first step."""
     return over_lanes(partial(start_lane, method, program), keys, keys.shape[0])
 
 
-@partial(compiled, static=("method", "length"))
+@partial(compiled, static=("method",), once=True)
+def all_done(method: Method[Any], states: Any) -> Bool[Array, ""]:
+    """Whether every lane has arrived."""
+    return jnp.all(jax.vmap(method.done)(states))
+
+
 def advance_lanes(
     method: Method[Any], length: int, program: Program, lanes: Lane, limit: Int[Array, ""]
 ) -> tuple[Lane, Any, Int[Array, " lanes"]]:
     """All lanes, up to ``limit`` steps each: the lanes, their records, the steps of each."""
+    found: Any
+    if _asks(program, lanes.taken):
+        found = hosted.advance(step_lane, method, program, lanes, int(limit))
+    else:
+        found = _advance_lanes(method, length, program, lanes, limit)
+    return found
+
+
+def _asks(program: Program, array: Array) -> bool:
+    """Whether the host takes the steps, since it is asked between them."""
+    return not isinstance(array, jax.core.Tracer) and asks(program.data)
+
+
+@partial(compiled, static=("method", "length"))
+def _advance_lanes(
+    method: Method[Any], length: int, program: Program, lanes: Lane, limit: Int[Array, ""]
+) -> tuple[Lane, Any, Int[Array, " lanes"]]:
 
     def one(lane: Lane) -> tuple[Lane, Any, Int[Array, ""]]:
         return advance_lane(method, program, lane, limit, length)

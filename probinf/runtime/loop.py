@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from probinf.core.host.asking import asks
 from probinf.core.program import Program
-from probinf.runtime.lanes import Lane, advance_lanes
+from probinf.runtime.lanes import Lane, advance_lanes, all_done
 from probinf.runtime.method import Method
 from probinf.runtime.pace import Pace
 from probinf.runtime.progress import Status
@@ -47,14 +48,15 @@ def drive(
     Returns:
         The lanes, and whether they were interrupted.
     """
-    first = length // 10 if max_seconds is None else 1  # one step may take longer than that
+    # one step may take longer than max_seconds, or much longer than the steps of other programs
+    first = 1 if max_seconds is not None or asks(flat.data) else length // 10
     start, pace = time.perf_counter(), Pace(first, length)
 
     def seconds() -> float:
         return time.perf_counter() - start
 
     def finished() -> bool:
-        return bool(jnp.all(jax.vmap(method.done)(lanes.state)))
+        return bool(all_done(method, lanes.state))
 
     try:
         while True:

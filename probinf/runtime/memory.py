@@ -45,16 +45,21 @@ def guarded(program: Program, layout: Layout, kept: Kept, draws: int) -> dict[st
     if not draws:
         return {}
     needed = draws_bytes(program, layout, kept, draws)
-    try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):  # not on every system
-        return {"memory_estimate_mb": round(needed / 1e6, 3)}
-    if needed > total:
+    total, free = _bytes_of("SC_PHYS_PAGES"), _bytes_of("SC_AVPHYS_PAGES")
+    if total is not None and needed > total:
+        left = "" if free is None else f" ({free / 1e9:.1f} free)"
         raise MethodError(
             f"the run needs at least {needed / 1e9:.1f} GB of memory, this machine has "
-            f"{total / 1e9:.1f} ({free / 1e9:.1f} free). Keep fewer draws, every k-th with "
+            f"{total / 1e9:.1f}{left}. Keep fewer draws, every k-th with "
             'thin=k, some sites with keep=("tau",), or summaries_only=True with checkpoint=, '
             "which leaves the draws on disk."
         )
     return {"memory_estimate_mb": round(needed / 1e6, 3)}
+
+
+def _bytes_of(pages: str) -> int | None:
+    """Memory by name; None where the system does not say: macOS what is free, Windows anything."""
+    try:
+        return int(os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE"))
+    except (ValueError, OSError, AttributeError):
+        return None

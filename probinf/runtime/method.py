@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +55,7 @@ class Run(NamedTuple):
         records: what the method's collector made of the records; by default one per lane,
             leading axis step.
         provenance: settings, key, versions, seconds.
+        key: of the run.
     """
 
     program: Program
@@ -64,6 +65,7 @@ class Run(NamedTuple):
     states: Any = None
     records: Any = None
     provenance: dict[str, Any] = {}  # noqa: RUF012
+    key: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,9 +77,26 @@ class Method(Options, abc.ABC, Generic[Result]):
     ``samplers.populations``).
     """
 
+    grows: ClassVar[bool] = False
+    """Whether arrays of its state may have grown by the time that a run is resumed."""
+
     @property
     def follows_gradients(self) -> bool:
         """Whether it can move only where the density has a gradient."""
+        return False
+
+    def settled(self, program: Program, key: Key) -> tuple[Method[Result], dict[str, Any]]:
+        """The engine with what its options leave open decided, and what to note of that.
+
+        Args:
+            program: the user's.
+            key: of the run.
+        """
+        return self, {}
+
+    @property
+    def wants_double(self) -> bool:
+        """Whether ``precision="auto"`` means double on a CPU, without looking at the density."""
         return False
 
     @abc.abstractmethod

@@ -13,13 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from probinf.core.coordinates import flatten, refuse_integers
+from probinf.core.host.answering import tallied
 from probinf.core.precision import current, precisely
 from probinf.core.program import Key, Program
 from probinf.errors import SavedFileError
 from probinf.fronts.recompiling import recompiles
 from probinf.runtime.checkpoint import Checkpoint
 from probinf.runtime.codec import decoded, described, encoded
-from probinf.runtime.lanes import Lane, advance_lanes, start_lanes
+from probinf.runtime.lanes import Lane, advance_lanes, lane_keys, start_lanes
 from probinf.runtime.loop import drive, to_host
 from probinf.runtime.memory import guarded
 from probinf.runtime.method import Method, Run
@@ -118,7 +119,7 @@ class _Session:
         began, method, flat = time.perf_counter(), self.method, self.blank.flat
         before = 0.0 if self.store is None else self.store.seconds
         length = int(np.clip(BUFFER // max(self.plan.row_bytes, 1), 1, self.plan.chunk))
-        with Bar(type(method).__name__, progress) as bar:
+        with tallied() as tally, Bar(type(method).__name__, progress) as bar:
             bar.show(Status(0.0, "compiling"))
             lanes = self._begin(length, states)
             # limit 0: compiled, with no step taken
@@ -145,29 +146,36 @@ class _Session:
             **recompiles(self.blank.program),
             **self.notes,
             **self.memory,
+            **tally.told(),
         }
         return method.finish(
             self.blank._replace(
                 states=jax.tree.map(to_host, lanes.state),
                 records=self.collector.result(),
                 provenance=provenance,
+                key=self.key,
             )
         )
 
     def _begin(self, length: int, states: Any) -> Lane:
         """The lanes before the first step, or after the last chunk of the checkpoint."""
         count, flat = self.plan.lanes, self.blank.flat
-        keys = jax.vmap(partial(jax.random.fold_in, self.key))(jnp.arange(count))
+        keys = lane_keys(self.key, count)
         if self.store is not None and self.store.chunks:
             example = jax.eval_shape(partial(start_lanes, self.method), flat, keys)
             advance = partial(advance_lanes, self.method, length)
             records = jax.eval_shape(advance, flat, example, jnp.asarray(0))[1]
-            lanes: Lane = self.store.lanes(example)
+            lanes: Lane = self.store.lanes(example, self.method.grows)
             for chunk in self.store.stored(records, count):
                 self.collector.add(chunk)
             self.earlier = self.store.seconds
             return lanes
         self.earlier = 0.0
+        if states is None and self.notes.get("start") == "given":
+            raise SavedFileError(
+                "this run was to begin at the values of start=, and ended before its first chunk "
+                "was written. Begin it again with pi.sample(..., start=) and a new folder."
+            )
         if states is not None:
             return Lane(keys, jnp.zeros((count,), int), states)
         found: Lane = start_lanes(self.method, flat, keys)

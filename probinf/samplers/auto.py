@@ -11,17 +11,21 @@ import numpy as np
 from probinf import kernels
 from probinf.core.coordinates import Layout, flatten
 from probinf.core.gradients import HIDDEN_SHARE, hidden_nan, no_gradient
+from probinf.core.host.asking import asks
 from probinf.core.program import Key, Program, log_density
 from probinf.errors import ImproperPriorError
 from probinf.results.mode_search import maxima
 from probinf.results.posterior import Posterior
 from probinf.runtime.method import Method
 from probinf.samplers.chees import ChEES
+from probinf.samplers.ensembles.ensemble import Ensemble
 from probinf.samplers.mcmc import MCMC, NUTS
+from probinf.samplers.nested.sampling import Nested
 from probinf.samplers.parallel_tempering import ParallelTempering
 from probinf.samplers.smc import SMC
 
 _POINTS = 32
+_CLIMBED = 30  # coordinates up to which contours of a likelihood are climbed
 _USEFUL = 0.5  # share of the trial points with a finite gradient that is not all zero
 
 
@@ -59,6 +63,8 @@ def choose(program: Program, key: Key) -> Choice:
         if proper:
             return Choice(SMC(), f"{why}; SMC moves it by random walks and gives the evidence.")
         return Choice(MCMC(kernels.RandomWalk()), f"{why}, and the prior cannot be drawn from.")
+    if asks(program.data):
+        return _by_asking(layout, proper)
     if why := _useless(program, key):
         if proper:
             return Choice(SMC(kernel=kernels.Slice()), f"{why}; SMC moves by slices.")
@@ -81,6 +87,23 @@ def choose(program: Program, key: Key) -> Choice:
             "be drawn from: look at diagnose().",
         )
     return Choice(NUTS(), f"{where}, one mode as far as the pilot saw.")
+
+
+def _by_asking(layout: Layout, proper: bool) -> Choice:
+    """For likelihoods in ordinary Python: many points at a time, and no gradient."""
+    why = "the likelihood is ordinary Python, without a gradient"
+    if not proper:
+        return Choice(
+            Ensemble(walkers=max(64, 4 * layout.size)),
+            f"{why}, and the prior cannot be drawn from.",
+        )
+    if layout.size <= _CLIMBED:
+        return Choice(
+            Nested(), f"{why}; Nested asks for a batch of points at a time and gives the evidence."
+        )
+    return Choice(
+        SMC(kernel=kernels.Slice()), f"{why}, and {layout.size} coordinates are many for Nested."
+    )
 
 
 def _useless(program: Program, key: Key) -> str:

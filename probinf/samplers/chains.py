@@ -19,6 +19,7 @@ from probinf.errors import MethodError
 from probinf.kernels.base import Kernel
 from probinf.results.assembling import assemble_chains
 from probinf.results.collecting import ChainCollector, Chains, Transition
+from probinf.results.continuing import Ended
 from probinf.results.posterior import Posterior
 from probinf.runtime.lanes import advance_lane, start_lane
 from probinf.runtime.memory import STATS_BYTES
@@ -52,7 +53,7 @@ class ChainMethod(Method[Posterior]):
     thin: int = 1
 
     lockstep: ClassVar[bool] = False
-    """Whether one lane moves all chains, so that states and records have a leading axis chain."""
+    """Whether a lane moves many chains, so that states and records have a leading axis chain."""
     sought: ClassVar[str] = "starting point"
     """What a chain begins from, for the message when none is found."""
 
@@ -65,6 +66,30 @@ class ChainMethod(Method[Posterior]):
         self, key: Key, program: Program, own: Any, taken: Int[Array, ""]
     ) -> tuple[Any, Transition]:
         """One transition; it may adapt while ``taken < warmup``."""
+
+    def begin_at(
+        self, key: Key, program: Program, x: Position, given: Bool[Array, " d"]
+    ) -> tuple[Any, Bool[Array, ""] | bool]:
+        """As :meth:`begin`, from a position of which only some coordinates are given.
+
+        Args:
+            key: random key.
+            program: on flat positions.
+            x: a position; in lockstep all chains', with a leading axis.
+            given: (d,) which coordinates stay at it; the others begin wherever they would.
+
+        Raises:
+            MethodError: this engine begins elsewhere.
+        """
+        raise MethodError(
+            f"start: {type(self).__name__} begins at draws from its base, not at given values. "
+            "start= serves NUTS, MCMC, ChEES and Ensemble."
+        )
+
+    @property
+    def lanes(self) -> int:
+        """Replicas that move on their own: one in lockstep, else a chain each."""
+        return 1 if self.lockstep else self.chains
 
     def report(self, run: Run, stats: dict[str, np.ndarray]) -> dict[str, Any]:
         """Fields of the Posterior beside the draws: ``stats``, ``history``, ``evidence``, ...
@@ -110,7 +135,7 @@ class ChainMethod(Method[Posterior]):
         """A lane for each chain, and records of positions and statistics."""
         row = layout.size * np.dtype(layout.dtype).itemsize + STATS_BYTES
         return Plan(
-            lanes=1 if self.lockstep else self.chains,
+            lanes=self.lanes,
             chunk=min(_LONGEST, self.warmup + self.draws),
             row_bytes=self.chains * row,
             draws=self.chains * self.draws,
@@ -208,4 +233,4 @@ class ChainMethod(Method[Posterior]):
         lost = int(stats.pop("lost").sum()) if "lost" in stats else 0
         told = self.report(run, stats)
         provenance = {"nan_evaluations": lost, **told.pop("provenance", {})}
-        return assemble_chains(run, **told, provenance=provenance)
+        return assemble_chains(run, **told, provenance=provenance, ended=Ended(self, run))

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from probinf.core.coordinates import Layout
 from probinf.core.gradients import require_gradient
 from probinf.core.inputs.limits import at_least, inside
-from probinf.core.program import Key, Program, log_density
+from probinf.core.program import Key, Position, Program, log_density
 from probinf.errors import MethodError
 from probinf.kernels import blackjax
 from probinf.kernels.base import Params
@@ -22,7 +22,7 @@ from probinf.kernels.hamiltonian import lost_ends, with_gradient
 from probinf.results.collecting import Transition
 from probinf.runtime.method import Plan, Run
 from probinf.samplers.chains import ChainMethod
-from probinf.samplers.warmup.starting import found_start, scattered
+from probinf.samplers.warmup.starting import found_start, near, scattered
 
 _RATE, _DECAY = 0.025, 0.95  # of Adam on the logarithm of the trajectory length
 _LOWEST = 0.05  # acceptance of a single chain that the harmonic mean counts at least
@@ -141,6 +141,22 @@ class ChEES(ChainMethod):
 
         states, fine = jax.lax.map(search, jax.random.split(key, self.superchains))
         states = jax.tree.map(lambda v: jnp.repeat(v, self.chains // self.superchains, 0), states)
+        return self._begun(states), jnp.all(fine)
+
+    def begin_at(
+        self, key: Key, program: Program, x: Position, given: Bool[Array, " d"]
+    ) -> tuple[Ensemble, Bool[Array, ""]]:
+        """Every chain at its own given coordinates, the others at a wide start."""
+
+        def search(item: Any) -> tuple[Any, Bool[Array, ""]]:
+            key, row = item
+            return found_start(near(with_gradient, program, row, given), key)
+
+        states, fine = jax.lax.map(search, (jax.random.split(key, self.chains), x))
+        return self._begun(states), jnp.all(fine)
+
+    def _begun(self, states: Any) -> Ensemble:
+        """All chains before their first trajectory."""
         x = states.position
         unit = jnp.ones((), x.dtype)
         tuning = Tuning(
@@ -151,7 +167,7 @@ class ChEES(ChainMethod):
             mean=x.mean(axis=0),
             variance=jnp.ones_like(x[0]),
         )
-        return Ensemble(states, tuning), jnp.all(fine)
+        return Ensemble(states, tuning)
 
     def transition(
         self, key: Key, program: Program, own: Ensemble, taken: Int[Array, ""]

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Int
 from probinf import kernels
 from probinf.core.coordinates import Layout, layout_of, storable, vector_of
 from probinf.core.gradients import require_gradient
-from probinf.core.program import Key, Program
+from probinf.core.program import Key, Position, Program
 from probinf.errors import MethodError
 from probinf.kernels.base import Kernel, MetricName, check_kernel
 from probinf.kernels.coverage import check_coordinates
@@ -24,7 +24,7 @@ from probinf.samplers.warmup.adaptation import Adaptation, AdaptationState
 from probinf.samplers.warmup.fisher import FisherAdaptation
 from probinf.samplers.warmup.metric_option import Groups, Metric, check_sites, checked
 from probinf.samplers.warmup.moments import GroupedMoments, Moments
-from probinf.samplers.warmup.starting import found_start, pathfinder_start, scattered
+from probinf.samplers.warmup.starting import found_start, near, pathfinder_start, scattered
 from probinf.samplers.warmup.trial import told
 
 Start = Literal["wide", "pathfinder"]
@@ -174,10 +174,21 @@ class MCMC(ChainMethod):
             state, started = pathfinder_start(self.kernel.init, program, key)
         else:
             state, started = found_start(attempt, key, _CANDIDATES)
+        return self._begun(program, state), started
+
+    def begin_at(
+        self, key: Key, program: Program, x: Position, given: Bool[Array, " d"]
+    ) -> tuple[Chain, Bool[Array, ""]]:
+        """The given coordinates, with the others at the densest of 8 wide tries."""
+        state, started = found_start(near(self.kernel.init, program, x, given), key, _CANDIDATES)
+        return self._begun(program, state), started
+
+    def _begun(self, program: Program, state: Any) -> Chain:
+        """A chain before its first transition."""
         if self._fisher is not None:
-            return Chain(state, *self._fisher.init(state.position, state.logdensity_grad)), started
+            return Chain(state, *self._fisher.init(state.position, state.logdensity_grad))
         adaptation = self._adaptation(program).init(vector_of(state.position))
-        return Chain(state, adaptation, ()), started
+        return Chain(state, adaptation, ())
 
     def transition(
         self, key: Key, program: Program, own: Chain, taken: Int[Array, ""]

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from probinf.core import precision
+from probinf.core.host.asking import asks
 from probinf.core.precision import LIMIT, Loss, Precision, at_the_base, lost, scattered
 from probinf.core.program import Program
 from probinf.errors import EvidenceError, ModelError, PrecisionWarning
@@ -48,6 +49,9 @@ def automatically(
     """
     if precision.current() == "double":
         return once("double", {})
+    if asks(program.data):
+        reason = "the likelihood is ordinary Python, which computes in double precision"
+        return once("double", {"precision_reason": reason})
     if look:
         rows = scattered(program)
         before = None if rows is None else lost(program, rows, forgiving=True)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from probinf.amortized.nets import flow as flow_module
-from probinf.amortized.nets.flow import SplineFlow
-from probinf.amortized.nets.splines import free_knots, spline, spline_inverse
 from probinf.amortized.neural.marginals import Marginals
+from probinf.core.flows import flow as flow_module
+from probinf.core.flows.flow import SplineFlow
+from probinf.core.flows.splines import free_knots, spline, spline_inverse
 
 
 @partial(jax.jit, static_argnums=0)

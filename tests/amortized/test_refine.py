@@ -17,6 +17,7 @@ from probinf.core.program import Score
 from probinf.core.transformations.nesting import nest
 from probinf.errors import MethodError, StructureError
 from tests.cases.eight_schools import eight_schools
+from tests.cases.tiers import tiers
 
 Y = np.array([1.2, 0.4, 2.0])
 
@@ -189,7 +190,7 @@ FALLBACKS = {
 }
 
 
-@pytest.mark.parametrize("rung", FALLBACKS)
+@pytest.mark.parametrize("rung", tiers(FALLBACKS, ("smc", "importance")))
 def test_the_rung_is_what_the_fallback_is(program, rung):
     """Nothing passes a threshold of -inf, so the fallback answers."""
     found = refine(

@@ -16,6 +16,7 @@ from probinf.amortized.heads import predictive
 from probinf.amortized.pfn import fitted as fitted_file
 from probinf.amortized.pfn.fitted import FittedPFN
 from probinf.errors import LevelError, MethodError, RangeError, RangeWarning
+from tests.cases.tiers import tiers
 
 CELLS, BENIGN = load_breast_cancer(return_X_y=True)
 
@@ -111,7 +112,7 @@ def covered(rows: int, curve, repeats: int = 12) -> float:
     return float(np.mean(inside))
 
 
-@pytest.mark.parametrize("rows", [10, 20])
+@pytest.mark.parametrize("rows", tiers([10, 20], (10,)))
 def test_pure_noise_is_noise(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     right = covered(rows, lambda x: 0 * x)
     assert right > 0.87

@@ -26,6 +26,7 @@ from probinf.amortized import (
 )
 from probinf.amortized.training.options import Options
 from probinf.errors import TrainingError
+from tests.cases.tiers import tiers
 
 
 def model(y=None):
@@ -54,7 +55,7 @@ def arrays(fitted) -> list[np.ndarray]:
     return [np.asarray(v) for v in jax.tree.leaves(eqx.filter(fitted.network, eqx.is_array))]
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", tiers(METHODS, ("NPE", "PFN")))
 def test_the_record_and_the_keywords_are_the_same_training(name) -> None:
     method, source = METHODS[name]
     record = method.fit(source(), key=0, training=Training(steps=50, clip=0.5, progress=False))

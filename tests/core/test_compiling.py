@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from probinf.core import compiling
+from probinf.core import compiling, xla
 
 
 def scaled(x, *, power):
@@ -29,11 +29,20 @@ def test_the_same_numbers_and_one_compilation(once):
 
 
 def test_options_that_this_xla_does_not_know_are_left_out(monkeypatch):
-    monkeypatch.setattr(compiling, "_CPU", {"xla_no_such_option": True})
-    compiling._known.cache_clear()
+    monkeypatch.setattr(xla, "_CPU", {"xla_no_such_option": True})
+    xla.options.cache_clear()
     try:
         found = compiling.compiled(scaled, static=("power",))
-        assert not compiling._known(False)
+        assert xla.options(False) is None
         assert np.isclose(found(jnp.arange(3.0), power=2), 5.0)
     finally:
-        compiling._known.cache_clear()
+        xla.options.cache_clear()
+
+
+def test_what_the_user_has_set_stays(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=2")
+    xla.options.cache_clear()
+    try:
+        assert "xla_backend_optimization_level" not in (xla.options(True) or {})
+    finally:
+        xla.options.cache_clear()

@@ -32,16 +32,25 @@ def slices(weights, first=0.0, last=1.0):
     return np.bincount(index, weights=np.diff(edges), minlength=len(weights))
 
 
-def expected_systematic(weights, points=resampling.strata_points):
+def expected_systematic(weights, draw=resampling.in_strata):
     """Exact expected counts: the uniform is cut at every value where a count changes."""
     n = len(weights)
     edges = np.unique(np.concatenate([[0.0, 1.0], (np.cumsum(weights) * n) % 1.0]))
     total = np.zeros(n)
     for low, high in itertools.pairwise(edges):
-        index = resampling.inverse_cdf(
-            jnp.asarray(weights), points(jnp.asarray((low + high) / 2), n)
-        )
+        index = draw(jnp.asarray(weights), jnp.asarray((low + high) / 2))
         total += (high - low) * np.bincount(np.asarray(index), minlength=n)
+    return total
+
+
+def expected_stratified(weights):
+    """Exact expected counts: the point of each stratum moves while the others stay."""
+    n = len(weights)
+    edges = np.unique(np.concatenate([[0.0, 1.0], (np.cumsum(weights) * n) % 1.0]))
+    total = np.zeros(n)
+    for k, (low, high) in itertools.product(range(n), itertools.pairwise(edges)):
+        u = jnp.full(n, 0.5).at[k].set((low + high) / 2)
+        total[int(resampling.in_strata(jnp.asarray(weights), u)[k])] += high - low
     return total
 
 
@@ -55,6 +64,7 @@ def float64():
 def test_expected_counts(weights):
     n = len(weights)
     np.testing.assert_allclose(expected_systematic(weights), n * weights, atol=1e-6)
+    np.testing.assert_allclose(expected_stratified(weights), n * weights, atol=1e-6)
     strata = sum(slices(weights, j / n, (j + 1) / n) for j in range(n))
     np.testing.assert_allclose(n * strata, n * weights, atol=1e-6)
     np.testing.assert_allclose(n * slices(weights), n * weights, atol=1e-6)

@@ -18,6 +18,7 @@ from probinf.samplers.nested.merging import Merged, merge
 from probinf.samplers.nested.state import LanePoints
 from probinf.samplers.nested.volumes import Points, Volumes, evidence, insertion_p_value, volumes
 from tests.cases import targets
+from tests.cases.tiers import tiers
 
 LEVEL = 1e-4
 
@@ -143,10 +144,7 @@ def many(make: Any, **options: Any) -> tuple[pi.Posterior, float]:
     )
 
 
-FAST = (targets.skewed, targets.half_space, targets.nan_sprinkled, targets.plateau)
-HARD = [
-    make if make in FAST else pytest.param(make, marks=pytest.mark.slow) for make in targets.ALL
-]
+HARD = tiers(targets.ALL, (targets.nan_sprinkled, targets.plateau))
 
 
 @pytest.mark.parametrize("make", HARD, ids=lambda make: make.__name__)

@@ -11,6 +11,7 @@ from probinf.core.estimate import log_mean_exp
 from probinf.errors import MethodError
 from probinf.samplers.populations.pooling import pooled_evidence
 from tests.cases import targets
+from tests.cases.tiers import tiers
 
 METHOD = pi.PersistentSMC(particles=500, islands=8, moves=5)
 
@@ -29,7 +30,10 @@ def agrees(target: targets.Target, key: int) -> bool:
 
 @pytest.mark.parametrize(
     "make",
-    [targets.half_space, targets.nan_sprinkled, targets.skewed, targets.bimodal],
+    tiers(
+        [targets.half_space, targets.nan_sprinkled, targets.skewed, targets.bimodal],
+        (targets.nan_sprinkled, targets.bimodal),
+    ),
     ids=lambda make: make.__name__,
 )
 def test_right_within_its_error(make) -> None:

@@ -135,9 +135,9 @@ def test_a_mixture_without_evidences_fails_persistent_sampling(monkeypatch):
     assert not result
 
 
-def stuck_systematic(weights, points=None):
+def stuck_systematic(weights):
     return test_discrete.expected_systematic(
-        weights, points=lambda u, n: resampling.strata_points(jnp.zeros(()), n)
+        weights, draw=lambda w, u: resampling.in_strata(w, jnp.zeros(()))
     )
 
 

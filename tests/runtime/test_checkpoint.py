@@ -21,6 +21,7 @@ from probinf.errors import EvidenceError, SavedFileError
 from probinf.runtime import pace
 from probinf.runtime.checkpoint import Checkpoint
 from probinf.runtime.codec import decoded, encoded
+from tests.cases.tiers import tiers
 
 METHODS = {
     "NUTS": pi.NUTS(chains=2, warmup=60, draws=60),
@@ -83,7 +84,7 @@ def killed(method: Any, folder: pathlib.Path, chunks: int, monkeypatch: Any) -> 
         pi.sample(program(), method, key=3, progress=False, checkpoint=folder)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", tiers(METHODS, ("NUTS", "SMC", "Importance")))
 def test_a_killed_run_continues_bit_for_bit(
     name: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

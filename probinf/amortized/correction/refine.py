@@ -9,16 +9,17 @@ import numpy as np
 
 from probinf import kernels
 from probinf.amortized.correction.defensive import defensive
-from probinf.amortized.correction.report import Refinement, Rung
+from probinf.amortized.correction.report import Refinement, Rung, how_far_off
 from probinf.amortized.correction.reweighted import reweighted
 from probinf.amortized.neural.familiar import Familiarity
 from probinf.api import sample
 from probinf.core.coordinates import Layout, flatten
 from probinf.core.keys import as_key
+from probinf.core.normalised import normalised
 from probinf.core.program import Key, Program, check_same_coordinates
 from probinf.core.psis import psis
 from probinf.core.transformations.rebasing import rebase
-from probinf.errors import MethodError, StructureError, ZeroLikelihoodError
+from probinf.errors import ImproperPriorError, MethodError, StructureError, ZeroLikelihoodError
 from probinf.evidence.fitting import fit
 from probinf.results.posterior import Posterior
 from probinf.runtime.method import Method
@@ -53,14 +54,16 @@ def refine(
     Args:
         program: the exact measure, with a likelihood that can be evaluated.
         q: a normalised program in the same coordinates (from NPE, a Distribution Transformer
-            or ``pi.fit``), or a Posterior sampled from an approximate program (from NLE).
+            or ``pi.fit``), the Posterior of an approximate engine (``pi.VI``, ``pi.Laplace``,
+            ``pi.Pathfinder``), or a Posterior sampled from an approximate program (from NLE).
         key: random key or seed.
         draws: drawn from q and weighted.
         threshold: of Pareto k; by default ``min(0.7, 1 - 1 / log10(draws))``.
         least_share: smallest effective share of the weighted draws, in [0, 1), with which they
             are returned; 0 trusts Pareto k alone. Weights can be right and still leave a handful
             of draws to stand for the posterior.
-        defence: share of the draws that come from the prior, in [0, 1).
+        defence: share of the draws that come from the prior, in [0, 1); none do from an improper
+            one.
         out_of_range: data whose summary is rarer in training than this are reported.
         fallback: an engine in place of SMC or NUTS.
         progress: show progress bars in a terminal.
@@ -79,6 +82,16 @@ def refine(
     if not 0 <= least_share < 1:
         raise MethodError(f"refine: least_share must lie in [0, 1), got {least_share}.")
     first, second = jax.random.split(as_key(key))
+    given = q
+    if isinstance(q, Posterior) and q.approximation is not None:
+        q = normalised(program, q.approximation) if q.program is None else q.as_program()
+    if isinstance(q, Posterior) and q.engine == "MAP":
+        raise MethodError(
+            "refine: a mode is one point, from whose density nothing can be weighted. Use the "
+            "posterior of pi.Laplace()."
+        )
+    if not _drawable(program):
+        defence = 0.0
     if isinstance(q, Posterior):
         weighted: Posterior | None
         target, weighted = reweighted(program, q)
@@ -117,8 +130,9 @@ def refine(
             target = _envelope(program, q, weighted)
         found = sample(target, method, key=second, progress=progress, check=False)
         rung = _rung(found)
+    off = how_far_off(given, found) if isinstance(given, Posterior) else None
     report = Refinement(
-        rung, reason, k, float(limit), share, familiar, distance, tails[0], tails[1]
+        rung, reason, k, float(limit), share, familiar, distance, tails[0], tails[1], off
     )
     return dataclasses.replace(
         found,
@@ -142,7 +156,17 @@ def _envelope(program: Program, q: Program, weighted: Posterior | None) -> Progr
     plain = dataclasses.replace(
         weighted, log_weights=np.zeros_like(weighted.log_weights), program=program
     )
-    return rebase(program, defensive(program, fit(plain, "student"), _SMC_SHARE))
+    wide = fit(plain, "student")
+    return rebase(program, defensive(program, wide, _SMC_SHARE) if _drawable(program) else wide)
+
+
+def _drawable(program: Program) -> bool:
+    """Whether the prior can be drawn from, for a share of the draws to come from it."""
+    try:
+        jax.eval_shape(program.draw, jax.random.key(0), program.data)
+    except ImproperPriorError:
+        return False
+    return True
 
 
 def _judge(weighted: Posterior | None) -> tuple[float, float, tuple[float, float]]:

@@ -1,1 +1,1 @@
-"""Networks: attention, embeddings, flows."""
+"""Networks: attention, embeddings, ensembles, regressions."""

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from probinf.amortized.nets.flow import SplineFlow
 from probinf.amortized.nets.regression import Regression
+from probinf.core.flows.flow import SplineFlow
 from probinf.core.program import Key
 
 

@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from probinf.amortized.nets.ensemble import Ensemble
-from probinf.amortized.nets.flow import SplineFlow
 from probinf.amortized.nets.regression import Regression
 from probinf.amortized.neural.parameters import Parameters
 from probinf.amortized.neural.simulations import Simulated, Sites, pair, simulate
@@ -20,6 +19,7 @@ from probinf.amortized.training.amortizer import Amortizer
 from probinf.amortized.training.loop import Trained
 from probinf.amortized.training.options import Options, Training
 from probinf.core.coordinates import flatten
+from probinf.core.flows.flow import SplineFlow
 from probinf.core.program import Key, Program
 from probinf.errors import TrainingError
 

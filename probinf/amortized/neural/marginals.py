@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from probinf.amortized.nets.fixed import Fixed
-from probinf.amortized.nets.splines import Knots, spline, spline_inverse
+from probinf.core.flows.splines import Knots, spline, spline_inverse
 
 _LAST = 2.5
 _COUNT = 11

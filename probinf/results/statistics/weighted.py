@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import ndtri
 
 
 def weights_of(log_weights: np.ndarray) -> np.ndarray:
@@ -45,6 +46,39 @@ def weighted_quantile(values: np.ndarray, weights: np.ndarray, q: float) -> floa
     w = weights[order]
     middle = np.cumsum(w) - w / 2
     return float(np.interp(q, middle, values[order]))
+
+
+def shortest_interval(values: np.ndarray, weights: np.ndarray, prob: float) -> tuple[float, float]:
+    """The shortest interval between two draws that holds a share ``prob`` of the weight.
+
+    Args:
+        values: (n,).
+        weights: (n,), non-negative, summing to one.
+        prob: in (0, 1).
+
+    Source: Chen & Shao (1999).
+    """
+    values, weights = values[weights > 0], weights[weights > 0]
+    order = np.argsort(values)
+    x, total = values[order], np.cumsum(weights[order])
+    before = total - weights[order]
+    last = np.searchsorted(total, before + prob - 1e-12)
+    first = np.flatnonzero(last < len(x))
+    if not len(first):
+        return float(x[0]), float(x[-1])
+    best = first[np.argmin(x[last[first]] - x[first])]
+    return float(x[best]), float(x[last[best]])
+
+
+def normal_scores(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Values (n, k) replaced by normal quantiles of their weighted ranks; ties share a rank."""
+    scores = np.zeros(values.shape)
+    for j in range(values.shape[1]):
+        _, label = np.unique(values[:, j], return_inverse=True)
+        mass = np.bincount(label.ravel(), weights)
+        middle = np.cumsum(mass) - mass / 2
+        scores[:, j] = ndtri(np.clip(middle, 1e-12, 1 - 1e-12))[label.ravel()]
+    return scores
 
 
 def chain_blocks(chains: int, draws: int) -> np.ndarray:

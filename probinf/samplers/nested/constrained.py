@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from probinf.core.host.asking import only
 from probinf.core.population import usable
 from probinf.core.program import Key, Program
 
@@ -99,9 +100,10 @@ def slice_above(
         right = jnp.where(fresh, left + _WIDTH, turn.right)
         t = left + (right - left) * u[2]
         x = now.x + t[:, None] * direction
-        score = jax.vmap(program.score, (0, None))(x, program.data)
-        log_likelihood, unusable = usable(score)
         active = turn.moved < moves
+        asked = only(program, active, x, now.x)
+        score = jax.vmap(program.score, (0, None))(asked, program.data)
+        log_likelihood, unusable = usable(score)
         inside = (score.log_base >= height) & (log_likelihood > level) & active
         lost = unusable & ~jnp.isneginf(score.log_base) & active
         shrinks = jnp.where(fresh, 0, turn.shrinks) + 1

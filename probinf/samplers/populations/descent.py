@@ -74,9 +74,10 @@ def reweighted(
     def by_line(values: Float[Array, " n"]) -> Float[Array, " n"]:
         return jax.ops.segment_sum(values, line, n)
 
-    others = jnp.maximum(1 - jnp.sum(by_line(before) ** 2), 1 / n)
-    descent = descent._replace(gain=descent.gain + by_line(after - before) / jnp.sqrt(others))
-    few = is_few(by_line(after), most)
+    shares, moved = by_line(before), by_line(after - before)
+    others = jnp.maximum(1 - jnp.sum(shares**2), 1 / n)
+    descent = descent._replace(gain=descent.gain + moved / jnp.sqrt(others))
+    few = is_few(shares + moved, most)
     variance, fourth = descent.sums()
     renewed = Descent(jnp.zeros_like(descent.gain), variance, fourth)
     descent = jax.tree.map(lambda a, b: jnp.where(few, a, b), renewed, descent)

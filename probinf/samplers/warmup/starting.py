@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from probinf.core.coordinates import layout_of
+from probinf.core.coordinates import Mixed, layout_of, vector_of
 from probinf.core.program import Key, Position, Program, log_density
 from probinf.kernels import blackjax
 
@@ -70,6 +70,33 @@ def scattered(program: Program, key: Key, tries: Int[Array, ""]) -> Position:
         return (far * leaf).astype(leaf.dtype) if _is_float(leaf) else leaf
 
     return jax.tree.map(moved, x)
+
+
+def near(
+    init: Callable[[Program, Position], Any],
+    program: Program,
+    x: Position,
+    given: Bool[Array, " d"],
+) -> Callable[[Key, Any], tuple[Any, Any]]:
+    """Attempts at a start, for :func:`found_start`, of which some coordinates are given.
+
+    Args:
+        init: from the program and a position to a kernel state.
+        program: on flat positions.
+        x: where the given coordinates lie.
+        given: (d,) which these are.
+    """
+
+    def attempt(key: Key, tries: Any) -> tuple[Any, Any]:
+        wide = scattered(program, key, tries)
+        if isinstance(wide, Mixed):
+            wide = wide._replace(vector=jnp.where(given, vector_of(x), wide.vector))
+        else:
+            wide = jnp.where(given, x, wide)
+        state = init(program, wide)
+        return state, state
+
+    return attempt
 
 
 def pathfinder_start(

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from probinf.amortized.nets.splines import free_knots, spline, spline_inverse
+from probinf.core.flows.splines import free_knots, spline, spline_inverse
 from probinf.core.program import Key
 
 _BOUND = 5.0

@@ -1,0 +1,1 @@
+"""Spline flows: densities on vectors that can be drawn from exactly."""

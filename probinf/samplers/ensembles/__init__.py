@@ -1,0 +1,1 @@
+"""Ensembles of walkers that move without gradients."""

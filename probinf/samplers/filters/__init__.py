@@ -1,0 +1,1 @@
+"""Filters and smoothers of state-space programs: by particles, and exact ones."""

@@ -1,0 +1,231 @@
+"""merge: posteriors of the same program put together."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from probinf.core.estimate import Estimate
+from probinf.core.precision import precisely
+from probinf.errors import StructureError
+from probinf.results.belonging import close, densities, same_coordinates
+from probinf.results.posterior import Posterior
+from probinf.samplers.nested.findings import judged
+from probinf.samplers.nested.merging import merge as merge_points
+from probinf.samplers.nested.state import LanePoints
+from probinf.samplers.populations.base import padded
+
+_SUMS = ("nan_evaluations", "likelihood_evaluations", "stuck_moves", "run_seconds", "ensembles")
+
+
+def merge(posteriors: Sequence[Posterior]) -> Posterior:
+    """One posterior from several runs of one engine on the same program, with different keys.
+
+    Runs of nested sampling merge point by point: how many were alive at each contour is counted
+    anew, so that the evidence is that of a run with as many live points as they had together.
+    Islands of populations and draws by importance count by the evidence that they found. Chains
+    are put side by side.
+
+    Args:
+        posteriors: two or more.
+
+    Returns:
+        A Posterior; ``provenance["merged"]`` says of how many.
+
+    Raises:
+        StructureError: there are fewer than two, they are of different engines or programs, two
+            are the same run, or draws of chains or islands differ in number.
+    """
+    runs = list(posteriors)
+    _check(runs)
+    if "birth_log_likelihood" in runs[0].stats:
+        return _nested(runs)
+    return _side_by_side(runs)
+
+
+def _check(runs: list[Posterior]) -> None:
+    if len(runs) < 2 or not all(isinstance(run, Posterior) for run in runs):
+        raise StructureError("merge: give a list of two or more posteriors.")
+    first = runs[0]
+    for k, run in enumerate(runs[1:], 1):
+        if run.kind != first.kind or run.engine != first.engine:
+            raise StructureError(
+                f"merge: run {k} is from {run.engine}, the first from {first.engine}. Runs of "
+                "different engines weigh their draws differently; compare them instead."
+            )
+        if run.streamed is not None or first.streamed is not None:
+            raise StructureError("merge: runs with summaries_only=True kept no draws to merge.")
+        if run.provenance.get("merged") is None and any(
+            run.provenance.get("key") == other.provenance.get("key")
+            and other.log_weights.shape == run.log_weights.shape
+            and np.array_equal(other.log_weights, run.log_weights)
+            and all(np.array_equal(other.draws[n], v) for n, v in run.draws.items())
+            for other in runs[:k]
+        ):
+            raise StructureError(
+                f"merge: run {k} is one of those before it, made with the same key; counted twice "
+                "it would only look like more. Give each run a key of its own."
+            )
+        _same_program(first, run, k)
+
+
+def _same_program(first: Posterior, run: Posterior, k: int) -> None:
+    """Sites and shapes must agree, and densities where both runs know their program."""
+    shapes = [{n: v.shape[2:] for n, v in p.draws.items()} for p in (first, run)]
+    if shapes[0] != shapes[1]:
+        raise StructureError(
+            f"merge: run {k} has sites {shapes[1]}, the first {shapes[0]}; runs of different "
+            "programs cannot be put together."
+        )
+    if first.program is None or run.program is None or first.unconstrained.shape[-1] == 0:
+        return
+    with precisely(first.provenance.get("precision")):
+        same_coordinates(first, run.program, "merge")
+        ours, theirs = densities(first, first.program), densities(first, run.program)
+    for part, said in (("log_base", "prior"), ("log_weight", "likelihood")):
+        if not close(np.array(ours[part]), np.array(theirs[part])).all():
+            raise StructureError(
+                f"merge: run {k} has another {said} than the first at the same draws: other data, "
+                "or another model."
+            )
+
+
+def _told(runs: list[Posterior]) -> dict[str, Any]:
+    """Provenance of all: sums of counts, everything else of the first."""
+    told = dict(runs[0].provenance)
+    for name in _SUMS:
+        if name in told:
+            told[name] = sum(run.provenance.get(name, 0) for run in runs)
+    told["merged"] = sum(run.provenance.get("merged", 1) for run in runs)
+    told["key"] = [run.provenance.get("key") for run in runs]
+    told["interrupted"] = any(run.provenance.get("interrupted") for run in runs)
+    return told
+
+
+def _nested(runs: list[Posterior]) -> Posterior:
+    lanes = [
+        LanePoints(
+            run.unconstrained[0],
+            np.zeros(run.log_weights.size),  # base densities are not kept
+            run.stats["log_likelihood"][0],
+            run.stats["birth_log_likelihood"][0],
+        )
+        for run in runs
+    ]
+    seed = np.concatenate([np.ravel(run.provenance.get("key", 0)) for run in runs])
+    merged = merge_points(lanes, np.random.default_rng(seed.astype(np.uint32)))
+    single = [run.evidence for run in runs if run.evidence is not None]
+    total, information = merged.evidence(single)
+    order = merged.volumes.order
+    p_values = [float(run.provenance["insertion_p_value"]) for run in runs]
+    p_value = min(1.0, len(runs) * min(p_values))
+
+    def joined(name: str, of: str = "draws") -> np.ndarray:
+        return np.concatenate([getattr(run, of)[name][0] for run in runs])[order][None]
+
+    return dataclasses.replace(
+        runs[0],
+        draws={name: joined(name) for name in runs[0].draws},
+        log_weights=merged.log_weights[None],
+        stats={
+            "log_likelihood": merged.log_likelihood[None],
+            "birth_log_likelihood": joined("birth_log_likelihood", "stats"),
+            "live_points": merged.volumes.live[None],
+        },
+        history={
+            name: np.concatenate([run.history[name] for run in runs]) for name in runs[0].history
+        },
+        unconstrained=np.concatenate([run.unconstrained[0] for run in runs])[order][None],
+        clusters=np.arange(order.size)[None],
+        evidence=total,
+        findings=judged(p_value, single),
+        provenance={
+            **_told(runs),
+            "information": information,
+            "insertion_p_value": p_value,
+        },
+    )
+
+
+def _side_by_side(runs: list[Posterior]) -> Posterior:
+    """Chains, islands and weighted draws: each run by its evidence where it has one."""
+    sizes = np.array([run.log_weights.size for run in runs], float)
+    lengths = [run.log_weights.shape[1] for run in runs]
+    axis = 0 if len(set(lengths)) == 1 else 1
+    if axis == 1 and not runs[0].weighted:
+        raise StructureError(
+            f"merge: the runs have {lengths} draws per chain. Chains side by side must be of one "
+            "length."
+        )
+    if axis == 1:
+        runs = [_as_one_row(run) for run in runs]
+    shares = sizes / sizes.sum()
+
+    def joined(parts: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate(parts, axis=axis)
+
+    labels, first = [], 0
+    for run in runs:
+        if run.clusters is not None:
+            labels.append(run.clusters + first)
+            first += int(run.clusters.max()) + 1
+    log_w = joined([_weighed(run, share) for run, share in zip(runs, shares, strict=True)])
+    told = _told(runs)
+    if "superchains" in told:
+        told["superchains"] = sum(run.provenance["superchains"] for run in runs)
+    stats = sorted(set.intersection(*(set(run.stats) for run in runs)))
+    rows = {n: [row for run in runs for row in run.history[n]] for n in runs[0].history}
+    return dataclasses.replace(
+        runs[0],
+        draws={n: joined([run.draws[n] for run in runs]) for n in runs[0].draws},
+        log_weights=log_w - log_w.max(),
+        stats={n: joined([run.stats[n] for run in runs]) for n in stats},
+        history={n: padded(found) for n, found in rows.items()},
+        unconstrained=joined([run.unconstrained for run in runs]),
+        keys=tuple(joined(list(parts)) for parts in zip(*(r.keys for r in runs), strict=True)),
+        clusters=joined(labels) if labels else None,
+        evidence=_pooled([run.evidence for run in runs], shares),
+        findings=tuple(dict.fromkeys(finding for run in runs for finding in run.findings)),
+        provenance=told,
+    )
+
+
+def _weighed(run: Posterior, share: float) -> np.ndarray:
+    """Log weights whose sum is the run's share of the evidence."""
+    if not run.weighted:
+        return run.log_weights
+    mass = np.logaddexp.reduce(run.log_weights, axis=None)
+    return np.asarray(run.log_weights - mass + np.log(share) + run.log_evidence.value)
+
+
+def _as_one_row(run: Posterior) -> Posterior:
+    def flat(value: np.ndarray) -> np.ndarray:
+        return value.reshape(1, -1, *value.shape[2:])
+
+    return dataclasses.replace(
+        run,
+        draws={n: flat(v) for n, v in run.draws.items()},
+        log_weights=flat(run.log_weights),
+        stats={n: flat(v) for n, v in run.stats.items()},
+        unconstrained=flat(run.unconstrained),
+        keys=tuple(flat(v) for v in run.keys),
+        clusters=None if run.clusters is None else flat(run.clusters),
+    )
+
+
+def _pooled(found: list[Estimate | None], shares: np.ndarray) -> Estimate | None:
+    """Mean of evidences by shares, with the error of a mean of independent numbers."""
+    known = [e for e in found if e is not None]
+    if len(known) < len(found):
+        return None
+    values = np.array([e.value for e in known])
+    errors = np.array([e.error for e in known])
+    top = values.max()
+    parts = shares * np.exp(values - top)
+    return Estimate(
+        float(top + np.log(parts.sum())),
+        float(np.sqrt(np.sum((parts * errors) ** 2)) / parts.sum()),
+    )

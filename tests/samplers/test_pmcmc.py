@@ -1,0 +1,140 @@
+"""PMMH, particle Gibbs and SMC squared: what they keep, refuse, resume; the Nile's exact answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpyro.distributions as dist
+import pytest
+
+import probinf as pi
+from probinf import kernels
+from probinf.errors import MethodError, ZeroLikelihoodError
+from tests.cases import state_spaces as cases
+
+YEARS = 20
+SHORT = {
+    "pmmh": pi.PMMH(particles=16, chains=2, warmup=100, draws=60),
+    "gibbs": pi.ParticleGibbs(particles=8, chains=2, warmup=100, draws=60),
+    "smc2": pi.SMC2(particles=40, state_particles=4, grow_below=0.9, max_state_particles=8),
+}
+
+
+def initial() -> Any:
+    return {"level": dist.Normal(cases.CENTRE, cases.WIDTH)}
+
+
+def transition(state: Any, level_sd: Any) -> Any:
+    return {"level": dist.Normal(state["level"], level_sd)}
+
+
+def emission(state: Any, noise_sd: Any) -> Any:
+    return dist.Normal(state["level"], noise_sd)
+
+
+def nile(years: int = YEARS) -> pi.Program:
+    return pi.from_state_space(
+        initial,
+        transition,
+        emission,
+        cases.NILE[:years],
+        parameters={
+            "level_sd": dist.LogNormal(np.log(40.0), 0.7),
+            "noise_sd": dist.LogNormal(np.log(120.0), 0.4),
+        },
+    )
+
+
+def errors(found: pi.Posterior, exact: dict[str, float]) -> list[float]:
+    """z-scores of both means."""
+    columns, names = found.summary().columns, found.summary().names
+    rows = [names.index(name) for name in ("level_sd", "noise_sd")]
+    return [float((columns["mean"][i] - exact[names[i]]) / columns["mcse"][i]) for i in rows]
+
+
+@pytest.mark.parametrize("name", ["pmmh", "gibbs"])
+def test_a_run_is_resumed_bit_for_bit_and_keeps_what_is_named(name: str, tmp_path: Any) -> None:
+    program, folder = nile(), tmp_path / name
+    whole = pi.sample(program, SHORT[name], key=1, progress=False)
+    assert whole.draws["level"].shape == (2, 60, YEARS)
+    with pytest.raises(MethodError, match="no draws yet"):
+        pi.sample(program, SHORT[name], key=1, progress=False, checkpoint=folder, max_seconds=1e-9)
+    again = pi.resume(folder, program, progress=False, keep=("level", "noise_sd"))
+    assert set(again.draws) == {"level", "noise_sd"}
+    for site in again.draws:
+        np.testing.assert_array_equal(again.draws[site], whole.draws[site])
+    assert whole.unconstrained.shape == (2, 60, 2 + YEARS)
+    assert whole.predict(key=1)["observations"].shape == (2, 60, YEARS)
+
+
+def test_programs_without_states_are_refused() -> None:
+    plain = pi.from_numpyro(cases.nile_prior)
+    for method in SHORT.values():
+        with pytest.raises(MethodError, match="from_state_space"):
+            pi.sample(plain, method, key=0, progress=False)
+
+
+def test_kernels_and_options_that_cannot_work_are_refused() -> None:
+    with pytest.raises(MethodError, match="ParticleGibbs"):
+        pi.PMMH(kernel=kernels.NUTS())
+    with pytest.raises(MethodError, match="at least 2"):
+        pi.ParticleGibbs(particles=1)
+    with pytest.raises(MethodError, match="even"):
+        pi.SMC2(particles=101)
+    with pytest.raises(MethodError, match="weigh"):
+        pi.sample(unweighed(), SHORT["gibbs"], key=0, progress=False)
+
+
+def unweighed() -> pi.Program:
+    """A sequence that only starts and extends."""
+    sequence = cases.finite_sequence()
+    bare = pi.Sequence(sequence.start, sequence.extend, sequence.inputs, sequence.data)
+    return cases.by_hand(pi.from_numpyro(cases.stay_prior), bare)
+
+
+def walled(state: Any, noise_sd: Any) -> Any:
+    return dist.Uniform(state["level"] - noise_sd, state["level"] + noise_sd)
+
+
+def test_filters_that_die_are_named_with_the_step() -> None:
+    y = cases.NILE[:6].copy()
+    y[4] = 1e6
+    program = pi.from_state_space(
+        initial,
+        transition,
+        walled,
+        y,
+        parameters={"level_sd": dist.LogNormal(3.0, 0.1), "noise_sd": dist.LogNormal(6.0, 0.1)},
+    )
+    with pytest.raises(ZeroLikelihoodError, match="t=4"):
+        pi.sample(program, SHORT["pmmh"], key=0, progress=False, check=False)
+
+
+def test_smc2_doubles_its_state_particles_and_says_so() -> None:
+    found = pi.sample(nile(), SHORT["smc2"], key=1, progress=False)
+    many = found.history["state_particles"]
+    assert np.nanmin(many) == 4 and np.nanmax(many) == 8
+    assert "level_last" in found.draws
+    exact = cases.nile_exact(YEARS)["log_evidence"]
+    assert abs(found.log_evidence.value - exact) < 5 * found.log_evidence.error + 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "method",
+    [
+        pi.PMMH(draws=5000),
+        pi.PMMH(draws=5000, blocks=10),
+        pi.ParticleGibbs(draws=10_000),
+        pi.SMC2(particles=1000, islands=4),
+    ],
+    ids=["pmmh", "blocks", "gibbs", "smc2"],
+)
+def test_the_nile_agrees_with_its_exact_likelihood(method: Any) -> None:
+    """|z| < 4 for the means, 100 years."""
+    exact = cases.nile_exact(100)
+    found = pi.sample(nile(100), method, key=5, progress=False)
+    assert max(map(abs, errors(found, exact))) < 4
+    if found.evidence is not None:
+        assert abs(found.evidence.value - exact["log_evidence"]) < 4 * found.evidence.error
