@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -227,11 +228,13 @@ def main() -> None:
     options = parser.parse_args()
     n, steps, repeats = options.particles, options.steps, options.repeats
     if options.only:
-        print(json.dumps(RUNNERS[options.only](n, steps, repeats)))
+        found = RUNNERS[options.only](n, steps, repeats)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux
+        print(json.dumps(found | {"mib": peak / 1024}))
         return
     arguments = ["--particles", str(n), "--steps", str(steps), "--repeats", str(repeats)]
     print(f"{n} particles, {steps} steps; seconds")
-    print(f"{'':20}{'cold':>8}{'warm':>8}{'log Z':>14}")
+    print(f"{'':20}{'cold':>8}{'warm':>8}{'log Z':>14}{'peak MiB':>10}")
     for name in RUNNERS:
         python = options.peer if name == "particles" else sys.executable
         if name in options.skip or python is None:
@@ -241,7 +244,7 @@ def main() -> None:
         cold = found["process"] - sum(found["seconds"][1:])
         values = found["log_z"]
         mean = sum(values) / len(values)
-        print(f"{name:20}{cold:8.2f}{warm:8.2f}{mean:14.3f}", flush=True)
+        print(f"{name:20}{cold:8.2f}{warm:8.2f}{mean:14.3f}{found['mib']:10.0f}", flush=True)
     for part, milliseconds in shares(n).items():
         print(f"{part:20}{milliseconds:8.3f} ms a step")
 

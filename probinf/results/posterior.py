@@ -351,9 +351,16 @@ class Posterior:
             who: needs them, for the message.
 
         Raises:
-            StructureError: they were left out by ``keep=`` or ``summaries_only=``.
+            StructureError: they were left out by ``keep=`` or ``summaries_only=``, or a filter
+                drew no paths.
         """
         if self.unconstrained.shape[-1] == 0 and not self.keys:
+            if "smoother" in self.provenance and self.provenance["smoother"] in (None, "fixed lag"):
+                raise StructureError(
+                    f"{who} needs whole paths of the states, and this filter has drawn the states "
+                    "of single steps. Forecast from the last ones, predict(steps=), or draw paths "
+                    "with ParticleFilter(smoother='backward')."
+                )
             raise StructureError(
                 f"{who} needs the unconstrained positions of the draws, which keep= or "
                 "summaries_only= left out. Run again without them, or with a checkpoint "

@@ -14,7 +14,7 @@ import probinf as pi
 from probinf import resampling
 from probinf.core.coordinates import Layout
 from probinf.core.program import Program
-from probinf.errors import MethodError, ZeroLikelihoodError
+from probinf.errors import MethodError, StructureError, ZeroLikelihoodError
 from tests.cases import linear_gaussian as case
 
 RUNS = 4000
@@ -140,6 +140,8 @@ def test_last_states_and_summaries(tmp_path) -> None:
     found.save(tmp_path / "filtered")
     again = pi.load(tmp_path / "filtered", program=case.program())
     np.testing.assert_array_equal(again.draws["states"], found.draws["states"])
+    with pytest.raises(StructureError, match=r"predict\(steps=\), or draw paths"):
+        again.predict(key=1)
     ahead = again.predict(key=1, steps=2)
     spread = np.sqrt(case.RHO**2 * covariance[-1, -1] + case.Q**2)
     one = ahead["states"][..., 0]
