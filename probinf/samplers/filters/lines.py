@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from probinf.core.resampling import running_sum
+from probinf.core.resampling import Resampler, running_sum, systematic
+from probinf.errors import MethodError
 from probinf.samplers.populations.descent import Descent, is_few, no_descent
 
 MOST = 1024
@@ -113,3 +115,21 @@ def by_family(log_w: Float[Array, " n"], starts: Int[Array, " g1"]) -> Float[Arr
 def family_of(starts: Int[Array, " g1"], n: int) -> Int[Array, " n"]:
     """The family of each particle."""
     return jnp.searchsorted(starts, jnp.arange(n), side="right") - 1
+
+
+def refuse_disorder(resampler: Resampler) -> None:
+    """Raise where a resampler of the user's does not give ancestors in increasing order.
+
+    Raises:
+        MethodError: it does not.
+    """
+    if getattr(resampler, "__module__", "") == systematic.__module__:
+        return
+    weights = jnp.asarray([1.0, 2.0, 3.0, 4.0] * 8) / 80
+    found = np.asarray(resampler(jax.random.key(0), weights))
+    if (np.diff(found) < 0).any():
+        raise MethodError(
+            f"resampler: its ancestors must increase, by which lines of descent are followed; "
+            f"for 32 weights it gave {found[:6].tolist()}... Sort them (jnp.sort), or pass "
+            "lines=False."
+        )

@@ -25,7 +25,7 @@ from probinf.runtime.method import Plan, Run
 from probinf.runtime.progress import Status
 from probinf.samplers.filters import smoothing
 from probinf.samplers.filters.known import Known, known_states
-from probinf.samplers.filters.lines import Lines, family_of, followed, no_lines
+from probinf.samplers.filters.lines import Lines, family_of, followed, no_lines, refuse_disorder
 from probinf.samplers.filters.summaries import summarised
 from probinf.samplers.populations.base import GO_ON, PopulationMethod
 from probinf.samplers.populations.pooling import pooled_evidence
@@ -154,10 +154,12 @@ class ParticleFilter(PopulationMethod):
         """A lane for each island.
 
         Raises:
-            MethodError: the program is no state-space model, has unknown parameters, or its
-                particles do not fit into memory.
+            MethodError: the program is no state-space model, has unknown parameters, its
+                particles do not fit into memory, or ancestors come in no order.
         """
         known = self.known(program)
+        if self.lines:
+            refuse_disorder(self.resampler)
         if self.smoother in ("backward", "mcmc") and known.sequence.log_transition is None:
             raise MethodError(
                 f"smoother='{self.smoother}' needs Sequence(log_transition=), which this program "

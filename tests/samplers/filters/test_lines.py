@@ -11,6 +11,7 @@ import pytest
 
 import probinf as pi
 from probinf.core.program import Program
+from probinf.errors import MethodError
 from probinf.runtime.lanes import advance_lane, start_lane
 from probinf.samplers.filters.lines import by_family, family_of
 from probinf.samplers.populations.pooling import pooled_evidence
@@ -74,3 +75,12 @@ def test_families_partition_the_weights() -> None:
     which = np.asarray(family_of(starts, 1000))
     truth = np.bincount(which, np.exp(np.asarray(log_w)), minlength=7)
     np.testing.assert_allclose(found, truth, atol=1e-6)
+
+
+def disordered(key, weights):
+    return jax.random.categorical(key, jnp.log(weights), shape=weights.shape)
+
+
+def test_ancestors_without_order_are_refused() -> None:
+    with pytest.raises(MethodError, match="its ancestors must increase"):
+        pi.sample(case.program(), pi.ParticleFilter(100, resampler=disordered), key=0, check=False)
