@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
 
 import probinf as pi
 from probinf import kernels
+from probinf.core.coordinates import flatten
 from probinf.errors import MethodError, ZeroLikelihoodError
+from probinf.samplers.pmcmc.filtering import Filter
+from probinf.samplers.pmcmc.refreshing import Refreshing
+from probinf.samplers.pmcmc.target import target
 from tests.cases import state_spaces as cases
 
 YEARS = 20
@@ -138,3 +144,31 @@ def test_the_nile_agrees_with_its_exact_likelihood(method: Any) -> None:
     assert max(map(abs, errors(found, exact))) < 4
     if found.evidence is not None:
         assert abs(found.evidence.value - exact["log_evidence"]) < 4 * found.evidence.error
+
+
+def lucky(taken: int) -> float:
+    """The log density of a chain 5 transitions after an estimate too good to beat."""
+    flat, _ = flatten(target(nile(), Filter(16, 0.5, ordered=False), 1))
+    engine = Refreshing(kernels.RandomWalk(), chains=1, warmup=100, draws=10)
+    own, _ = jax.jit(engine.begin)(jax.random.key(0), flat)
+    kernel = own.kernel._replace(logdensity=own.kernel.logdensity + 1e6)
+    own, step = own._replace(kernel=kernel), jax.jit(engine.transition)
+    for k in range(5):
+        own, _ = step(jax.random.key(k), flat, own, jnp.array(taken + k))
+    return float(own.kernel.logdensity)
+
+
+def test_a_lucky_estimate_is_let_go_while_warming_up_and_only_then() -> None:
+    assert lucky(40) < 0
+    assert lucky(80) > 1e5 and lucky(100) > 1e5
+
+
+def test_mutant_chains_that_never_estimate_anew_keep_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("probinf.samplers.pmcmc.refreshing._EVERY", 10**6)
+    assert lucky(40) > 1e5
+
+
+def test_no_chain_of_pmmh_stays_where_it_began() -> None:
+    method = pi.PMMH(particles=100, chains=4, warmup=300, draws=200)
+    found = pi.sample(nile(100), method, key=0, progress=False, keep=("noise_sd",))
+    assert all(len(np.unique(chain)) > 1 for chain in found.draws["noise_sd"])

@@ -14,8 +14,8 @@ from probinf.core.coordinates import flatten, restored, vector_of
 from probinf.core.program import Key, Program
 from probinf.errors import ImproperPriorError, ZeroLikelihoodError
 from probinf.runtime.lanes import advance_lane, start_lane
-from probinf.samplers.mcmc import MCMC
 from probinf.samplers.pmcmc.filtering import Filter, log_likelihood, spread, steps_of, traced
+from probinf.samplers.pmcmc.refreshing import Refreshing
 from probinf.samplers.pmcmc.space import given, parameters_of
 from probinf.samplers.pmcmc.target import target
 
@@ -27,7 +27,7 @@ NOISY = 4.0
 
 _FIRST, _FEWEST, _MOST = 128, 16, 2**16
 _FILTERS = 64
-_WALK = MCMC(kernels.RandomWalk(target_acceptance=0.15), chains=1, warmup=300, draws=200)
+_WALK = Refreshing(kernels.RandomWalk(target_acceptance=0.15), chains=1, warmup=300, draws=200)
 
 
 class Settled(NamedTuple):

@@ -20,11 +20,12 @@ from probinf.results.findings import Finding
 from probinf.results.posterior import Posterior
 from probinf.runtime.method import Plan, Run
 from probinf.samplers.chains import ChainMethod
-from probinf.samplers.mcmc import MCMC, Chain
+from probinf.samplers.mcmc import Chain
 from probinf.samplers.pmcmc.correlated import OneBlock
 from probinf.samplers.pmcmc.filtering import Filter
 from probinf.samplers.pmcmc.paths import joined
 from probinf.samplers.pmcmc.pilot import AIM, NOISY, dying, noise, settle
+from probinf.samplers.pmcmc.refreshing import Refreshing
 from probinf.samplers.pmcmc.space import parameters_of, parts_of, state_sites
 from probinf.samplers.pmcmc.target import target
 
@@ -37,7 +38,9 @@ class PMMH(ChainMethod):
 
     Every proposal is judged by the likelihood that a particle filter estimates; the estimate
     of an accepted one is kept until the next is accepted, which makes the draws exact whatever
-    the number of particles. Each draw comes with one path of its filter.
+    the number of particles. Each draw comes with one path of its filter. While chains warm up,
+    the estimate of where they are is drawn afresh now and then, so that none stays for good at a
+    lucky estimate far out.
 
     Args:
         particles: of every filter. ``"auto"`` takes a pilot's, for which the variance of the log
@@ -100,12 +103,12 @@ class PMMH(ChainMethod):
         return Filter(int(self.particles), self.resample_below, ordered=self.blocks > 1)
 
     @property
-    def _engine(self) -> MCMC:
+    def _engine(self) -> Refreshing:
         kernel = self.kernel
         if self.blocks > 1:
             assert isinstance(kernel, kernels.RandomWalk)
             kernel = OneBlock(kernel.target_acceptance)
-        return MCMC(kernel, self.chains, self.warmup, self.draws, self.metric, self.thin)
+        return Refreshing(kernel, self.chains, self.warmup, self.draws, self.metric, self.thin)
 
     def _target(self, program: Program) -> Program:
         return target(program, self._filter, self.blocks)
