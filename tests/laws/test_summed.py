@@ -17,7 +17,7 @@ from probinf.errors import DiscreteLatentError, ModelError
 from probinf.fronts.enumeration import density, elimination, tables
 from tests.cases.discrete_models import CASES, Y, combinations, joint, mixture
 
-FAST = ("mixture", "nested", "hidden Markov", "two sites", "masked", "dependent", "labels")
+FAST = ("mixture", "nested", "hidden Markov", "two sites", "masked", "labels")
 NAMES = [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in CASES]
 
 
@@ -61,6 +61,7 @@ def test_a_plate_that_is_summed_is_caught(monkeypatch: pytest.MonkeyPatch) -> No
         check("nested")
 
 
+@pytest.mark.slow
 def test_a_prior_counted_twice_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     real = density.grouped
 
