@@ -73,7 +73,7 @@ ELEVEN: dict[str, tuple[Any, tuple[Any, ...], type[Exception], tuple[str, ...]]]
     "improper": (improper, (), errors.ImproperPriorError, ("site 'mu'", "proper prior")),
     "negative scale": (negative_scale, (Y,), errors.ParameterError,
                        ("site 'y'", "'scale'", "dist.HalfNormal")),
-    "discrete": (discrete, (Y,), errors.DiscreteLatentError, ("site 'k'", "Sum it out")),
+    "discrete": (discrete, (Y,), errors.DiscreteLatentError, ("site 'k'", "allow_discrete=True")),
     "plate": (plated, (Y,), errors.ObservationError, ("site 'y'", "plate 'rows' of size 4")),
     "param": (with_param, (Y,), UserWarning, ("'scale'", "numpyro.sample with a prior")),
     "duplicate": (twice, (Y,), errors.ModelError, ("mu",)),

@@ -164,7 +164,9 @@ def test_the_default_comparison(program: pi.Program) -> None:
 
 
 def test_what_cannot_be_done_is_said(program: pi.Program, chains: pi.Posterior) -> None:
-    with pytest.raises(MethodError, match="family must be 'normal' or 'student', got 'cauchy'"):
+    with pytest.raises(
+        MethodError, match="family must be 'normal', 'student' or 'flow', got 'cauchy'"
+    ):
         inspect.unwrap(pi.fit)(chains, "cauchy")  # past the type checks that only tests have
     with pytest.raises(StructureError, match="no program"):
         pi.fit(dataclasses.replace(chains, program=None))

@@ -25,6 +25,7 @@ ONLY_SOME = {
     "sysconf": "runtime/memory.py",
     **dict.fromkeys(("fork", "getuid", "uname", "SIGKILL", "SIGALRM", "setitimer", "mkfifo"), ""),
 }
+WHERE_THERE_IS_ONE = {"/proc/cpuinfo": "runtime/compilation_cache.py"}  # another name elsewhere
 MODULES = {"fcntl", "resource", "pwd", "grp", "termios", "posix"}
 
 
@@ -42,6 +43,8 @@ def test_nothing_else_is_asked_of_the_system() -> None:
             if isinstance(node, ast.ImportFrom):
                 assert node.module not in MODULES, name
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                if WHERE_THERE_IS_ONE.get(node.value) == name:
+                    continue
                 assert not node.value.startswith(("/tmp", "/proc", "/dev/")), name
 
 

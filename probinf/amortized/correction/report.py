@@ -93,4 +93,7 @@ def refinement(posterior: Posterior) -> Refinement:
     """
     if "refinement" not in posterior.provenance:
         raise StructureError("refinement: this posterior was not made by pi.refine.")
-    return Refinement(**posterior.provenance["refinement"])
+    fields = dict(posterior.provenance["refinement"])
+    if fields.get("off") is not None:  # a list, where it comes from a file
+        fields["off"] = tuple(fields["off"])
+    return Refinement(**fields)

@@ -31,9 +31,10 @@ def planned(model: Model, data: Data, sites: tuple[Latent, ...], axes: int) -> S
     """
     if not model.latents:
         raise DiscreteLatentError(
-            f"all latent sites, {[s.name for s in sites]}, are discrete, so that nothing is left "
-            "to be sampled once they are summed out. Give a parameter a prior, or keep them with "
-            "allow_discrete=True and move them by MCMC(kernels.cycle(...))."
+            f"site '{sites[0].name}' ({sites[0].distribution}) is discrete, and so is every "
+            "latent site, so that nothing is left to be sampled once they are summed out. Give a "
+            "parameter a prior, or keep them with allow_discrete=True and move them by "
+            "MCMC(kernels.cycle(...))."
         )
     model = dataclasses.replace(model, summed=Summed(sites, axes=axes))
     anywhere = {latent.name: latent.blank() for latent in model.latents}
