@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRe
 
 import probinf as pi
 from probinf.core.program import score
-from probinf.errors import ModelError, NewSitesWarning
+from probinf.errors import MissingPackageError, ModelError, NewSitesWarning
 from probinf.fronts.formulas.regression import Regression
 
 G = np.random.default_rng(0)
@@ -212,3 +213,9 @@ def test_bad_options_are_named() -> None:
         program.with_data(pd.DataFrame({"x": [1.0], "kind": ["q"]}))
     with pytest.raises(ModelError, match="no column 'kind'"):
         program.with_data(pd.DataFrame({"x": [1.0]}))
+
+
+def test_without_the_parser_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "formulae", None)
+    with pytest.raises(MissingPackageError, match=r"probinf\[formula\]"):
+        pi.formula("y ~ x", FRAME)

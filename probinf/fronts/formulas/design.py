@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from probinf.core.inputs.frames import is_pandas
-from probinf.errors import ModelError
+from probinf.errors import MissingPackageError, ModelError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +63,9 @@ def design_of(formula: str, data: Any, environment: Any = 0) -> Design:
     """Read a formula on a DataFrame.
 
     Raises:
-        ModelError: the parser is not installed; ``data`` is no DataFrame; the formula cannot be
-            read, names a column that is not there, or has no outcome; values are missing.
+        MissingPackageError: the parser is not installed.
+        ModelError: ``data`` is no DataFrame; the formula cannot be read, names a column that is
+            not there, or has no outcome; values are missing.
     """
     formulae = _parser()
     if not (is_pandas(data) and getattr(data, "ndim", 1) == 2):
@@ -153,8 +154,8 @@ def _parser() -> Any:
     try:
         import formulae
     except ImportError:
-        raise ModelError(
-            "formula: reading formulas takes the package formulae; install probinf[formula]."
+        raise MissingPackageError(
+            "formula needs the package formulae: pip install 'probinf[formula]'."
         ) from None
     return formulae
 

@@ -149,6 +149,7 @@ def formula(
             intercept is that of centred columns, ``Intercept_centred``.
 
     Raises:
+        MissingPackageError: the parser is not installed.
         ModelError: the formula cannot be read or names a column that is not there; values are
             missing, a column does not vary, outcomes are none of the family; a prior belongs to
             no parameter.
