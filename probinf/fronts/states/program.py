@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -36,6 +37,14 @@ class _OfModel:
         known = jax.tree.map(jnp.asarray, data.fixed)
         return {**known, **self.model.prior.constrain(theta, data.prior)}
 
+    def begun(self, place: Callable[[Key, Any], Position], key: Key, data: Series) -> Position:
+        first, second = jax.random.split(key)
+        theta = place(first, data.prior)
+        return {
+            **theta,
+            **self.model.drawn(second, self.parameters(theta, data), data.steps())[1],
+        }
+
     def path(self, x: Position, data: Series) -> tuple[State, dict[str, Array], Array]:
         theta, coordinates = self.split(x)
         parameters = self.parameters(theta, data)
@@ -50,13 +59,10 @@ class _OfModel:
 
 @dataclasses.dataclass(frozen=True)
 class Draw(_OfModel):
+    """Parameters of the prior, and a path of their model."""
+
     def __call__(self, key: Key, data: Series) -> Position:
-        first, second = jax.random.split(key)
-        theta = self.model.prior.draw(first, data.prior)
-        return {
-            **theta,
-            **self.model.drawn(second, self.parameters(theta, data), data.steps())[1],
-        }
+        return self.begun(self.model.prior.draw, key, data)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,12 +70,7 @@ class Start(_OfModel):
     """Over-dispersed parameters, and a path of their model."""
 
     def __call__(self, key: Key, data: Series) -> Position:
-        first, second = jax.random.split(key)
-        theta = self.model.prior.start(first, data.prior)
-        return {
-            **theta,
-            **self.model.drawn(second, self.parameters(theta, data), data.steps())[1],
-        }
+        return self.begun(self.model.prior.start, key, data)
 
 
 @dataclasses.dataclass(frozen=True)
