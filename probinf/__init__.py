@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-from probinf._lazy import on_first_use as _on_first_use
+from probinf.core.lazy import on_first_use as _on_first_use
 
 if _TYPE_CHECKING:
     __version__: str

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from probinf._lazy import on_first_use as _on_first_use
+from probinf.core.lazy import on_first_use as _on_first_use
 
 if _TYPE_CHECKING:
     from probinf.results.collecting import Transition as Transition
