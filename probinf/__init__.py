@@ -54,6 +54,7 @@ if _TYPE_CHECKING:
     from probinf.fronts import from_numpyro as from_numpyro
     from probinf.fronts import from_simulator as from_simulator
     from probinf.fronts import from_state_space as from_state_space
+    from probinf.fronts import with_parameters as with_parameters
     from probinf.kernels.base import Kernel as Kernel
     from probinf.results.plotting import compare_plot as compare_plot
     from probinf.results.posterior import Posterior as Posterior
@@ -162,6 +163,7 @@ _WHERE = {
     "validity": "probinf.validity",
     "VI": "probinf.samplers",
     "with_base": "probinf.core.transformations.rebasing",
+    "with_parameters": "probinf.fronts",
 }
 
 _get, _names = _on_first_use(__name__, _WHERE)

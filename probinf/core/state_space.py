@@ -32,6 +32,10 @@ class Sequence:
         weigh_start: ``(state, data) -> log_w`` that ``start`` gives to this state.
         weigh: ``(state, next_state, input, data) -> log_w`` that ``extend`` gives to this step;
             with the two before what conditional filters need, which weigh a path that is given.
+        log_move: ``(state, next_state, input, data) -> log density`` of going there, without the
+            weight.
+        log_peak: ``(state, input, data) -> log`` of a bound of it over all next states; with
+            ``log_move`` what smoothing by rejection needs.
         start_all: ``(key, n, data) -> (states, log_ws)``, the same as ``start`` for ``n``
             particles from one key, which is faster. None: ``start`` is mapped over keys.
         extend_all: ``(key, states, input, data) -> (states, log_ws)``, the same for ``extend``.
@@ -53,6 +57,12 @@ class Sequence:
         default=None, metadata={"static": True}
     )
     weigh: Callable[[State, State, Any, Data], Array] | None = dataclasses.field(
+        default=None, metadata={"static": True}
+    )
+    log_move: Callable[[State, State, Any, Data], Array] | None = dataclasses.field(
+        default=None, metadata={"static": True}
+    )
+    log_peak: Callable[[State, Any, Data], Array] | None = dataclasses.field(
         default=None, metadata={"static": True}
     )
     start_all: Callable[[Key, int, Data], tuple[State, Array]] | None = dataclasses.field(

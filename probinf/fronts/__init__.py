@@ -8,3 +8,4 @@ from probinf.fronts.log_density import from_log_likelihood as from_log_likelihoo
 from probinf.fronts.numpyro import from_numpyro as from_numpyro
 from probinf.fronts.simulator import from_simulator as from_simulator
 from probinf.fronts.state_space import from_state_space as from_state_space
+from probinf.fronts.state_space import with_parameters as with_parameters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -16,7 +16,7 @@ from numpyro.distributions import Distribution
 
 from probinf.core.inputs.given import as_given
 from probinf.core.program import Data, Key, Observations, Position, Program, Score
-from probinf.errors import ModelError
+from probinf.errors import ModelError, StructureError
 from probinf.fronts.numpyro import from_numpyro
 from probinf.fronts.states.calling import RESERVED, called
 from probinf.fronts.states.checks import batches, check_observed, components_of, look
@@ -110,6 +110,50 @@ def from_state_space(
     together = seen.fixed_supports and all(c.moves for c in components)
     model = dataclasses.replace(model, components=components, together=together)
     model = dataclasses.replace(model, batched=batches(model, values, series))
+    return _program(model, series)
+
+
+def with_parameters(program: Program, values: Mapping[str, Any]) -> Program:
+    """A state-space program at given values of its parameters, for filters and smoothers.
+
+    Other values are other data: nothing is compiled again.
+
+    Args:
+        program: of ``from_state_space``.
+        values: by name, of every unknown parameter, on the scale that the model sees (a draw or
+            the mean of a posterior, for instance); known ones may be given other values.
+
+    Raises:
+        StructureError: the program is not one of ``from_state_space``.
+        ModelError: a parameter has no value, a name is no parameter's, or a value has another
+            shape or is not finite.
+    """
+    who, of = "with_parameters", program.state_space
+    if not isinstance(of, StateSpaceOf):
+        raise StructureError(
+            f"{who}: only a program of pi.from_state_space tells its parameters from its states."
+        )
+    series: Series = program.data
+    unknown = jax.eval_shape(of.model.prior.constrain, of.theta(series), series.prior)
+    fixed = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, series.fixed))
+    if missing := sorted(set(unknown) - set(values)):
+        raise ModelError(f"{who}: the parameters {missing} have no value; give one to each.")
+    shapes, given = {**fixed, **unknown}, {}
+    for name, value in values.items():
+        if name not in shapes:
+            raise ModelError(f"{who}: '{name}' is no parameter; there are {sorted(shapes)}.")
+        given[name] = _number(name, value)
+        if np.shape(given[name]) != shapes[name].shape:
+            raise ModelError(
+                f"{who}: parameter '{name}' has shape {shapes[name].shape}, its value "
+                f"{np.shape(given[name])}."
+            )
+    series = series._replace(prior=(), fixed={**series.fixed, **given})
+    bare = dataclasses.replace(_nothing(), data=None)
+    return _program(dataclasses.replace(of.model, prior=bare), series)
+
+
+def _program(model: StateModel, series: Series) -> Program:
     return Program(
         draw=Draw(model),
         start=Start(model),
@@ -122,7 +166,7 @@ def from_state_space(
         predict=Predict(model),
         state_space=StateSpaceOf(model),
         ahead=Ahead(model),
-        levels=bare.levels
+        levels=model.prior.levels
         + tuple((c.name, *c.levels) for c in model.components if c.levels is not None),
         data=series,
     )
@@ -197,23 +241,23 @@ def _parameters(parameters: Any) -> tuple[Program, dict[str, Any]]:
             )
         return from_numpyro(parameters), {}
     unknown = {name: v for name, v in parameters.items() if isinstance(v, Distribution)}
-    fixed = {
-        name: as_given(f"parameter '{name}'", value)
-        for name, value in parameters.items()
-        if name not in unknown
-    }
-    for name, value in fixed.items():
-        numbers = np.asarray(value)
-        if numbers.dtype.kind not in "biuf" or not np.isfinite(numbers).all():
-            raise ModelError(
-                f"{WHO}: parameter '{name}' must be a NumPyro distribution or a finite number, got "
-                f"{parameters[name]!r}."
-            )
+    fixed = {n: _number(n, value) for n, value in parameters.items() if n not in unknown}
     if not unknown:
         return _nothing(), fixed
     with warnings.catch_warnings():  # a prior alone observes nothing
         warnings.filterwarnings("ignore", message="the model _sample_all")
         return from_numpyro(_sample_all, unknown), fixed
+
+
+def _number(name: str, given: Any) -> Any:
+    value = as_given(f"parameter '{name}'", given)
+    numbers = np.asarray(value)
+    if numbers.dtype.kind not in "biuf" or not np.isfinite(numbers).all():
+        raise ModelError(
+            f"{WHO}: parameter '{name}' must be a NumPyro distribution or a finite number, got "
+            f"{given!r}."
+        )
+    return value
 
 
 def _sample_all(prior: dict[str, Distribution]) -> None:

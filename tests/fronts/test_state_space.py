@@ -13,7 +13,8 @@ import pytest
 from scipy import stats
 
 import probinf as pi
-from probinf.errors import ImproperPriorError, ModelError, ObservationError
+from probinf.errors import ImproperPriorError, ModelError, ObservationError, StructureError
+from tests.cases import linear_gaussian as linear
 
 Y = np.array([0.4, 1.1, 0.9, -0.3, -1.0])
 
@@ -237,3 +238,24 @@ def test_refusals(error, told, change) -> None:
     }
     with pytest.raises(error, match=told):
         pi.from_state_space(**{**given, **change})
+
+
+def test_with_parameters_fixes_all_of_them() -> None:
+    unknown = {"rho": dist.Uniform(-1, 1), "q": dist.HalfNormal(1.0), "r": 0.9}
+    functions = (linear.initial, linear.transition, linear.emission)
+    program = pi.from_state_space(*functions, linear.Y, parameters=unknown, missing="nan")
+    known = pi.with_parameters(program, {"rho": linear.RHO, "q": linear.Q, "r": linear.R})
+    x = known.template()
+    point = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.3), x)
+    truth = linear.program()
+    assert jax.tree.structure(x) == jax.tree.structure(truth.template())
+    for a, b in zip(known.score(point, known.data), truth.score(point, truth.data), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+    with pytest.raises(ModelError, match=r"the parameters \['q'\] have no value"):
+        pi.with_parameters(program, {"rho": 0.5})
+    with pytest.raises(ModelError, match=r"'s' is no parameter; there are \['q', 'r', 'rho'\]"):
+        pi.with_parameters(program, {"rho": 0.5, "q": 1.0, "s": 1.0})
+    with pytest.raises(ModelError, match=r"'q' has shape \(\), its value \(2,\)"):
+        pi.with_parameters(program, {"rho": 0.5, "q": np.ones(2)})
+    with pytest.raises(StructureError, match="tells its parameters"):
+        pi.with_parameters(pi.from_log_density(lambda x: -x @ x, initial=np.zeros(2)), {})

@@ -16,6 +16,7 @@ from probinf import kernels
 from probinf.core.coordinates import flatten
 from probinf.core.sequence import Sequence
 from probinf.runtime.lanes import Lane, start_lane
+from probinf.samplers.pmcmc import conditional
 from probinf.samplers.pmcmc.conditional import conditional_smc
 from probinf.samplers.pmcmc.correlated import OneBlock
 from probinf.samplers.pmcmc.filtering import Filter, log_likelihood, spread, traced
@@ -69,6 +70,25 @@ def test_conditional_smc_leaves_the_law_of_paths_invariant(refresh: str) -> None
     p_value, moved = path_p_value(refresh, key=1)
     assert p_value > 1e-4
     assert moved.min() > (0.1 if refresh != "none" else 0.02)
+
+
+def inverse_ratios(key: int, particles: int = 3) -> np.ndarray:
+    """Likelihood over its estimate around paths drawn from their law given the data."""
+    paths, mass = cases.finite_paths(STAY)
+    first, second = jax.random.split(jax.random.key(key))
+    index = jax.random.categorical(first, jnp.log(mass), shape=(RUNS,))
+
+    def one(key: jax.Array, path: jax.Array) -> jax.Array:
+        return conditional.conditional_likelihood(key, finite_given(), {"z": path}, particles)
+
+    run = jax.jit(jax.vmap(one))
+    log_z = run(jax.random.split(second, RUNS), jnp.asarray(paths)[index])
+    return mass.sum() / np.exp(np.asarray(log_z, float))
+
+
+def test_estimates_around_a_path_are_those_of_a_chain_of_pmmh() -> None:
+    """Under the measure reweighted by the estimate itself, its inverse has the exact mean."""
+    assert abs(z_score(inverse_ratios(5))) < 4.5
 
 
 def test_filters_are_unbiased_and_their_paths_properly_weighted() -> None:

@@ -11,6 +11,7 @@ from probinf import kernels
 from probinf.core.coordinates import Mixed
 from probinf.core.program import log_density
 from probinf.core.resampling import inverse_cdf, systematic
+from probinf.core.sequence import particle_filter
 from probinf.samplers.pmcmc import conditional
 from probinf.samplers.pmcmc.filtering import Filter
 from probinf.samplers.pmcmc.nested_filters import Bench
@@ -42,6 +43,14 @@ def test_ancestors_drawn_without_the_transition_fail(monkeypatch):
 
     monkeypatch.setattr(conditional, "_ancestor_logits", by_weight_only)
     assert laws.path_p_value("ancestor", key=1)[0] < 1e-8
+
+
+def test_an_estimate_that_leaves_the_path_out_fails(monkeypatch):
+    def free(key, sequence, reference, particles):
+        return particle_filter(key, sequence, particles, resample_below=1.0).log_z
+
+    monkeypatch.setattr(conditional, "conditional_likelihood", free)
+    assert abs(laws.z_score(laws.inverse_ratios(5))) > 8
 
 
 @dataclasses.dataclass(frozen=True)

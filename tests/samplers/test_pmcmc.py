@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ import pytest
 import probinf as pi
 from probinf import kernels
 from probinf.core.coordinates import flatten
-from probinf.errors import MethodError, ZeroLikelihoodError
+from probinf.errors import EvidenceError, MethodError, ZeroLikelihoodError
 from probinf.samplers.pmcmc.filtering import Filter
 from probinf.samplers.pmcmc.refreshing import Refreshing
 from probinf.samplers.pmcmc.target import target
@@ -126,6 +127,25 @@ def test_smc2_doubles_its_state_particles_and_says_so() -> None:
     assert abs(found.log_evidence.value - exact) < 5 * found.log_evidence.error + 0.5
 
 
+def test_smc2_stopped_at_every_datum_grows_and_ends_as_one_that_was_not(tmp_path: Any) -> None:
+    program, folder = nile(), tmp_path / "smc2"
+    whole = pi.sample(program, SHORT["smc2"], key=1, progress=False)
+    assert np.nanmax(whole.history["state_particles"][:, 4]) == 8  # it has grown by then
+    with pytest.raises(MethodError, match="interrupted"):
+        pi.sample(
+            program, SHORT["smc2"], key=1, progress=False, checkpoint=folder, max_seconds=1e-9
+        )
+    for _ in range(6):
+        with pytest.raises(MethodError, match="interrupted"):
+            pi.resume(folder, program, progress=False, max_seconds=1e-9)
+    again = pi.resume(folder, program, progress=False)
+    for site in whole.draws:
+        np.testing.assert_array_equal(again.draws[site], whole.draws[site])
+    np.testing.assert_array_equal(again.log_weights, whole.log_weights)
+    for name in whole.history:
+        np.testing.assert_array_equal(again.history[name], whole.history[name])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
@@ -144,6 +164,85 @@ def test_the_nile_agrees_with_its_exact_likelihood(method: Any) -> None:
     assert max(map(abs, errors(found, exact))) < 4
     if found.evidence is not None:
         assert abs(found.evidence.value - exact["log_evidence"]) < 4 * found.evidence.error
+
+
+def test_bridge_sums_the_states_out(key: int = 2) -> None:
+    """20 years, |z| < 5 against the exact integral."""
+    method = pi.PMMH(particles=16, chains=2, warmup=200, draws=1000)
+    found = pi.sample(nile(), method, key=key, progress=False)
+    with pytest.raises(EvidenceError, match=r"pi\.bridge\(posterior, key=0\)"):
+        _ = found.log_evidence
+    evidence = pi.bridge(found, key=3, particles=64)
+    assert evidence.error < 0.2
+    assert abs(evidence.z(cases.nile_exact(YEARS)["log_evidence"])) < 5
+
+
+def test_bridge_without_states_takes_no_particles() -> None:
+    plain = pi.from_numpyro(cases.nile_prior)
+    found = pi.sample(plain, pi.NUTS(chains=1, warmup=50, draws=20), key=0, progress=False)
+    with pytest.raises(EvidenceError, match="particles=64 is for programs"):
+        pi.bridge(found, key=0, particles=64)
+
+
+def volatility_start(mu: Any, phi: Any, sigma: Any) -> Any:
+    return {"h": dist.Normal(mu, sigma / jnp.sqrt(1 - phi**2))}
+
+
+def volatility_moves(state: Any, mu: Any, phi: Any, sigma: Any) -> Any:
+    return {"h": dist.Normal(mu + phi * (state["h"] - mu), sigma)}
+
+
+def volatility_seen(state: Any) -> Any:
+    return dist.Normal(0.0, jnp.exp(state["h"] / 2))
+
+
+@pytest.mark.slow
+def test_stochastic_volatility_agrees_with_nuts_on_the_scan() -> None:
+    """Means of parameters and of the last state; |z| < 4 between any two engines."""
+    rng = np.random.default_rng(7)
+    h = [rng.normal(-1.0, 0.9)]
+    for _ in range(99):
+        h.append(-1.0 + 0.95 * (h[-1] + 1.0) + 0.3 * rng.normal())
+    y = np.exp(np.array(h) / 2) * rng.normal(size=100)
+    program = pi.from_state_space(
+        volatility_start, volatility_moves, volatility_seen, y, parameters=cases.volatility_prior
+    )
+    engines = {
+        "scan": (
+            pi.from_numpyro(cases.volatility_scan, y),
+            pi.NUTS(kernel=kernels.NUTS(target_acceptance=0.95), draws=2000),
+        ),
+        "pmmh": (program, pi.PMMH(particles=100, draws=5000)),
+        "gibbs": (program, pi.ParticleGibbs(particles=30, draws=10_000)),
+        "smc2": (program, pi.SMC2(particles=1000, islands=4)),
+    }
+    means, errors = [], []
+    for k, (model, method) in enumerate(engines.values()):
+        summary = pi.sample(model, method, key=k, progress=False).summary()
+        wanted = ["mu", "phi", "sigma"]
+        last = "h_last" if "h_last" in summary.names else f"h[{len(y) - 1}]"
+        rows = [summary.names.index(name) for name in [*wanted, last]]
+        means.append(np.asarray(summary.columns["mean"])[rows])
+        errors.append(np.asarray(summary.columns["mcse"])[rows])
+    for (m, a), (n, b) in itertools.combinations(zip(means, errors, strict=True), 2):
+        assert np.abs((m - n) / np.hypot(a, b)).max() < 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "method",
+    [
+        pi.PMMH(particles=100, draws=2000),
+        pi.ParticleGibbs(draws=5000),
+        pi.NUTS(draws=2000),
+    ],
+    ids=["pmmh", "gibbs", "nuts"],
+)
+def test_evidence_of_100_years_by_bridge(method: Any) -> None:
+    """Chains of three engines, five keys each; |z| < 4."""
+    found = pi.sample(nile(100), method, key=6, progress=False)
+    exact = cases.nile_exact(100)["log_evidence"]
+    assert max(abs(pi.bridge(found, key=key).z(exact)) for key in range(5)) < 4
 
 
 def lucky(taken: int) -> float:

@@ -274,8 +274,11 @@ class StateSpaceOf(_OfModel):
 
     def known(self, data: Series) -> dict[str, Array]:
         """Values of the parameters, where none is unknown."""
-        nothing = dataclasses.replace(self.model.prior, data=data.prior).template()
-        return self.parameters(nothing, data)
+        return self.parameters(self.theta(data), data)
+
+    def theta(self, data: Series) -> Position:
+        """The shapes of the parameters' coordinates."""
+        return dataclasses.replace(self.model.prior, data=data.prior).template()
 
     def joint(self, theta: Position, path: State, data: Series) -> Position:
         """Coordinates of the whole program, from those of its parameters and a path of states."""

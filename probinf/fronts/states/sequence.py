@@ -25,6 +25,7 @@ from probinf.fronts.states.model import (
     log_prob,
     sampled,
 )
+from probinf.fronts.states.peaks import log_peak
 from probinf.fronts.states.series import Series, Step, at
 
 
@@ -156,14 +157,30 @@ def sample_stacked(key: Key, stacked: Distribution) -> Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class Transition(_Moves):
+class Move(_Moves):
+    """``Sequence.log_move``: how likely a given next state is."""
+
+    def __call__(self, state: State, after: State, step: Step, data: Any) -> Array:
+        own = self.model.next(state, self.unpacked(data)[0], step)
+        return sum((log_prob(law, after[n]).sum() for n, law in own.items()), start=jnp.zeros(()))
+
+
+@dataclasses.dataclass(frozen=True)
+class Peak(_Moves):
+    """``Sequence.log_peak``: how likely any next state is at most."""
+
+    def __call__(self, state: State, step: Step, data: Any) -> Array:
+        own = self.model.next(state, self.unpacked(data)[0], step)
+        return sum((log_peak(n, law).sum() for n, law in own.items()), start=jnp.zeros(()))
+
+
+@dataclasses.dataclass(frozen=True)
+class Transition(Move):
     """``Sequence.log_transition``: how likely a given next state is, and its weight."""
 
     def __call__(self, state: State, after: State, step: Step, data: Any) -> Array:
-        parameters, _ = self.unpacked(data)
-        own = self.model.next(state, parameters, step)
-        moved = sum((log_prob(law, after[n]).sum() for n, law in own.items()), start=jnp.zeros(()))
-        return moved + self.weight(after, parameters, step)
+        moved = super().__call__(state, after, step, data)
+        return moved + self.weight(after, self.unpacked(data)[0], step)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,6 +243,8 @@ def sequence_of(
         inputs=at(steps, slice(1, None)),
         data=(data.fixed, at(steps, 0)),
         log_transition=Transition(model),
+        log_move=Move(model),
+        log_peak=Peak(model),
         log_start=Begun(model),
         weigh_start=WeightOfFirst(*options),
         weigh=WeightOfNext(*options),

@@ -6,9 +6,10 @@ import dataclasses
 from typing import Any, NamedTuple
 
 import jax
+from jaxtyping import Array
 
 from probinf.core.filtering import Lookahead
-from probinf.core.program import Program
+from probinf.core.program import Key, Program
 from probinf.core.state_space import Sequence
 from probinf.errors import MethodError
 
@@ -45,8 +46,8 @@ def refuse_unknown(program: Program, who: str) -> None:
         names = sorted(jax.eval_shape(prior.constrain, prior.template(), prior.data))
         raise MethodError(
             f"{who}: the parameters {names} are unknown, and a filter needs their values. Give "
-            f"them, from_state_space(..., parameters={{'{names[0]}': 0.5, ...}}), or infer them "
-            "together with the states (pi.NUTS(), or pi.marginal with a random walk)."
+            f"them, pi.with_parameters(program, {{'{names[0]}': ...}}), or infer them together "
+            "with the states (pi.ParticleGibbs(), pi.PMMH(), pi.SMC2() or pi.NUTS())."
         )
 
 
@@ -76,3 +77,22 @@ def known_states(
     levels = tuple((name, (low, high)) for name, low, high in program.levels)
     steps = 1 + jax.tree.leaves(sequence.inputs)[0].shape[0]
     return Known(sequence, lookahead, levels, steps)
+
+
+def refuse_unbounded(sequence: Sequence) -> None:
+    """Raise unless the density of the transition, and a bound of it, are known.
+
+    Raises:
+        MethodError: they are not.
+    """
+    if sequence.log_move is None or sequence.log_peak is None:
+        raise MethodError(
+            "smoother='rejection' needs Sequence(log_move=, log_peak=), which this program does "
+            "not have; use smoother='mcmc' or 'backward'."
+        )
+    peak, value = sequence.log_peak, jax.tree.map(lambda leaf: leaf[0], sequence.inputs)
+
+    def first(key: Key) -> Array:
+        return peak(sequence.start(key, sequence.data)[0], value, sequence.data)
+
+    jax.eval_shape(first, jax.random.key(0))

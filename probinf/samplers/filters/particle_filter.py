@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -24,13 +24,13 @@ from probinf.results.posterior import Posterior
 from probinf.runtime.method import Plan, Run
 from probinf.runtime.progress import Status
 from probinf.samplers.filters import smoothing
-from probinf.samplers.filters.known import Known, known_states
+from probinf.samplers.filters.known import Known, known_states, refuse_unbounded
 from probinf.samplers.filters.lines import Lines, family_of, followed, no_lines, refuse_disorder
 from probinf.samplers.filters.summaries import summarised
 from probinf.samplers.populations.base import GO_ON, PopulationMethod
 from probinf.samplers.populations.pooling import pooled_evidence
 
-Smoother = Literal["genealogy", "fixed lag", "backward", "mcmc"]
+Smoother = Literal["genealogy", "fixed lag", "backward", "rejection", "mcmc"]
 _STORE = 4 * 2**30  # bytes of stored particles from which a run is refused
 _LONG = 10_000  # particles
 
@@ -84,8 +84,9 @@ class ParticleFilter(PopulationMethod):
         smoother: None; ``"genealogy"``, ancestors of the last particles (few distinct ones far
             from the end); ``"fixed lag"``, for each step the ancestors of particles ``lag`` steps
             later (laws of single steps only); ``"backward"``, exact given the particles, at N
-            evaluations per step of a path; ``"mcmc"``, backward at a cost that does not grow
-            with N.
+            evaluations per step of a path; ``"rejection"``, the same law at a cost that hardly
+            grows with N where the transition's density has a bound (and is wide enough);
+            ``"mcmc"``, backward at a cost that does not grow with N.
         paths: paths that a smoother draws, per island.
         lag: of the fixed-lag smoother.
         mcmc_steps: transitions per step of a path.
@@ -97,8 +98,8 @@ class ParticleFilter(PopulationMethod):
         MethodError: an option is out of range.
 
     Source: Gordon, Salmond & Smith (1993); guided: Doucet, Godsill & Andrieu (2000); auxiliary:
-    Pitt & Shephard (1999); smoothers: Godsill, Doucet & West (2004), Dau & Chopin (2023); error
-    of the evidence: Olsson & Douc (2019).
+    Pitt & Shephard (1999); smoothers: Godsill, Doucet & West (2004), Taghavi et al. (2013), Dau &
+    Chopin (2023); error of the evidence: Olsson & Douc (2019).
     """
 
     particles: int = 1000
@@ -123,9 +124,7 @@ class ParticleFilter(PopulationMethod):
             inside(0, 1, closed=True, resample_below=self.resample_below)
         for share in self.quantiles:
             inside(0, 1, quantiles=share)
-        check_choice(
-            "smoother", self.smoother, (None, "genealogy", "fixed lag", "backward", "mcmc")
-        )
+        check_choice("smoother", self.smoother, (None, *get_args(Smoother)))
         if isinstance(self.auxiliary, str):
             check_choice("auxiliary", self.auxiliary, ("mean",))
         if self.smoother == "mcmc" and self.resample_below not in (None, 1):
@@ -165,6 +164,8 @@ class ParticleFilter(PopulationMethod):
                 f"smoother='{self.smoother}' needs Sequence(log_transition=), which this program "
                 "does not have; use smoother='genealogy' or 'fixed lag'."
             )
+        if self.smoother == "rejection":
+            refuse_unbounded(known.sequence)
         record = jax.eval_shape(
             lambda key: self.step(key, program, self.init(key, program))[1], jax.random.key(0)
         )
@@ -379,6 +380,8 @@ def _smoothed(method: ParticleFilter, program: Program, key: Key, stored: Any) -
         index = smoothing.fixed_lag(key, stored, paths, method.lag)
     elif method.smoother == "backward":
         index = smoothing.backward(key, sequence, stored, paths)
+    elif method.smoother == "rejection":
+        index = smoothing.backward_rejection(key, sequence, stored, paths)
     else:
         index = smoothing.backward_mcmc(key, sequence, stored, paths, method.mcmc_steps)
     return smoothing.taken(stored, index)

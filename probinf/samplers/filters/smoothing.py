@@ -106,10 +106,7 @@ def backward(key: Key, sequence: Sequence, stored: Stored, paths: int) -> Int[Ar
             key, after = item
             log_m = jax.vmap(move, (0, None, None, None))(states, after, value, sequence.data)
             weights = log_w + jnp.where(jnp.isnan(log_m), -jnp.inf, log_m)
-            top = jnp.max(weights)
-            ends = running_sum(jnp.exp(weights - jnp.where(jnp.isfinite(top), top, 0.0)))
-            u = jax.random.uniform(key, (), ends.dtype) * ends[-1]
-            return jnp.minimum(jnp.searchsorted(ends, u, side="right"), n - 1)
+            return _one_of(key, weights)
 
         keys = jax.random.split(key, paths)
         index = jax.lax.map(one, (keys, state_after), batch_size=at_once)
@@ -123,6 +120,77 @@ def backward(key: Key, sequence: Sequence, stored: Stored, paths: int) -> Int[Ar
     items = (keys, *earlier, sequence.inputs)
     _, found = jax.lax.scan(back, after, items, reverse=True)
     return jnp.concatenate([found, end[None]])
+
+
+def backward_rejection(
+    key: Key, sequence: Sequence, stored: Stored, paths: int
+) -> Int[Array, "t m"]:
+    """Backward sampling by rejection: exact given the particles, most of it without the N.
+
+    Particles are proposed by their weights and accepted by how likely they lead to the next state,
+    against a bound that holds for all of them. Rounds of proposals for all paths end when one
+    has saved less than it has cost; what is left is drawn at N evaluations each, as ``backward``
+    does. When they end depends on how many were accepted, never on which.
+
+    Source: Douc, Garivier, Moulines & Olsson (2011), algorithm 1; the end: Taghavi, Lindsten,
+    Svensson & Schon (2013).
+    """
+    move, peak, n = sequence.log_move, sequence.log_peak, stored.log_w.shape[1]
+    assert move is not None and peak is not None  # refused before the run
+
+    def back(after: Any, item: Any) -> Any:
+        key, states, log_w, value = item
+        tries, rest = jax.random.split(key)
+        peaks = jax.vmap(peak, (0, None, None))(states, value, sequence.data)
+        possible = log_w > -jnp.inf
+        bound = jnp.max(jnp.where(possible, peaks, -jnp.inf))
+        ends = running_sum(jnp.exp(log_w))
+
+        def useful(carry: Any) -> Any:
+            _, done, gained, _ = carry
+            return ~done.all() & (gained * n >= paths)
+
+        def tried(carry: Any) -> Any:
+            index, done, _, k = carry
+            draw, accept = jax.random.split(jax.random.fold_in(tries, k))
+            u = jax.random.uniform(draw, (paths,), ends.dtype) * ends[-1]
+            proposed = jnp.minimum(jnp.searchsorted(ends, u, side="right"), n - 1)
+            here = jax.tree.map(lambda leaf: leaf[proposed], states)
+            log_m = jax.vmap(move, (0, 0, None, None))(here, after, value, sequence.data)
+            u = jax.random.uniform(accept, (paths,), log_m.dtype)
+            new = (jnp.log(u) < log_m - bound) & possible[proposed] & ~done
+            return jnp.where(new, proposed, index), done | new, new.sum(), k + 1
+
+        start = (jnp.zeros((paths,), int), jnp.zeros((paths,), bool), jnp.asarray(paths), 0)
+        index, done, _, _ = jax.lax.while_loop(useful, tried, start)
+
+        def left(item: Any) -> Array:
+            key, index, done, after = item
+
+            def exact() -> Array:
+                log_m = jax.vmap(move, (0, None, None, None))(states, after, value, sequence.data)
+                return _one_of(key, log_w + jnp.where(jnp.isnan(log_m), -jnp.inf, log_m))
+
+            return jax.lax.cond(done, lambda: index, exact)
+
+        index = jax.lax.map(left, (jax.random.split(rest, paths), index, done, after))
+        return jax.tree.map(lambda leaf: leaf[index], states), index
+
+    first, rest = jax.random.split(key)
+    end = last(first, stored, paths)
+    after = jax.tree.map(lambda leaf: leaf[-1][end], stored.states)
+    keys = jax.random.split(rest, stored.log_w.shape[0] - 1)
+    earlier = jax.tree.map(lambda leaf: leaf[:-1], (stored.states, stored.log_w))
+    _, found = jax.lax.scan(back, after, (keys, *earlier, sequence.inputs), reverse=True)
+    return jnp.concatenate([found, end[None]])
+
+
+def _one_of(key: Key, weights: Float[Array, " n"]) -> Int[Array, ""]:
+    """An index by log weights of any total."""
+    top = jnp.max(weights)
+    ends = running_sum(jnp.exp(weights - jnp.where(jnp.isfinite(top), top, 0.0)))
+    u = jax.random.uniform(key, (), ends.dtype) * ends[-1]
+    return jnp.minimum(jnp.searchsorted(ends, u, side="right"), weights.size - 1)
 
 
 def backward_mcmc(

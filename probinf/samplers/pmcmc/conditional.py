@@ -6,13 +6,14 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Int
 
 from probinf.core.population import no_nan, normalise
 from probinf.core.program import Key
 from probinf.core.resampling import inverse_cdf
 from probinf.core.sequence import Sequence, State
-from probinf.samplers.pmcmc.filtering import traced_back
+from probinf.samplers.pmcmc.filtering import steps_of, traced_back
 
 Refresh = Literal["ancestor", "backward", "none"]
 
@@ -47,8 +48,9 @@ def conditional_smc(
     & Schon (2014); backward sampling: Whiteley (2010).
     """
     first_key, rest, pick_key, back_key = jax.random.split(key, 4)
-    length = jax.tree.leaves(sequence.inputs)[0].shape[0]
+    length = steps_of(sequence)
     state, log_w = _first(first_key, sequence, _at(reference, 0), particles)
+    log_w = normalise(log_w)
 
     def step(carry: Any, item: Any) -> tuple[Any, Any]:
         state, log_w = carry
@@ -58,13 +60,8 @@ def conditional_smc(
         if refresh == "ancestor":
             logits = _ancestor_logits(sequence, state, log_w, held, value)
             parents = parents.at[0].set(drawn(ancestor, logits).astype(parents.dtype))
-        before = jax.tree.map(lambda leaf: leaf[parents], state)
-        after, increment = sequence.next(move, before, value)
-        after = _with(after, held)
-        assert sequence.weigh is not None
-        own = sequence.weigh(_at(before, 0), held, value, sequence.data)
-        increment = increment.at[0].set(own)
-        return (after, normalise(no_nan(increment)[0])), (state, log_w, parents)
+        after, increment = _next(move, sequence, state, parents, held, value)
+        return (after, normalise(increment)), (state, log_w, parents)
 
     later = jax.tree.map(lambda leaf: leaf[1:], reference)
     keys = jax.random.split(rest, length)
@@ -74,6 +71,40 @@ def conditional_smc(
     if refresh == "backward":
         return _backwards(back_key, sequence, states, weights, _at(last, chosen))
     return traced_back(states, parents, last, chosen)
+
+
+def conditional_likelihood(
+    key: Key, sequence: Sequence, reference: State, particles: int
+) -> Float[Array, ""]:
+    """Log likelihood estimated by conditional SMC around a path.
+
+    For a path drawn from its law given the data it is distributed as the estimate of a filter
+    that resamples independently at every step, reweighted by that estimate itself: what a chain
+    of PMMH with such filters holds where it stands.
+
+    Args:
+        key: random key.
+        sequence: the model, with ``weigh_start`` and ``weigh``.
+        reference: path, leading axis time.
+        particles: of each generation, the reference included.
+
+    Source: Andrieu, Doucet & Holenstein (2010), theorem 2 and section 4.3.
+    """
+    first_key, rest = jax.random.split(key)
+    state, log_w = _first(first_key, sequence, _at(reference, 0), particles)
+
+    def step(carry: Any, item: Any) -> tuple[Any, Array]:
+        state, log_w = carry
+        key, value, held = item
+        choose, move = jax.random.split(key)
+        parents = _resampled(choose, jnp.exp(normalise(log_w)))
+        after, increment = _next(move, sequence, state, parents, held, value)
+        return (after, increment), logsumexp(increment)
+
+    later = jax.tree.map(lambda leaf: leaf[1:], reference)
+    keys = jax.random.split(rest, steps_of(sequence))
+    _, masses = jax.lax.scan(step, (state, log_w), (keys, sequence.inputs, later))
+    return logsumexp(log_w) + masses.sum() - (masses.size + 1) * jnp.log(particles)
 
 
 def path_density(sequence: Sequence, path: State) -> Float[Array, ""]:
@@ -99,7 +130,23 @@ def _first(
     state, log_w = sequence.first(key, particles)
     assert sequence.weigh_start is not None
     log_w = log_w.at[0].set(sequence.weigh_start(held, sequence.data))
-    return _with(state, held), normalise(no_nan(log_w)[0])
+    return _with(state, held), no_nan(log_w)[0]
+
+
+def _next(
+    key: Key,
+    sequence: Sequence,
+    state: State,
+    parents: Int[Array, " n"],
+    held: State,
+    value: Any,
+) -> tuple[State, Float[Array, " n"]]:
+    """The next generation, the reference among it, and what the step gives to log weights."""
+    before = jax.tree.map(lambda leaf: leaf[parents], state)
+    after, increment = sequence.next(key, before, value)
+    assert sequence.weigh is not None
+    own = sequence.weigh(_at(before, 0), held, value, sequence.data)
+    return _with(after, held), no_nan(increment.at[0].set(own))[0]
 
 
 def _resampled(key: Key, weights: Float[Array, " n"]) -> Int[Array, " n"]:

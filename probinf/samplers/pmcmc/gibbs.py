@@ -30,6 +30,7 @@ from probinf.samplers.pmcmc.filtering import Filter, spread, steps_of, traced
 from probinf.samplers.pmcmc.paths import PathCollector, as_stats, joined, split, taken_out
 from probinf.samplers.pmcmc.pilot import dying
 from probinf.samplers.pmcmc.space import (
+    NO_EVIDENCE,
     OnPrior,
     given,
     named,
@@ -252,9 +253,7 @@ class ParticleGibbs(ChainMethod):
     def report(self, run: Run, stats: dict[str, np.ndarray]) -> dict[str, Any]:
         """How often each state has moved, and which hardly have."""
         fields = super().report(run, stats)
-        fields["no_evidence"] = (
-            "ParticleGibbs does not estimate the evidence. Use SMC2 on the same program."
-        )
+        fields["no_evidence"] = NO_EVIDENCE.format("ParticleGibbs")
         sweeps = stats["log_density"].shape[1] * self.thin
         share = np.asarray(run.states.own.renewed, float) / sweeps
         fields["history"] = {"renewed": share}

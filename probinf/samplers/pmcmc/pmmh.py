@@ -26,7 +26,7 @@ from probinf.samplers.pmcmc.filtering import Filter
 from probinf.samplers.pmcmc.paths import joined
 from probinf.samplers.pmcmc.pilot import AIM, NOISY, dying, noise, settle
 from probinf.samplers.pmcmc.refreshing import Refreshing
-from probinf.samplers.pmcmc.space import parameters_of, parts_of, state_sites
+from probinf.samplers.pmcmc.space import NO_EVIDENCE, parameters_of, parts_of, state_sites
 from probinf.samplers.pmcmc.target import target
 
 _STICKS = 0.02  # acceptance below which a chain says nothing
@@ -167,7 +167,7 @@ class PMMH(ChainMethod):
     def report(self, run: Run, stats: dict[str, np.ndarray]) -> dict[str, Any]:
         """What the chains and the filters' noise say of each other."""
         fields = super().report(run, stats)
-        fields["no_evidence"] = "PMMH does not estimate the evidence. Use SMC2 on the same program."
+        fields["no_evidence"] = NO_EVIDENCE.format("PMMH")
         found = []
         acceptance = float(np.mean(stats["acceptance"]))
         centre = np.asarray(run.states.own.adaptation.params.mean).mean(axis=0)

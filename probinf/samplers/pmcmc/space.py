@@ -15,6 +15,12 @@ from probinf.core.program import Data, Key, Position, Program, Score
 from probinf.core.sequence import Sequence, State, StateSpace
 from probinf.errors import MethodError, StructureError
 
+NO_EVIDENCE = (
+    "{} does not estimate the evidence as it runs. pi.bridge(posterior, key=0) does afterwards, "
+    "for programs of pi.from_state_space, and SMC2 does datum by datum."
+)
+"""What draws of these chains say when they are asked for it."""
+
 STATE = "state"
 """Name of a state that is a plain array."""
 

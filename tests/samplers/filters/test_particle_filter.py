@@ -80,6 +80,7 @@ def smoothed(smoother: str, key: int, **options) -> pi.Posterior:
     [
         ("backward", {}),
         pytest.param("backward", {"proposal": case.proposal}, marks=pytest.mark.slow),
+        pytest.param("rejection", {}, marks=pytest.mark.slow),
         ("mcmc", {}),
         ("fixed lag", {"lag": 5}),
         pytest.param("genealogy", {"resampler": resampling.ssp}, marks=pytest.mark.slow),
@@ -100,7 +101,7 @@ def test_smoothers_agree_with_algebra(smoother: str, options: dict) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("smoother", ["backward", "mcmc", "genealogy"])
+@pytest.mark.parametrize("smoother", ["backward", "rejection", "mcmc", "genealogy"])
 def test_smoothed_moments_within_their_errors(smoother: str) -> None:
     """Means and covariances over 30 keys; |z| < 4.5 for each of 27 numbers."""
     _, mean, covariance = case.exact()
@@ -115,7 +116,7 @@ def test_smoothed_moments_within_their_errors(smoother: str) -> None:
 
 
 def test_paths_are_draws_of_the_program() -> None:
-    found = smoothed("backward", 3)
+    found = smoothed("rejection", 3)
     assert found.draws["states"].shape == (2, 4000, 6)
     assert found.unconstrained.shape == (2, 4000, 6)
     ahead = found.predict(key=0, steps=3)
