@@ -21,10 +21,11 @@ from probinf.fronts.drawing import (
     NumpyroStart,
     NumpyroUnconstrain,
 )
-from probinf.fronts.enumeration.decoding import Decode, Probabilities, SummedSimulate
+from probinf.fronts.enumeration.decoding import Decode, Probabilities
 from probinf.fronts.enumeration.density import SummedPointwise, SummedScore, SummedSites
 from probinf.fronts.enumeration.mixing import refuse_mixed
 from probinf.fronts.enumeration.planning import planned
+from probinf.fronts.enumeration.predicting import SummedPredict, SummedSimulate
 from probinf.fronts.minibatch import NumpyroSubsampled
 from probinf.fronts.model import Model, NumpyroData
 from probinf.fronts.observing import GetObserved, NumpyroSimulate, set_observed
@@ -152,6 +153,7 @@ def _summed_program(full: Model, data: NumpyroData) -> Program:
         _program(full, data),
         score=SummedScore(full),
         simulate=SummedSimulate(full),
+        predict=SummedPredict(full),
         pointwise=SummedPointwise(full),
         sites=SummedSites(full),
         subsampled=None,  # a part of a plate is not summed over its discrete sites
