@@ -31,7 +31,7 @@ from probinf.fronts.model import Model, NumpyroData
 from probinf.fronts.observing import GetObserved, NumpyroSimulate, set_observed
 from probinf.fronts.predicting import NumpyroPredict
 from probinf.fronts.summed import Summed
-from probinf.fronts.translation import abstractly
+from probinf.fronts.translation import abstractly, clearly
 
 
 def from_numpyro(
@@ -95,7 +95,9 @@ def from_numpyro(
     latents = found.latents
     full = dataclasses.replace(bare, latents=latents)
     if found.summed:
-        full = dataclasses.replace(full, summed=planned(full, data, found.summed, found.axes))
+        with clearly():
+            summed = planned(full, data, found.summed, found.axes)
+        full = dataclasses.replace(full, summed=summed)
     program = _summed_program(full, data) if found.summed else _program(full, data)
     anywhere = {latent.name: latent.blank() for latent in latents}
     leaves, structure = jax.tree.flatten((anywhere, program.data))

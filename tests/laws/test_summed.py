@@ -17,7 +17,7 @@ from probinf.errors import DiscreteLatentError, ModelError
 from probinf.fronts.enumeration import density, elimination, tables
 from tests.cases.discrete_models import CASES, Y, combinations, joint, mixture
 
-FAST = ("mixture", "nested", "hidden Markov", "two sites", "masked", "labels")
+FAST = ("mixture", "nested", "hidden Markov", "two sites", "masked", "labels", "holes")
 NAMES = [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in CASES]
 
 
