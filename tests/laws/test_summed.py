@@ -128,6 +128,19 @@ def test_what_cannot_be_summed_is_refused(model: Any, says: str) -> None:
         pi.from_numpyro(model, Y)
 
 
+def counted(who):
+    with numpyro.plate("annotators", int(who.max()) + 1):
+        right = numpyro.sample("right", dist.Beta(2.0, 1.0))
+    with numpyro.plate("votes", len(who)):
+        truth = numpyro.sample("truth", dist.Bernoulli(0.5))
+        numpyro.sample("vote", dist.Normal(right[who] + truth, 1.0), obs=1.0 * who)
+
+
+def test_a_size_that_is_read_off_an_array_is_refused() -> None:
+    with pytest.raises(ModelError, match="array is used as a Python number"):
+        pi.from_numpyro(counted, np.array([0, 1, 1]))
+
+
 def test_both_wishes_at_once_are_refused() -> None:
     with pytest.raises(ModelError, match="one of them"):
         pi.from_numpyro(mixture, Y, discrete="sum", allow_discrete=True)

@@ -28,10 +28,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::probinf.errors.NewSitesWarning"
 
 
 def groups(n, y=None):
+    mean = numpyro.sample("mean", dist.Normal(1.0, 1.0))
     kind = numpyro.sample("kind", dist.Bernoulli(0.4))
     with numpyro.plate("items", n):
         z = numpyro.sample("z", dist.Bernoulli(0.2 + 0.5 * kind))
-        x = numpyro.sample("x", dist.Normal(1.5 * z, 1.0))
+        x = numpyro.sample("x", dist.Normal(mean * z, 1.0))
         numpyro.sample("y", dist.Normal(x + 10.0 * z, 0.1), obs=y)
 
 
@@ -79,7 +80,9 @@ def weigh(name, z):
         kind, items = z[0], z[1:]
         p = 0.2 + 0.5 * kind
         total = np.log(0.4 if kind else 0.6) + np.log(np.where(items == 1, p, 1 - p)).sum()
-        return total + norm.logpdf(X, 1.5 * items[:3]).sum()
+        return total + norm.logpdf(X, MEAN * items[:3]).sum()
+    if name == "fixed":
+        return np.logaddexp(*(weigh("groups", np.append(kind, z)) for kind in (0, 1)))
     if name == "hidden Markov":
         return chain(z, X)
     paths = z.reshape(4, 2)
@@ -89,7 +92,10 @@ def weigh(name, z):
 def program_of(name):
     """A program for what is to be predicted, and the draws that it is given."""
     if name == "groups":
-        return pi.from_numpyro(groups, 4), {"x": jnp.asarray(X)}
+        return pi.from_numpyro(groups, 4), {"mean": jnp.asarray(MEAN), "x": jnp.asarray(X)}
+    if name == "fixed":
+        known = handlers.condition(groups, {"x": X})
+        return pi.from_numpyro(known, 3, np.zeros(3)), {"mean": jnp.asarray(MEAN)}
     if name == "hidden Markov":
         begun = handlers.condition(hidden_markov, {"y": X})
         return pi.from_numpyro(begun, 5), {"mean": jnp.asarray(MEAN)}
@@ -101,9 +107,13 @@ def check(name, seed=0):
     jax.clear_caches()  # a mutant is equal to what it breaks
     program, values = program_of(name)
     keys = jax.random.split(jax.random.key(seed), DRAWS)
-    found = jax.jit(jax.vmap(program.predict, (0, None, None)))(keys, values, program.data)
-    names = program.score.model.summed.names
-    rows = np.concatenate([np.asarray(found.summed[n]).reshape(DRAWS, -1) for n in names], 1)
+    run = program.simulate if name == "fixed" else program.predict
+    found = jax.jit(jax.vmap(run, (0, None, None)))(keys, values, program.data)
+    if name == "fixed":  # a site that is known and no datum; discrete values show in the data
+        rows = np.asarray(found["y"] - X > 5).astype(int)
+    else:
+        names = program.score.model.summed.names
+        rows = np.concatenate([np.asarray(found.summed[n]).reshape(DRAWS, -1) for n in names], 1)
     joint = np.array(list(itertools.product((0, 1), repeat=rows.shape[1])))
     logs = np.array([weigh(name, z) for z in joint])
     expected = DRAWS * np.exp(logs - logs.max()) / np.exp(logs - logs.max()).sum()
@@ -113,6 +123,8 @@ def check(name, seed=0):
     a, e = a[e > 0], e[e > 0]
     p = chi2.sf(((a - e) ** 2 / np.maximum(e, 1)).sum(), len(e) - 1)
     assert p > 1e-4, p
+    if name == "fixed":
+        return
     z = np.asarray(found.summed["z"])
     if name == "groups":  # the data agree with the discrete values that were drawn
         assert np.abs(found.latents["y"] - found.latents["x"] - 10 * z).max() < 1.0
@@ -124,7 +136,7 @@ def check(name, seed=0):
     assert abs(residual.std() - 1) < 5 / np.sqrt(2 * residual.size)
 
 
-CASES = ["groups", "hidden Markov", pytest.param("switching", marks=pytest.mark.slow)]
+CASES = ["groups", "fixed", "hidden Markov", pytest.param("switching", marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("name", CASES)
