@@ -42,23 +42,31 @@ class _Split:
         self.given, self.length = given, length
 
     def _value(self, site: dict[str, Any]) -> tuple[Any, bool]:
-        """The value and whether it is too short a series."""
+        """The value and whether it is a series."""
         value = self.given(site) if callable(self.given) else self.given.get(site["name"])
         if value is None:
             return None, False
-        series = (
-            jnp.ndim(value) == len(site["kwargs"]["sample_shape"]) + len(site["fn"].shape()) + 1
-        )
-        return value, series and jnp.shape(value)[0] < self.length
+        fn, axes = site["fn"], jnp.ndim(value)
+        plain = len(site["kwargs"]["sample_shape"]) + len(fn.shape())
+        if axes < plain:  # its law has further axes, for the values of discrete sites
+            plain = fn.event_dim + max((-f.dim for f in site["cond_indep_stack"]), default=0)
+            return value, axes > plain
+        return value, axes == plain + 1
 
     def whole(self, site: dict[str, Any]) -> Any:
-        value, short = self._value(site)
-        return None if short or value is None else jnp.asarray(value)
+        value, series = self._value(site)
+        if value is None or (series and jnp.shape(value)[0] < self.length):
+            return None
+        if not series or jnp.shape(value)[0] > self.length:  # too long, which NumPyro refuses
+            return jnp.asarray(value)
+        now = jnp.asarray(value)[site["infer"]["_scan_current_index"]]
+        more = len(site["fn"].shape()) - now.ndim
+        return now.reshape(*(1,) * more, *now.shape) if more > 0 else now
 
     def begun(self, site: dict[str, Any]) -> Any:
-        value, short = self._value(site)
+        value, series = self._value(site)
         key = site["kwargs"]["rng_key"]
-        if not short or key is None:
+        if not series or jnp.shape(value)[0] >= self.length or key is None:
             return None
         site["infer"][STEPS] = len(value)
         index = site["infer"]["_scan_current_index"]

@@ -53,6 +53,7 @@ class Model:
 
     def __call__(self, data: NumpyroData) -> None:
         """Run the model; to be called under handlers."""
+        data = jax.tree.map(_widened, data)
         if self.latents:  # from here on values are computed with, and may meet traced ones
             data = jax.tree.map(jnp.asarray, data)
         known = data.arguments
@@ -96,6 +97,11 @@ class Model:
         if x is None:
             return model
         return handlers.substitute(model, substitute_fn=partial(_placed, x, values or {}))
+
+
+def _widened(value: Any) -> Any:
+    """Whole numbers in the type that the model's own have: those of a scan's carry must agree."""
+    return value.astype(jnp.result_type(int)) if value.dtype == jnp.int32 else value
 
 
 _JACOBIAN_OF = "probinf_jacobian_of"

@@ -21,16 +21,17 @@ from probinf.fronts.drawing import (
     NumpyroStart,
     NumpyroUnconstrain,
 )
-from probinf.fronts.enumeration.decoding import Decode, Probabilities, SummedSimulate
+from probinf.fronts.enumeration.decoding import Decode, Probabilities
 from probinf.fronts.enumeration.density import SummedPointwise, SummedScore, SummedSites
 from probinf.fronts.enumeration.mixing import refuse_mixed
 from probinf.fronts.enumeration.planning import planned
+from probinf.fronts.enumeration.predicting import SummedPredict, SummedSimulate
 from probinf.fronts.minibatch import NumpyroSubsampled
 from probinf.fronts.model import Model, NumpyroData
 from probinf.fronts.observing import GetObserved, NumpyroSimulate, set_observed
 from probinf.fronts.predicting import NumpyroPredict
 from probinf.fronts.summed import Summed
-from probinf.fronts.translation import abstractly
+from probinf.fronts.translation import abstractly, clearly
 
 
 def from_numpyro(
@@ -94,7 +95,9 @@ def from_numpyro(
     latents = found.latents
     full = dataclasses.replace(bare, latents=latents)
     if found.summed:
-        full = dataclasses.replace(full, summed=planned(full, data, found.summed, found.axes))
+        with clearly():
+            summed = planned(full, data, found.summed, found.axes)
+        full = dataclasses.replace(full, summed=summed)
     program = _summed_program(full, data) if found.summed else _program(full, data)
     anywhere = {latent.name: latent.blank() for latent in latents}
     leaves, structure = jax.tree.flatten((anywhere, program.data))
@@ -152,6 +155,7 @@ def _summed_program(full: Model, data: NumpyroData) -> Program:
         _program(full, data),
         score=SummedScore(full),
         simulate=SummedSimulate(full),
+        predict=SummedPredict(full),
         pointwise=SummedPointwise(full),
         sites=SummedSites(full),
         subsampled=None,  # a part of a plate is not summed over its discrete sites

@@ -34,8 +34,7 @@ class NumpyroPredict:
     def __call__(self, key: Key, values: dict[str, Array], data: Data) -> Predicted:
         imputed = {latent.name for latent in self.model.latents if latent.masked}
         values = {name: value for name, value in values.items() if name not in imputed}
-        given = _Given(handlers.seed(self.model, key), values)
-        trace, drawn = simulated(self.model, given, data)
+        trace, drawn = simulated(self.model, self.given(key, values, data), data)
         latents = {n.name: trace[n.name] for n in self.model.latents if n.name not in imputed}
         return Predicted(
             observables={name: trace[name]["value"] for name in drawn},
@@ -47,6 +46,10 @@ class NumpyroPredict:
             },
             summed={name: trace[name]["value"] for name in self.model.summed.names},
         )
+
+    def given(self, key: Key, values: dict[str, Array], data: Data) -> Callable[[Data], None]:
+        """The model at these values, with keys for the sites that are to be drawn."""
+        return _Given(handlers.seed(self.model, key), values)
 
 
 class _Given(Messenger):

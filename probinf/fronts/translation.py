@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -37,8 +38,15 @@ _UNMADE = {
 
 def abstractly(fn: Callable[..., Any], *args: Any) -> Any:
     """``jax.eval_shape``, with the errors of the model told so that they can be understood."""
-    try:
+    with clearly():
         return jax.eval_shape(fn, *args)
+
+
+@contextlib.contextmanager
+def clearly() -> Iterator[None]:
+    """Tells the errors of the model inside so that they can be understood."""
+    try:
+        yield
     except Exception as error:
         clear = translated(error)
         if clear is error:

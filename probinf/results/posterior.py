@@ -277,7 +277,9 @@ class Posterior:
         """Posterior predictive draws of every observed site, (chain, draw, ...).
 
         Weighted draws are resampled first, so the result is equally weighted. Sites that
-        ``numpyro.handlers.condition`` fixes and on which others depend stay as they are.
+        ``numpyro.handlers.condition`` fixes and on which others depend stay as they are. Discrete
+        sites that are summed out are drawn given the others, and given the first steps of a scan
+        where a condition handler gives its data, from which the rest is then forecast.
 
         Args:
             key: random key or seed.

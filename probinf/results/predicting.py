@@ -100,6 +100,13 @@ def _matched(
     shapes = {name: (found.latents[name].shape, one[name].shape) for name in given}
     said = [_said(name, *both) for name, both in shapes.items() if both[0] != both[1]]
     said += [f"'{name}' is not in the fit and is drawn from its prior" for name in new]
+    summed = {} if fit is None else {n: v.shape for n, v in fit.summed.items()}
+    said += [
+        f"'{name}' has shape {v.shape}, in the fit, which sums it out, {summed[name]}: it is drawn "
+        "given the other sites, and given data only where numpyro.handlers.condition gives them"
+        for name, v in found.summed.items()
+        if name in summed and _longer(v.shape, summed[name])
+    ]
     if said:
         warnings.warn(f"predict: {'; '.join(said)}.", NewSitesWarning, stacklevel=4)
     drawn = [n for n in found.latents if n not in given or _longer(*shapes[n])]
@@ -115,7 +122,7 @@ def _latents(program: Program, one: dict[str, jax.ShapeDtypeStruct]) -> Predicte
 
 
 def _longer(here: tuple[int, ...], there: tuple[int, ...]) -> bool:
-    return any(a > b for a, b in zip(here, there, strict=True))
+    return any(a > b for a, b in zip(here, there, strict=False))
 
 
 def _said(name: str, here: tuple[int, ...], there: tuple[int, ...]) -> str:

@@ -164,6 +164,67 @@ def factors(y):
     numpyro.deterministic("twice", 2 * z + mu)
 
 
+def alone(y, seen):
+    """A plate of one entry, logits, and a grid of data of which some are not there."""
+    mu = numpyro.sample("mu", dist.Normal(jnp.zeros(3), 1.0).to_event(1))
+    with numpyro.plate("one", 1, dim=-2):
+        z = numpyro.sample("z", dist.Categorical(logits=0.5 * mu))
+        with numpyro.plate("columns", y.shape[1], dim=-1):
+            odd = numpyro.sample("odd", dist.Bernoulli(logits=mu[z]))
+            with handlers.mask(mask=seen):
+                numpyro.sample("y", dist.Normal(mu[z] + 2.0 * odd, 0.8), obs=y)
+
+
+def imputed(y, seen):
+    """Missing continuous data are latent, and their prior depends on the component."""
+    mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
+    with numpyro.plate("rows", y.shape[0], dim=-2):
+        z = numpyro.sample("z", dist.Binomial(2, 0.4))
+        with numpyro.plate("columns", y.shape[1], dim=-1):
+            numpyro.sample("y", dist.Normal(mu + z, 0.8), obs=y, obs_mask=seen)
+
+
+def gaps(y, seen):
+    """A chain whose data are missing at some steps."""
+    mu = numpyro.sample("mu", dist.Normal(1.0, 1.0))
+
+    def step(z, now):
+        value, there = now
+        z = numpyro.sample("z", dist.Categorical(logits=jnp.stack([0.5 - z, z - 0.2, 0.1 * z], -1)))
+        with handlers.mask(mask=there):
+            numpyro.sample("y", dist.Normal(mu * z, 1.0), obs=value)
+        return z, None
+
+    scan(step, 0, (y, seen))
+
+
+def holes(y, seen):
+    """As :func:`gaps`, with what is missing a latent of the scan."""
+    mu = numpyro.sample("mu", dist.Normal(1.0, 1.0))
+
+    def step(z, now):
+        value, there = now
+        z = numpyro.sample("z", dist.Bernoulli(jnp.where(z == 1, 0.7, 0.2)))
+        numpyro.sample("y", dist.Normal(mu * z, 1.0), obs=value, obs_mask=there)
+        return z, None
+
+    scan(step, 0, (y, seen))
+
+
+def top_two(votes):
+    """The truth and what it is taken for, two discrete sites of one entry."""
+    pairs = numpyro.sample("pairs", dist.Dirichlet(jnp.ones((3, 2))).to_event(1))
+    look = numpyro.sample("look", dist.Beta(2.0, 1.0).expand([votes.shape[1]]).to_event(1))[:, None]
+    with numpyro.plate("items", votes.shape[0], dim=-2):
+        clear = numpyro.sample("clear", dist.Uniform(0.5, 1.0))[..., None]
+        truth = numpyro.sample("truth", dist.Categorical(jnp.array([0.5, 0.3, 0.2])))
+        move = numpyro.sample("move", dist.Categorical(pairs[truth]))
+        second = numpyro.deterministic("second", (truth + 1 + move) % 3)
+        law = clear * jax.nn.one_hot(truth, 3) + (1 - clear) * jax.nn.one_hot(second, 3)
+        with numpyro.plate("annotators", votes.shape[1], dim=-1):
+            numpyro.sample("vote", dist.Categorical(look * law + (1 - look) / 3), obs=votes)
+
+
 class Case(NamedTuple):
     """A model, its data, and what is known of its likelihood per datum."""
 
@@ -188,6 +249,11 @@ CASES = {
     "missing": Case(missing, (Y, SEEN), {"b_observed": (5,), "y": (5,)}),
     "labels": Case(labels, (VOTES,), {"vote": (3,)}),
     "factors": Case(factors, (Y,), {"y+tilt": ()}),
+    "alone": Case(alone, (GRID[:1], SEEN[None, :3]), {"y": (1,)}),
+    "imputed": Case(imputed, (GRID, np.array([SEEN[:3], ~SEEN[:3]])), {"y_observed": (2,)}),
+    "gaps": Case(gaps, (SERIES, SEEN), {"y": ()}),
+    "holes": Case(holes, (SERIES, SEEN), {"y_observed": ()}),
+    "top two": Case(top_two, (VOTES,), {"vote": (3,)}),
 }
 
 

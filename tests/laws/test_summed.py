@@ -17,7 +17,7 @@ from probinf.errors import DiscreteLatentError, ModelError
 from probinf.fronts.enumeration import density, elimination, tables
 from tests.cases.discrete_models import CASES, Y, combinations, joint, mixture
 
-FAST = ("mixture", "nested", "hidden Markov", "two sites", "masked", "labels")
+FAST = ("mixture", "nested", "hidden Markov", "two sites", "masked", "labels", "holes")
 NAMES = [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in CASES]
 
 
@@ -126,6 +126,19 @@ def crowd(y):
 def test_what_cannot_be_summed_is_refused(model: Any, says: str) -> None:
     with pytest.raises(DiscreteLatentError, match=says):
         pi.from_numpyro(model, Y)
+
+
+def counted(who):
+    with numpyro.plate("annotators", int(who.max()) + 1):
+        right = numpyro.sample("right", dist.Beta(2.0, 1.0))
+    with numpyro.plate("votes", len(who)):
+        truth = numpyro.sample("truth", dist.Bernoulli(0.5))
+        numpyro.sample("vote", dist.Normal(right[who] + truth, 1.0), obs=1.0 * who)
+
+
+def test_a_size_that_is_read_off_an_array_is_refused() -> None:
+    with pytest.raises(ModelError, match="array is used as a Python number"):
+        pi.from_numpyro(counted, np.array([0, 1, 1]))
 
 
 def test_both_wishes_at_once_are_refused() -> None:

@@ -35,6 +35,7 @@ def p_value(name: str, draw: Draw = None, seed: int = 0) -> float:
     exact = np.exp(terms - logsumexp(terms)).astype(float)
     keys = jax.random.split(jax.random.key(seed), DRAWS)
     found = (draw or own)(program, keys, x)
+    found = {site.name: found[site.name] for site in program.score.model.summed.sites}
     code = {tuple(np.concatenate([np.ravel(z[k]) for k in found])): i for i, z in enumerate(zs)}
     rows = np.concatenate([np.asarray(v).reshape(DRAWS, -1) for v in found.values()], 1)
     values, counts = np.unique(rows, axis=0, return_counts=True)

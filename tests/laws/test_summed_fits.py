@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 
 import probinf as pi
 from probinf import diagnostics, kernels
-from tests.cases.discrete_models import mixture
-
-pytestmark = pytest.mark.slow
+from tests.cases.discrete_models import Y, combinations, mixture
 
 
+def test_gibbs_and_the_sum_have_one_target() -> None:
+    """The density with the discrete sites kept, added up over them, is that of the sum."""
+    summed = pi.from_numpyro(mixture, Y)
+    kept = pi.from_numpyro(mixture, Y, allow_discrete=True)
+    x = summed.start(jax.random.key(3), summed.data)
+    z = jnp.stack([z["z"] for z in combinations(summed)])
+    score = jax.jit(jax.vmap(lambda z: sum(kept.score({**x, "z": z}, kept.data))))
+    want = sum(jax.jit(summed.score)(x, summed.data))
+    assert abs(logsumexp(np.asarray(score(z), float)) - want) < 1e-5 * abs(want)
+
+
+@pytest.mark.slow
 def test_nuts_on_the_sum_agrees_with_gibbs() -> None:
     rng = np.random.default_rng(0)
     y = np.concatenate([rng.normal(-3.0, 0.7, 12), rng.normal(2.0, 0.7, 18)])

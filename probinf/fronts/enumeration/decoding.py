@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,6 @@ from probinf.fronts.enumeration.tables import Table
 from probinf.fronts.enumeration.tracing import factors
 from probinf.fronts.latent import Latent
 from probinf.fronts.model import Model
-from probinf.fronts.observing import NumpyroSimulate, simulated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Decode:
 
 
 def decoded(
-    model: Model, key: Key | None, values: dict[str, Array], data: Data, *, prior: bool = False
+    model: Model, key: Key | None, values: dict[str, Array], data: Data
 ) -> dict[str, Array]:
     """Values of the discrete sites given those of the others.
 
@@ -45,16 +43,14 @@ def decoded(
         key: to draw them with; None for the jointly most probable values.
         values: of the continuous latent sites.
         data: of the program.
-        prior: given the latent sites only, not the data.
     """
     groups, graph = grouped(model, values, data)
     known: dict[str, Table] = {}
     for k, group in enumerate(groups):
-        tables = group.prior if prior else group.tables
-        _, steps = eliminate(tables, graph, over="max" if key is None else "sum")
+        _, steps = eliminate(group.tables, graph, over="max" if key is None else "sum")
         known |= backward(None if key is None else jax.random.fold_in(key, k), steps)
     return {
-        site.name: site.levels[0] + _assembled(site, known, graph, ())
+        site.name: site.levels[0] + assembled(site, known, graph)
         for site in model.summed.sites
         if site.levels is not None
     }
@@ -86,10 +82,12 @@ class Probabilities:
             name: Table((*sorted(graph.plates[name]), name), value)
             for name, value in jax.grad(total)(added).items()
         }
-        return {s.name: _assembled(s, shares, graph, (s.name,)) for s in self.model.summed.sites}
+        return {s.name: assembled(s, shares, graph, (s.name,)) for s in self.model.summed.sites}
 
 
-def _assembled(site: Latent, known: dict[str, Table], graph: Graph, last: tuple[str, ...]) -> Array:
+def assembled(
+    site: Latent, known: dict[str, Table], graph: Graph, last: tuple[str, ...] = ()
+) -> Array:
     """A site's tables as one array of its shape; the first steps of a scan come first."""
     parts: list[Array] = []
     lags = sorted((n for n in known if lag_of(n)[1] == site.name), key=lambda n: -lag_of(n)[0])
@@ -105,24 +103,3 @@ def _assembled(site: Latent, known: dict[str, Table], graph: Graph, last: tuple[
         value = table.placed([*(time or [""] * bool(scanned)), *order, *last])
         parts.append(value)
     return jnp.concatenate(parts) if scanned else parts[0]
-
-
-@dataclasses.dataclass(frozen=True)
-class SummedSimulate(NumpyroSimulate):
-    """Data drawn anew, discrete sites drawn first given the continuous ones that depend on them."""
-
-    model: Model
-
-    def __call__(self, key: Key, x: Position, data: Data) -> dict[str, Array]:
-        """Observables given ``x``."""
-        bound = _bound(self.model, key, x, data)
-        trace, drawn = simulated(self.model, bound, data)
-        return {name: trace[name]["value"] for name in drawn}
-
-
-def _bound(model: Model, key: Key, x: Position, data: Data) -> Callable[[Data], None]:
-    if not model.summed.dependent:
-        return model.bound(x, key)
-    first, second = jax.random.split(key)
-    values = values_of(model, x, data)
-    return model.bound({**x, **decoded(model, first, values, data, prior=True)}, second)

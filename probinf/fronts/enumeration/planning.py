@@ -99,7 +99,7 @@ def _refuse_moving(name: str, on: tuple[str, ...]) -> None:
 
 
 def _refuse_changed(latent: Latent, on: tuple[str, ...]) -> None:
-    if latent.scaled or latent.improper:
+    if latent.scaled or (latent.improper and not latent.given):
         why = "is under a scale handler" if latent.scaled else f"is improper ({latent.improper})"
         raise DiscreteLatentError(
             f"site '{latent.name}': its prior depends on the discrete "

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -128,8 +129,12 @@ def _at_values(values: dict[str, Array], site: dict[str, Any]) -> Array | None:
     return here.reshape(*(1,) * (len(site["fn"].shape()) - here.ndim), *here.shape)
 
 
+Counts = Mapping[str, tuple[int, ...] | None]
+"""By site, how many first entries of its batch count (steps of a scan first); None for all."""
+
+
 def factors(
-    model: Model, values: dict[str, Array], data: Data
+    model: Model, values: dict[str, Array], data: Data, counts: Counts | None = None
 ) -> tuple[dict[str, list[Table]], Graph]:
     """Tables of the discrete sites and of all sites that depend on them, by site.
 
@@ -137,12 +142,14 @@ def factors(
         model: with discrete sites to be summed out.
         values: of its continuous latent sites, in the user's coordinates.
         data: of the program.
+        counts: the sites beside the discrete ones that are to count; by default all.
 
     Raises:
         DiscreteLatentError: there are too many discrete sites.
     """
     summed, levels = model.summed, model.summed.levels()
-    wanted = {*summed.names, *summed.touched, *summed.dependent}
+    others = {*summed.touched, *summed.dependent}
+    wanted = {*summed.names, *(others if counts is None else others & set(counts))}
     inner = _Indexed(model, {latent.name: latent for latent in summed.sites})
     placed = handlers.substitute(inner, substitute_fn=_Values(values))
     record = _Record(_enum()(placed, first_available_dim=-1 - summed.axes))
@@ -169,11 +176,17 @@ def factors(
             plates[name] = frozenset({*rows, *steps})
     found: dict[str, list[Table]] = {}
     imputed = {latent.name for latent in (*model.latents, *summed.sites) if latent.masked}
+    unrolled: dict[str, int] = {}
+    for lag, base in map(lag_of, record.found):
+        unrolled[base] = max(lag, unrolled.get(base, 0))
     for name, (site, names) in record.found.items():
-        base = lag_of(name)[1]
+        lag, base = lag_of(name)
         if base in wanted:
+            shape = (counts or {}).get(base)
+            first = unrolled[base]
+            kept = None if shape is None else _Kept(shape, first, first - lag)
             proper = base in imputed
-            found.setdefault(base, []).append(_table(name, site, names, sizes, proper))
+            found.setdefault(base, []).append(_table(name, site, names, sizes, proper, kept))
     times = frozenset(n for n in sizes if n.startswith(_TIME))
     return found, Graph(plates, sizes, times, dims)
 
@@ -195,18 +208,59 @@ class _Values:
         return _at_values(self.values, site)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Kept:
+    """The first entries of a site, those beyond which are left out of its density.
+
+    Attributes:
+        shape: how many, on each batch axis.
+        unrolled: first steps of a scan that are sites of their own; 0 outside of scans.
+        step: the step that this site is, where it is one of these.
+    """
+
+    shape: tuple[int, ...]
+    unrolled: int
+    step: int
+
+    def of(self, log_prob: Array, names: dict[int, str]) -> Array:
+        """The log probability of the others is one."""
+        rows = self.shape[1:] if self.unrolled else self.shape
+        dims = range(-log_prob.ndim, 0)
+        rolled = [d for d in dims if names.get(d, "").startswith(_TIME)]
+        alone = bool(self.unrolled) and not rolled
+        inside = jnp.asarray(not alone or self.step < self.shape[0])
+        for dim in dims:
+            size, first = log_prob.shape[dim], 0
+            if dim in rolled:
+                most, first = self.shape[0], self.unrolled
+            else:
+                most = rows[dim] if -dim <= len(rows) else size
+            if first or most < size:
+                there = first + jnp.arange(size) < most
+                inside = inside & there.reshape(-1, *(1,) * (-dim - 1))
+        return jnp.where(inside, log_prob, 0.0)
+
+
 def _table(
-    name: str, site: dict[str, Any], names: dict[int, str], sizes: dict[str, int], proper: bool
+    name: str,
+    site: dict[str, Any],
+    names: dict[int, str],
+    sizes: dict[str, int],
+    proper: bool,
+    kept: _Kept | None = None,
 ) -> Table:
     """The site's log probability with its axes named; axes without a name are added up.
 
-    ``proper``: it is the missing half of an ``obs_mask`` site, which keeps its prior.
+    ``proper``: it is the missing half of an ``obs_mask`` site, which keeps its prior. ``kept``:
+    the entries that count; all by default.
     """
     fn = without_mask(site["fn"]) if proper else site["fn"]
     log_prob = fn.log_prob(site["value"])
     if site["scale"] is not None:
         log_prob = site["scale"] * log_prob
     log_prob = jnp.asarray(log_prob, float)
+    if kept is not None:
+        log_prob = kept.of(log_prob, names)
     axes: list[str] = []
     for dim in range(-log_prob.ndim, 0):
         label = names.get(dim, "")
