@@ -221,9 +221,10 @@ class Familiarity(eqx.Module):
         beyond = np.nanmax(np.maximum(low - values, values - high) / width, axis=0)
         worst = int(np.nanargmax(beyond))
         row = int(np.nanargmax(np.maximum(low - values, values - high)[:, worst]))
-        name = f"entry {worst}"
-        if self.data.ndim == 1:
-            name = labels(self.sites.names, self.sites.shapes)[worst]
+        shapes = self.sites.shapes
+        if self.data.ndim > 1:  # of one datum of a set
+            shapes = tuple(shape[1:] for shape in shapes)
+        name = labels(self.sites.names, shapes)[worst]
         count = int(np.sum(beyond > 0))
         told = f"{name} = {values[row, worst]:.4g}, simulated {low[worst]:.4g} to {high[worst]:.4g}"
         if not count:

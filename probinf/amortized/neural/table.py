@@ -151,7 +151,7 @@ def _placed(program: Program, parameters: Parameters, values: dict[str, np.ndarr
         positions, outside = jax.tree.map(np.asarray, place(given, x, program.data))
     for site in parameters.names:
         _refuse(site, values[site], outside[site], "lies outside the support of the prior")
-    edge = ~np.isfinite(positions).all(axis=1)
+    edge: np.ndarray = ~np.isfinite(positions).all(axis=1)
     if edge.any():
         row = int(np.argmax(edge))
         told = ", ".join(f"{site} = {_digits(v[row])}" for site, v in values.items())
@@ -164,7 +164,7 @@ def _placed(program: Program, parameters: Parameters, values: dict[str, np.ndarr
 
 
 def _refuse(site: str, value: np.ndarray, bad: np.ndarray, what: str) -> None:
-    rows = bad.reshape(len(bad), -1).any(axis=1)
+    rows: np.ndarray = np.asarray(bad.reshape(len(bad), -1).any(axis=1))
     if not rows.any():
         return
     row = int(np.argmax(rows))
@@ -183,7 +183,7 @@ def _complete(
 ) -> tuple[np.ndarray, np.ndarray, bool]:
     """Data without what is not finite, which rows count, and whether entries may be missing."""
     bad: np.ndarray = ~np.isfinite(data)
-    lost = bad.any(axis=1)
+    lost: np.ndarray = np.asarray(bad.any(axis=1))
     if not lost.any():
         return data, ~lost, False
     if missing == "refuse":
@@ -201,13 +201,13 @@ def _complete(
             f"{name}.fit: missing='mask' is for NPE, whose network takes the data as its input; a "
             "likelihood is learned from complete data. Choose missing='drop', or an NPE."
         )
-    never = bad.all(axis=0)
+    never = np.asarray(bad.all(axis=0))
     if never.any():
         raise TrainingError(
             f"{name}.fit: '{_entries(sites)[int(np.argmax(never))]}' is missing in every row of x. "
             "Leave it out."
         )
-    return np.where(bad, np.nan, data), ~bad.all(axis=1), True
+    return np.where(bad, np.nan, data), ~np.asarray(bad.all(axis=1)), True
 
 
 def _check_many(name: str, rows: int) -> None:
