@@ -23,8 +23,8 @@ from probinf.core.precision import precisely
 from probinf.core.program import Data, Position, Program, Score
 from probinf.core.transformations.nesting import OnInner, nest
 from probinf.errors import CallbackError, ModelError
-from probinf.fronts.log_density import priors_by_name
 from probinf.fronts.numpyro import from_numpyro
+from probinf.fronts.prior import as_prior
 
 _CUBE = "u"
 _TRIALS = 3  # points at which the function is tried before anything is run
@@ -115,17 +115,7 @@ def from_callback(
 
 def _on_prior(call: Call, prior: Any) -> Program:
     single = isinstance(prior, Distribution)
-    if isinstance(prior, Program):
-        base = prior
-    elif single or isinstance(prior, dict):
-        base = from_numpyro(_sites, priors_by_name(prior))
-    elif callable(prior):
-        base = from_numpyro(prior)
-    else:
-        raise ModelError(
-            "from_callback: prior must be a NumPyro model, a NumPyro distribution, a dict of them "
-            f"by parameter name, or a Program, got {prior!r}."
-        )
+    base = as_prior("from_callback", prior)
     read = _Single(base.constrain) if single else base.constrain
     return nest(
         base,
@@ -134,11 +124,6 @@ def _on_prior(call: Call, prior: Any) -> Program:
         pointwise=None,
         unconstrain=None if base.unconstrain is None else OnInner(base.unconstrain),
     )
-
-
-def _sites(prior: dict[str, Distribution]) -> None:
-    for name, distribution in prior.items():
-        numpyro.sample(name, distribution)
 
 
 def _on_cube(

@@ -10,81 +10,43 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro
 from jaxtyping import Array
 from numpyro.distributions import Distribution
 
 from probinf.core.inputs.given import as_given
 from probinf.core.program import Data, Key, Observations, Position, Program, Score
 from probinf.errors import ModelError
+from probinf.fronts.blurred import (
+    Blurred,
+    BlurredConstrain,
+    BlurredDraw,
+    BlurredUnconstrain,
+    as_observables,
+    get,
+    set_,
+)
 from probinf.fronts.log_density import priors_by_name, shape_of
-from probinf.fronts.numpyro import from_numpyro
+from probinf.fronts.prior import as_prior
+from probinf.fronts.python_simulator import Settings, python_program
 
-Simulator = Callable[[Key, Any], Any]
-"""``(key, parameters) -> observables``, written in JAX."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Abc:
-    """Shared by the callables below: position ``(theta, key)``, data ``(prior, observed, eps)``."""
-
-    prior: Program  # its data are empty; the true ones are in data[0]
-    simulate: Simulator
-    distance: Callable[[Any, Any], Array]
-    kernel: str
-    single: bool
-
-    def parameters(self, theta: Position, data: Data) -> Any:
-        values = self.prior.constrain(theta, data[0])
-        return values["x"] if self.single else values
+Simulator = Callable[[Any, Any], Any]
+"""``(key, parameters) -> observables``, written in JAX; of a NumPy generator in ordinary Python."""
 
 
 @dataclasses.dataclass(frozen=True)
-class _AbcDraw(_Abc):
-    def __call__(self, key: Key, data: Data) -> Position:
-        first, second = jax.random.split(key)
-        return self.prior.draw(first, data[0]), second
-
-
-@dataclasses.dataclass(frozen=True)
-class _AbcScore(_Abc):
+class _Score(Blurred):
     def __call__(self, x: Position, data: Data) -> Score:
         theta, key = x
         _, observed, tolerance = data
         simulated = self.simulate(key, self.parameters(theta, data))
-        distance = self.distance(simulated, observed)
-        if self.kernel == "gaussian":
-            log_weight = -0.5 * (distance / tolerance) ** 2
-        else:
-            log_weight = jnp.where(distance <= tolerance, 0.0, -jnp.inf)
-        log_weight = jnp.where(jnp.isnan(distance), jnp.nan, log_weight)
+        log_weight = self.log_weight(self.distance(simulated, observed), tolerance)
         return Score(self.prior.score(theta, data[0]).log_base, log_weight)
 
 
 @dataclasses.dataclass(frozen=True)
-class _AbcConstrain(_Abc):
-    def __call__(self, x: Position, data: Data) -> dict[str, Array]:
-        return self.prior.constrain(x[0], data[0])
-
-
-def _as_observables(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {"y": value}
-
-
-@dataclasses.dataclass(frozen=True)
-class _AbcSimulate(_Abc):
+class _Simulate(Blurred):
     def __call__(self, key: Key, x: Position, data: Data) -> dict[str, Array]:
-        return _as_observables(self.simulate(key, self.parameters(x[0], data)))
-
-
-def _get(data: Data) -> dict[str, Any]:
-    return _as_observables(data[1])
-
-
-def _set(data: Data, values: dict[str, Any]) -> Data:
-    old = data[1]
-    new = {**old, **values} if isinstance(old, dict) else as_given("site 'y'", values["y"])
-    return data[0], new, data[2]
+        return as_observables(self.simulate(key, self.parameters(x[0], data)))
 
 
 def from_simulator(
@@ -95,6 +57,10 @@ def from_simulator(
     *,
     tolerance: float,
     kernel: Literal["gaussian", "uniform"] = "gaussian",
+    python: bool = False,
+    executor: Any = None,
+    timeout: float | None = None,
+    max_failures: float = 0.1,
 ) -> Program:
     """Approximate Bayesian computation: the random key of the simulator is a coordinate.
 
@@ -104,15 +70,26 @@ def from_simulator(
 
     Args:
         prior: NumPyro distributions by parameter name, or a single one.
-        simulate: ``(key, parameters) -> observables``, a module-level function in JAX.
+        simulate: ``(key, parameters) -> observables``, a module-level function in JAX; with
+            ``python`` ``(generator, parameters)``, a NumPy random generator, in ordinary Python.
         distance: ``(simulated, observed) -> scalar >= 0``, a module-level function.
         observed: array or dict of arrays, shaped like the simulator's output.
         tolerance: scale of the kernel, in units of the distance; positive.
         kernel: ``"gaussian"`` or ``"uniform"``.
+        python: both functions are ordinary Python (NumPy, SciPy, a program that is called). The
+            generator's seed comes from the random key of the row, so that results depend neither
+            on the executor nor on the number of its workers.
+        executor: of such a simulator, as in :func:`from_callback`: None for this process, a number
+            of processes, an executor or what makes one.
+        timeout: seconds of one simulation; needs processes.
+        max_failures: share of such simulations that may fail (an exception, NaN, a time-out, a
+            worker that died of it); more are an error.
 
     Raises:
         ModelError: the tolerance is not positive, the output and ``observed`` differ in
             structure, the distance is not a scalar, or a function is not written in JAX.
+        CallbackError: a simulator in Python fails wherever it is tried, or too often.
+        MethodError: the executor cannot serve.
 
     Source: Sisson, Fan & Beaumont (2018), chapter 1.
     """
@@ -121,35 +98,39 @@ def from_simulator(
     if kernel not in ("gaussian", "uniform"):
         raise ModelError(f"from_simulator: kernel must be 'gaussian' or 'uniform', got {kernel!r}.")
     single = isinstance(prior, Distribution)
-    full = from_numpyro(_sample_all, priors_by_name(prior))
+    full = as_prior("from_simulator", priors_by_name(prior))
     observed = jax.tree.map(partial(as_given, "observed"), observed)
-    static = (dataclasses.replace(full, data=None), simulate, distance, kernel, single)
     data = (full.data, observed, np.asarray(tolerance, float))
+    if python:
+        settings = Settings(executor, timeout, max_failures)
+        return python_program(full, simulate, distance, data, kernel, single, settings)
+    if executor is not None or timeout is not None:
+        raise ModelError(
+            "from_simulator: executor= and timeout= are for simulators in ordinary Python, "
+            "(generator, parameters) -> observables; say python=True."
+        )
+    static = (dataclasses.replace(full, data=None), simulate, distance, kernel, single)
     _check_output(static, data)
     return Program(
-        draw=_AbcDraw(*static),
-        start=_AbcDraw(*static),
-        score=_AbcScore(*static),
-        constrain=_AbcConstrain(*static),
-        simulate=_AbcSimulate(*static),
-        observations=Observations(_get, _set),
+        draw=BlurredDraw(*static),
+        start=BlurredDraw(*static),
+        score=_Score(*static),
+        constrain=BlurredConstrain(*static),
+        simulate=_Simulate(*static),
+        unconstrain=BlurredUnconstrain(*static),
+        observations=Observations(get, set_),
         data=data,
     )
 
 
-def _sample_all(prior: dict[str, Distribution]) -> None:
-    for name, distribution in prior.items():
-        numpyro.sample(name, distribution)
-
-
 def _check_output(static: tuple[Any, ...], data: Data) -> None:
-    draw, simulate = _AbcDraw(*static), _AbcSimulate(*static)
+    draw, simulate = BlurredDraw(*static), _Simulate(*static)
 
     def both(key: Key) -> Any:
         return simulate(key, draw(key, data), data)
 
     simulated = shape_of("from_simulator", both, jax.random.key(0))
-    expected = jax.eval_shape(lambda: _as_observables(data[1]))
+    expected = jax.eval_shape(lambda: as_observables(data[1]))
     if jax.tree.map(jnp.shape, simulated) != jax.tree.map(jnp.shape, expected):
         raise ModelError(
             f"from_simulator: the simulator returns {simulated}, observed holds {expected}; they "
@@ -157,7 +138,7 @@ def _check_output(static: tuple[Any, ...], data: Data) -> None:
         )
     weight = shape_of(
         "from_simulator",
-        lambda key: _AbcScore(*static)(draw(key, data), data).log_weight,
+        lambda key: _Score(*static)(draw(key, data), data).log_weight,
         jax.random.key(0),
     )
     if weight.shape != ():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import jax
 import numpy as np
 
 from probinf.core.doctor import indefinite
 from probinf.core.gradients import hidden_nan
 from probinf.results.both_ends import both_ends
 from probinf.results.chain_findings import of_chains
-from probinf.results.findings import Diagnosis, Finding
+from probinf.results.findings import Diagnosis, Finding, Tells
 from probinf.results.precision import of_precision
 from probinf.results.statistics.weighted import kish_ess, weights_of
 
@@ -32,6 +33,7 @@ def diagnose(posterior: Posterior) -> Diagnosis:
     else:
         found = [*own, *_of_weights(posterior)]
     found += [*both_ends(posterior), *_lost(posterior), *of_precision(posterior)]
+    found += _told(posterior)
     summary = posterior.summary()
     finite = np.isfinite(summary.columns["mean"])
     if posterior.log_weights.size > 1:  # a single draw has no sd
@@ -48,6 +50,13 @@ def diagnose(posterior: Posterior) -> Diagnosis:
     if posterior.provenance.get("interrupted"):
         found.append(Finding("interrupted", "the run was stopped before its end; draws are few."))
     return Diagnosis(tuple(found), _notes(posterior))
+
+
+def _told(posterior: Posterior) -> list[Finding]:
+    """What parts of the program's data know."""
+    data = None if posterior.program is None else posterior.program.data
+    parts = jax.tree.leaves(data, is_leaf=lambda part: isinstance(part, Tells))
+    return [f for part in parts if isinstance(part, Tells) for f in part.findings(posterior)]
 
 
 def _notes(posterior: Posterior) -> tuple[str, ...]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from probinf.results.posterior import Posterior
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +22,14 @@ class Finding:
 
     code: str
     message: str
+
+
+@runtime_checkable
+class Tells(Protocol):
+    """A part of a program's data that knows what may be wrong with its posterior."""
+
+    def findings(self, posterior: Posterior) -> list[Finding]:
+        """For ``diagnose``."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -112,7 +112,8 @@ def refine(
     size = draws if weighted is None else weighted.log_weights.size
     limit = min(0.7, 1 - 1 / np.log10(size)) if threshold is None else threshold
     k, share, tails = _judge(weighted)
-    distance, familiar = _familiarity(q)
+    told = _familiarity(q)
+    distance, familiar = (None, None) if told is None else (float(told.distance), float(told.share))
     note = ""
     if familiar is not None and familiar < out_of_range:
         note = f"; the data are unusual for the training ({familiar:.1%} as far out)"
@@ -137,6 +138,7 @@ def refine(
     return dataclasses.replace(
         found,
         program=program,
+        findings=(*found.findings, *(() if told is None else told.unusual())),
         provenance={**found.provenance, "refinement": dataclasses.asdict(report)},
     )
 
@@ -212,7 +214,7 @@ def _fallback(q: Program | Posterior, program: Program) -> Method[Posterior]:
     return SMC(particles=1000, islands=4)
 
 
-def _familiarity(q: Program | Posterior) -> tuple[float | None, float | None]:
+def _familiarity(q: Program | Posterior) -> Familiarity | None:
     """What q knows about its data, wherever in its data that lies."""
     data = q.data if isinstance(q, Program) else getattr(q.program, "data", None)
     found: list[Familiarity] = [
@@ -220,9 +222,7 @@ def _familiarity(q: Program | Posterior) -> tuple[float | None, float | None]:
         for leaf in jax.tree.leaves(data, is_leaf=lambda v: isinstance(v, Familiarity))
         if isinstance(leaf, Familiarity)
     ]
-    if not found:
-        return None, None
-    return float(found[0].distance), float(found[0].share)
+    return found[0] if found else None
 
 
 def _tails(weighted: Posterior, w: np.ndarray) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from typing import Any, ClassVar, NamedTuple, Unpack
+from typing import Any, ClassVar, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -14,24 +14,15 @@ from jaxtyping import Array, Float
 from probinf.amortized.nets.ensemble import Ensemble
 from probinf.amortized.nets.regression import Regression
 from probinf.amortized.neural.parameters import Parameters
-from probinf.amortized.neural.simulations import Simulated, Sites, pair, simulate
+from probinf.amortized.neural.simulations import Simulated, Sites, pair
+from probinf.amortized.neural.sources import Source, Split, as_source
+from probinf.amortized.neural.table import Missing, tabulated
 from probinf.amortized.training.amortizer import Amortizer
 from probinf.amortized.training.loop import Trained
 from probinf.amortized.training.options import Options, Training
-from probinf.core.coordinates import flatten
 from probinf.core.flows.flow import SplineFlow
 from probinf.core.program import Key, Program
 from probinf.errors import TrainingError
-
-_HELD = 0.1
-_PILOT = 5000
-
-
-class Split(NamedTuple):
-    """Simulations to train on (or the program that makes fresh ones), others to validate with."""
-
-    train: Any
-    held: Simulated
 
 
 class Record:
@@ -49,13 +40,14 @@ class Record:
         self.validation_losses = np.zeros((0, 2)) if trained is None else trained.validation_losses
 
     @classmethod
-    def of(cls, trained: Trained, simulations: int) -> Record:
+    def of(cls, trained: Trained, simulations: int, **more: Any) -> Record:
         """Of a training that has just ended."""
         facts = {
             "simulations": simulations,
             "steps": trained.steps,
             "seconds": round(trained.seconds, 1),
             "validation_loss": float(np.min(trained.validation_losses[:, 1])),
+            **more,
         }
         return cls(facts, trained)
 
@@ -83,7 +75,7 @@ def rows_for(
             jax.random.split(key, count)
         )
     else:
-        chosen = jax.random.randint(key, (count,), 0, data.train.theta.shape[0])
+        chosen = jax.random.randint(key, (count,), 0, data.count)
         found = jax.tree.map(lambda v: v[chosen], data.train)
     return Simulated(*(v.reshape(members, rows, *v.shape[1:]) for v in found))
 
@@ -102,6 +94,9 @@ class Neural(Amortizer):
         members: flows trained side by side and used as a mixture.
         batch: pairs per step and member.
     """
+
+    needs_prior: ClassVar[bool] = True
+    """Whether the parameters learned from must be draws from the prior."""
 
     defaults: ClassVar[Options] = {"steps": 5000, "clip": 5.0, "patience": 15}
 
@@ -130,15 +125,28 @@ class Neural(Amortizer):
         source: Any,
         *,
         key: int | Key,
+        theta: Any = None,
+        x: Any = None,
+        missing: Missing = "refuse",
         simulations: int | None = None,
         training: Training | None = None,
         **options: Unpack[Options],
     ) -> Any:
-        """Simulate from a program and train; the network of smallest held-out loss is kept.
+        """Train on simulations; the network of smallest held-out loss is kept.
 
         Args:
-            source: a program with proper priors that simulates its observations.
+            source: a program with proper priors that simulates its observations; with ``theta``
+                and ``x`` what describes the prior alone is enough (a NumPyro model without
+                arguments, distributions by name).
             key: a JAX random key, or an integer seed.
+            theta: parameters of finished simulations in the user's coordinates: a dict of arrays
+                (n, ...) by site, a data frame with columns ``tau``, ``beta[0]``, or of a single
+                site one array.
+            x: the data simulated from them, likewise. Their sites are those that the program
+                observes; where it observes none, those of the table, or one array.
+            missing: what to do where ``x`` is NaN or infinite: "refuse" it; "drop" the rows, as
+                failed simulations are left out; or "mask" the entries, which the network of an
+                NPE is told of, so that an observation may lack them too.
             simulations: overrides the option.
             training: the options of the training; by default 5000 steps, gradients clipped to
                 norm 5, a validation every 50th of the steps and patience for 15 of them.
@@ -146,17 +154,26 @@ class Neural(Amortizer):
 
         Raises:
             StructureError: the program cannot simulate.
-            TrainingError: the source is no program, simulations or losses are not finite, or
-                options contradict.
+            TrainingError: the source is no program, simulations or losses are not finite, options
+                contradict, or the table does not fit the prior (the message names site and row).
+            ArrayError: the table's columns or shapes are not those of the program.
             SavedFileError: the checkpoint belongs to another training.
         """
-        if not isinstance(source, Program):
+        name = type(self).__name__
+        if theta is not None or x is not None:
+            if simulations is not None:
+                raise TrainingError(f"{name}.fit: simulations= does not go with a table.")
+            source = tabulated(name, source, theta, x, missing, needs_prior=self.needs_prior)
+        elif missing != "refuse":
+            raise TrainingError(f"{name}.fit: missing= goes with theta= and x=.")
+        elif not isinstance(source, Program | Source):
             raise TrainingError(
-                f"{type(self).__name__}.fit: the source must be a program that simulates, got "
-                f"{type(source).__name__}. Build one with from_numpyro or from_simulator; pairs "
-                "simulated elsewhere are not taken."
+                f"{name}.fit: the source must be a program that simulates, got "
+                f"{type(source).__name__}. Build one with from_numpyro or from_simulator, or pass "
+                "finished simulations as theta= and x= beside their prior."
             )
-        count = self.simulations if simulations is None else simulations
+        source = as_source(source)
+        count = source.count(self.simulations if simulations is None else simulations)
         method = dataclasses.replace(self, simulations=count)
         return super(Neural, method).fit(source, key=key, training=training, **options)
 
@@ -171,18 +188,6 @@ class Neural(Amortizer):
             bins=self.bins,
         )
         return Ensemble.of(key, self.members, make, Regression.blank(size, context))
-
-    def gather(
-        self, key: Key, source: Program, sites: Sites, parameters: Parameters | None = None
-    ) -> tuple[Split, Simulated]:
-        """The split, and all stored simulations on the host."""
-        count = min(self.simulations, _PILOT) if self.fresh else self.simulations
-        found = simulate(source, key, count, sites, parameters)
-        held = max(1, int(_HELD * count))
-        stored = Simulated(*(jnp.asarray(v, v.dtype if v.dtype == bool else float) for v in found))
-        first = jax.tree.map(lambda v: v[:held], stored)
-        rest = jax.tree.map(lambda v: v[held:], stored)
-        return Split(flatten(source)[0] if self.fresh else rest, first), found
 
 
 def widened(value: Float[Array, " d"], most: float = 5.0) -> Float[Array, " d"]:

@@ -54,7 +54,7 @@ class FittedNeural(eqx.Module):
 
     def save(self, path: Any) -> None:
         """Write the network as safetensors; ``pi.amortized.load`` reads it."""
-        config = dataclasses.asdict(self.options)
+        config: dict[str, Any] = dataclasses.asdict(self.options)
         config["sites"] = dataclasses.asdict(self.sites)
         config["parameters"] = dataclasses.asdict(self.parameters)
         config |= self._structure()

@@ -35,6 +35,9 @@ def parameters_only(program: Program) -> Program:
         simulate=None
         if program.simulate is None
         else _FilledSimulate(program.simulate, strip, shapes),
+        unconstrain=None
+        if program.unconstrain is None
+        else _FilledUnconstrain(program.unconstrain, strip, shapes),
         pointwise=None,
         sites=None,
     )
@@ -90,3 +93,10 @@ class _FilledSimulate(_Filled):
     def __call__(self, key: Key, x: Position, data: Data) -> Any:  # type: ignore[override]
         first, second = jax.random.split(key)
         return self.fn(second, self.form.fill(x, self.keys(first)), data)
+
+
+@dataclasses.dataclass(frozen=True)
+class _FilledUnconstrain(_Filled):
+    def __call__(self, values: Any, x: Position, data: Data) -> Any:  # type: ignore[override]
+        placed = self.fn(values, self.form.fill(x, self.keys(jax.random.key(0))), data)
+        return placed._replace(position=self.form.strip(placed.position))

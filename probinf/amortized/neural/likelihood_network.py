@@ -11,12 +11,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from probinf.amortized.nets.ensemble import Ensemble
-from probinf.amortized.neural.base import Neural, Split, rows_for, widened
+from probinf.amortized.neural.base import Neural, rows_for, widened
 from probinf.amortized.neural.cells import cell
 from probinf.amortized.neural.familiar import Familiar
 from probinf.amortized.neural.marginals import Marginals, Stretched
 from probinf.amortized.neural.parameters import Parameters
 from probinf.amortized.neural.simulations import Sites
+from probinf.amortized.neural.sources import Split
 from probinf.amortized.neural.success import Success
 from probinf.amortized.neural.trained_prior import TrainedPrior
 from probinf.core.program import Key
@@ -78,13 +79,14 @@ def likelihood_network(
     sites: Sites,
     prior: TrainedPrior,
     failures: bool,
+    calibrated: int = 1,
 ) -> LikelihoodNetwork:
     """An untrained network."""
     context = 2 * inputs.marginals.centre.shape[0]
     flows = method.flows(key, size=sites.size, context=context)
     success = Success.blank(context) if failures else None
     counts = tuple(bool(v) for v in sites.counts)
-    familiar = Familiar.blank(sites.size)
+    familiar = Familiar.blank(sites.size, sites.size, calibrated)
     return LikelihoodNetwork(inputs, targets, flows, familiar, prior, success, counts)
 
 

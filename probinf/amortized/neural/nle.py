@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -30,7 +31,8 @@ from probinf.amortized.neural.likelihood_network import (
 )
 from probinf.amortized.neural.marginals import Marginals, Stretched
 from probinf.amortized.neural.parameters import Parameters
-from probinf.amortized.neural.simulations import Sites, warn_failed
+from probinf.amortized.neural.simulations import Sites
+from probinf.amortized.neural.sources import as_source
 from probinf.amortized.neural.success import Success
 from probinf.amortized.neural.trained_prior import TrainedPrior
 from probinf.amortized.training import weights
@@ -87,13 +89,16 @@ class NLE(Neural):
     Source: Papamakarios, Sterratt & Murray (2019).
     """
 
-    def prepare(self, key: Key, source: Program) -> Task:
+    needs_prior: ClassVar[bool] = False
+
+    def prepare(self, key: Key, source: Any) -> Task:
         """The untrained network, its scales set by simulations."""
-        sites, plain = Sites.of(source), parameters_only(source)
+        source = as_source(source)
+        sites, plain = source.sites, parameters_only(source.program)
         parameters = Parameters.of(plain)
         first, second, third = jax.random.split(key, 3)
-        split, found = self.gather(first, source, sites, parameters)
-        warn_failed(found, "its probability is learned beside the likelihood.")
+        split, found = source.gather(first, self.simulations, self.fresh, parameters)
+        source.warn(found, "its probability is learned beside the likelihood.")
         seen = found.data[found.worked]
         constant = (seen == seen[0]).all(axis=0) & (sites.counts == 0)
         if constant.any():
@@ -105,21 +110,24 @@ class NLE(Neural):
         data = seen + sites.counts * cells
         # what has one sign mostly varies by factors, what has both is left on its own scale
         signed = (seen < 0).any(axis=0) & (seen > 0).any(axis=0)
+        if source.proposed:
+            prior = TrainedPrior.seen(found.values)
+        else:
+            prior = TrainedPrior.of(plain, parameters)
         network = likelihood_network(
             self,
             second,
             Stretched.of(found.values),
             Marginals.of(data, np.asarray(signed)),
             sites,
-            TrainedPrior.of(plain, parameters),
+            prior,
             failures=not found.worked.all(),
         )
         if network.success is not None:
             contexts = jax.vmap(network.context)(jnp.asarray(found.values, float))
             success = Success.of(jax.random.fold_in(second, 1), contexts, found.worked)
             network = eqx.tree_at(lambda n: n.success, network, success)
-        z = np.asarray(_mapped(network.targets, jnp.asarray(data, float)))
-        network = eqx.tree_at(lambda n: n.familiar, network, Familiar.of(z))
+        network = eqx.tree_at(lambda n: n.familiar, network, _familiar(network.targets, data))
         return Task(
             network,
             LikelihoodLoss(sites, parameters, self.batch),
@@ -127,24 +135,38 @@ class NLE(Neural):
             LikelihoodLoss(sites, parameters, self.batch, held=True),
         )
 
-    def finish(self, source: Program, trained: Trained) -> FittedNLE:
+    def finish(self, source: Any, trained: Trained) -> FittedNLE:
         """The fitted likelihood."""
-        record = Record.of(trained, self.simulations)
-        parameters = Parameters.of(parameters_only(source))
-        return FittedNLE(trained.model, source, Sites.of(source), parameters, self, record)
+        source = as_source(source)
+        record = Record.of(trained, self.simulations, **source.record())
+        parameters = Parameters.of(parameters_only(source.program))
+        return FittedNLE(trained.model, source.program, source.sites, parameters, self, record)
+
+
+def _familiar(targets: Marginals, data: np.ndarray) -> Familiar:
+    """Half of the data describe, the others calibrate: no network was trained on either."""
+    scores = np.asarray(_scored(targets, jnp.asarray(data, float)))
+    mapped = np.asarray(jax.vmap(widened)(jnp.asarray(scores)))
+    half = len(data) // 2
+    return Familiar.of(mapped[:half], mapped[half:], data, np.abs(scores[half:]).max(axis=1))
 
 
 @jax.jit
-def _mapped(targets: Marginals, data: Array) -> Array:
-    return jax.vmap(lambda v: widened(targets(v)[0]))(data)
+def _scored(targets: Marginals, data: Array) -> Array:
+    return jax.vmap(lambda v: targets(v)[0])(data)
 
 
-@jax.jit
-def _worst(network: LikelihoodNetwork, data: Array) -> Familiarity:
+@partial(jax.jit, static_argnames=("sites",))
+def _worst(network: LikelihoodNetwork, sites: Sites, data: Array) -> Familiarity:
     """Of the most unusual of several data sets."""
-    z = _mapped(network.targets, data)
-    each = jax.vmap(lambda row: network.familiar(row))(z)
-    return jax.tree.map(lambda v: v[jnp.argmax(each.distance)], each)
+
+    def one(row: Array) -> Familiarity:
+        scores = network.targets(row)[0]
+        return network.familiar(widened(scores), row, scores, network.targets, sites)
+
+    each = jax.vmap(one)(data)
+    worst = jax.tree.map(lambda v: v[jnp.argmax(each.distance)], each)
+    return dataclasses.replace(worst, among=len(data))
 
 
 class FittedNLE(FittedNeural):
@@ -176,7 +198,7 @@ class FittedNLE(FittedNeural):
         given = parameters_only(given)
         values = self.sites.named(observations_of(given) if observed is None else observed)
         data = self._stacked(values)
-        familiarity = _worst(self.network, data)
+        familiarity = _worst(self.network, self.sites, data)
         familiarity.warn()
         return nest(
             given,
@@ -189,7 +211,10 @@ class FittedNLE(FittedNeural):
         )
 
     def _structure(self) -> dict[str, Any]:
-        return {"failures": self.network.success is not None}
+        return {
+            "failures": self.network.success is not None,
+            "calibrated": self.network.familiar.calibrated,
+        }
 
     def _check(self, given: Program) -> None:
         """Refuse other parameters; warn about values that no training saw."""
@@ -230,6 +255,7 @@ class FittedNLE(FittedNeural):
             sites,
             TrainedPrior.blank(size),
             config["failures"],
+            config["calibrated"],
         )
 
     @classmethod

@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from probinf.amortized.nets.embedding import SetEmbedding
+from probinf.amortized.nets.embedding import Embedding, takes_sets
 from probinf.amortized.nets.ensemble import Ensemble
-from probinf.amortized.neural.base import Neural, Split, rows_for, widened
+from probinf.amortized.neural.base import Neural, rows_for, widened
 from probinf.amortized.neural.familiar import Familiar, Familiarity
 from probinf.amortized.neural.marginals import Marginals
 from probinf.amortized.neural.simulations import Sites
+from probinf.amortized.neural.sources import Split
 from probinf.amortized.neural.trained_prior import TrainedPrior
 from probinf.core.program import Key
 from probinf.errors import StructureError
@@ -32,6 +33,8 @@ class PosteriorNetwork(eqx.Module):
         flows: density of the mapped parameters given the context.
         familiar: the training summaries.
         prior: margins of the training prior.
+        lacked: by entry of the data, whether it was missing in some of the training data; None
+            where data are complete.
     """
 
     inputs: Marginals
@@ -40,18 +43,30 @@ class PosteriorNetwork(eqx.Module):
     flows: Ensemble
     familiar: Familiar
     prior: TrainedPrior
+    lacked: tuple[bool, ...] | None = eqx.field(static=True, default=None)
 
     @property
     def coordinates(self) -> int:
         """Number of unconstrained parameters."""
         return int(self.targets.centre.shape[0])
 
+    def scores(self, data: Float[Array, " d"]) -> Float[Array, " d"]:
+        """Normal scores of one data set or datum, 0 where an entry is missing (NaN)."""
+        if self.lacked is None:
+            return self.inputs(data)[0]
+        here = jnp.isfinite(data)
+        return jnp.where(here, self.inputs(jnp.where(here, data, self.inputs.centre))[0], 0.0)
+
     def context(self, data: Array, sites: Sites, kept: Array | None = None) -> Float[Array, " c"]:
         """The flow's context: data as a vector, or rows where ``kept`` says which count."""
         if kept is not None:
-            rows = jax.vmap(lambda row: widened(self.inputs(row)[0]))(data)
+            rows = jax.vmap(lambda row: widened(self.scores(row)))(data)
+            if self.lacked is not None:  # a datum that lacks something is left out
+                kept = kept & jnp.isfinite(data).all(axis=-1)
             return self.embedding(rows, kept)
-        z = widened(self.inputs(data)[0])
+        z = widened(self.scores(data))
+        if self.lacked is not None:
+            z = jnp.concatenate([z, jnp.where(jnp.isfinite(data), 0.0, 1.0)])
         if self.embedding is None:
             return z
         one = len(sites.shapes) == 1
@@ -84,25 +99,31 @@ def posterior_network(
     targets: Marginals,
     sites: Sites,
     prior: TrainedPrior,
+    *,
+    lacked: tuple[bool, ...] | None = None,
+    calibrated: int = 1,
 ) -> PosteriorNetwork:
     """An untrained network, for whatever context the embedding returns.
 
     Raises:
         StructureError: the embedding returns no array.
     """
-    if isinstance(embedding, SetEmbedding):
+    if takes_sets(embedding):
         context = embedding.size
-        embedding = embedding.build(keys[0], inputs.centre.shape[0])
+        embedding = embedding.build(keys[0], (inputs.centre.shape[0],))
     elif embedding is None:
-        context = sites.size
+        context = sites.size * (1 if lacked is None else 2)
     else:
         shape = sites.shapes[0] if len(sites.shapes) == 1 else (sites.size,)
+        if isinstance(embedding, Embedding):
+            embedding = embedding.build(keys[0], shape)
         out = eqx.filter_eval_shape(embedding, jnp.zeros(shape))
         if not hasattr(out, "shape"):
             raise StructureError(f"NPE: the embedding must return an array, got {out}.")
         context = int(np.prod(out.shape))
     flows = method.flows(keys[1], size=targets.centre.shape[0], context=context)
-    return PosteriorNetwork(inputs, targets, embedding, flows, Familiar.blank(context), prior)
+    familiar = Familiar.blank(context, inputs.centre.shape[0], calibrated)
+    return PosteriorNetwork(inputs, targets, embedding, flows, familiar, prior, lacked)
 
 
 @dataclasses.dataclass(frozen=True)

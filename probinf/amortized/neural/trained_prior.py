@@ -32,8 +32,13 @@ class TrainedPrior(Fixed):
         """Of the base of a program without random keys."""
         draws = parameters.draws(program)
         assert draws is not None  # an improper prior cannot simulate
+        return cls.seen(draws)
+
+    @classmethod
+    def seen(cls, values: np.ndarray) -> TrainedPrior:
+        """Of parameters (n, p) on the user's scale."""
         levels = np.linspace(0, 1, _LEVELS)
-        return cls(jnp.asarray(np.quantile(draws, levels, axis=0), float))
+        return cls(jnp.asarray(np.quantile(values, levels, axis=0), float))
 
     @classmethod
     def blank(cls, size: int) -> TrainedPrior:
@@ -62,6 +67,17 @@ class TrainedPrior(Fixed):
             stacklevel=3,
         )
 
+    def gaps(self, draws: np.ndarray) -> np.ndarray:
+        """Largest difference of the distribution functions of each parameter, (p,)."""
+        levels, ours = np.linspace(0, 1, _LEVELS), np.asarray(self.quantiles, float)
+        found = np.ones(ours.shape[1])
+        for k in range(len(found)):
+            order = np.sort(draws[:, k])
+            after = np.searchsorted(order, ours[:, k], "right") / len(order)
+            before = np.searchsorted(order, ours[:, k], "left") / len(order)
+            found[k] = np.max(np.maximum(before - levels, levels - after), initial=0.0)
+        return found
+
     def refuse_other(self, program: Program, parameters: Parameters) -> None:
         """Refuse a program with another prior, to which a learned posterior does not apply.
 
@@ -69,19 +85,12 @@ class TrainedPrior(Fixed):
             StructureError: the margins of a site differ.
         """
         draws = parameters.draws(program)
-        levels, size = np.linspace(0, 1, _LEVELS), parameters.size
-        ours = np.asarray(self.quantiles, float)
-        gaps = np.ones(size)
-        for k in range(size if draws is not None else 0):
-            assert draws is not None
-            order = np.sort(draws[:, k])
-            after = np.searchsorted(order, ours[:, k], "right") / len(order)
-            before = np.searchsorted(order, ours[:, k], "left") / len(order)
-            gaps[k] = np.max(np.maximum(before - levels, levels - after), initial=0.0)
+        gaps = np.ones(parameters.size) if draws is None else self.gaps(draws)
         k = int(np.argmax(gaps))
         if gaps[k] <= _GAP:
             return
         theirs = "improper" if draws is None else _spread(draws[:, k])
+        ours = np.asarray(self.quantiles, float)
         raise StructureError(
             f"posterior: the prior of '{parameters.labels[k]}' is not the one of the training "
             f"({theirs}; in training {_spread(ours[:, k])}), and a learned posterior belongs to "

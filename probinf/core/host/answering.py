@@ -121,9 +121,10 @@ def _number(call: Call, value: Any, row: Any, tally: Tally) -> np.ndarray:
     """The value as it goes back; failures are counted."""
     if not isinstance(value, Failure):
         found = as_value(call, value, row)
-        if not call.counted or not (np.isnan(found) or np.isposinf(found)):
+        nan = np.isnan(found).any()
+        if not call.counted or not (nan or np.isposinf(found).any()):
             return found
-        value = Failure("NaN" if np.isnan(found) else "+inf", f"returned {found}")
+        value = Failure("NaN" if nan else "+inf", f"returned {found}")
     tally.failures[value.kind] = tally.failures.get(value.kind, 0) + 1
     tally.first = tally.first or f"{value.text}, at {shown(row)}"
     return np.full(call.shape, np.nan)
