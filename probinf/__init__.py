@@ -32,6 +32,7 @@ if _TYPE_CHECKING:
     from probinf.core.sequence import marginal as marginal
     from probinf.core.sequence import particle_filter as particle_filter
     from probinf.core.transformations.binding import bind as bind
+    from probinf.core.transformations.labelling import with_dims as with_dims
     from probinf.core.transformations.paths import above as above
     from probinf.core.transformations.paths import prefix as prefix
     from probinf.core.transformations.paths import temper as temper
@@ -162,6 +163,7 @@ _WHERE = {
     "validity": "probinf.validity",
     "VI": "probinf.samplers",
     "with_base": "probinf.core.transformations.rebasing",
+    "with_dims": "probinf.core.transformations.labelling",
 }
 
 _get, _names = _on_first_use(__name__, _WHERE)

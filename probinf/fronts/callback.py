@@ -21,6 +21,7 @@ from probinf.core.host.jobs import evaluated
 from probinf.core.host.pools import Failure, check_executor, check_picklable
 from probinf.core.precision import precisely
 from probinf.core.program import Data, Position, Program, Score
+from probinf.core.transformations.labelling import Coords, Dims, labelled
 from probinf.core.transformations.nesting import OnInner, nest
 from probinf.errors import CallbackError, ModelError
 from probinf.fronts.log_density import priors_by_name
@@ -41,6 +42,8 @@ def from_callback(
     batch_size: int = 100,
     timeout: float | None = None,
     max_failures: float = 0.01,
+    dims: Dims | None = None,
+    coords: Coords | None = None,
 ) -> Program:
     """The measure ``prior * exp(log_likelihood)`` for a function that is not written in JAX.
 
@@ -69,6 +72,8 @@ def from_callback(
             needs processes.
         max_failures: share of the evaluations that may fail (an exception, NaN, +inf, a time-out,
             a worker that died of it); they count as -inf. More are an error.
+        dims: names of dimensions by site; see :func:`probinf.with_dims`.
+        coords: labels by dimension.
 
     Raises:
         ModelError: there is no prior, or two.
@@ -110,7 +115,7 @@ def from_callback(
             raise ModelError("names= goes with prior_transform=; a prior names its parameters.")
         program = _on_prior(call, prior)
     _try(call, program)
-    return program
+    return labelled(program, dims, coords)
 
 
 def _on_prior(call: Call, prior: Any) -> Program:

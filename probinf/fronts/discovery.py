@@ -13,12 +13,14 @@ from numpyro import handlers
 from numpyro.infer import init_to_uniform
 from numpyro.primitives import Messenger
 
+from probinf.core.axes import Axes
 from probinf.errors import DiscreteLatentError, ImproperPriorError, ModelError
 from probinf.fronts.begun import STEPS
 from probinf.fronts.distributions.completion import described, refuse_without_density
 from probinf.fronts.enumeration.tracing import funsor_there
 from probinf.fronts.latent import Latent, latent_of
 from probinf.fronts.observations import check_observed
+from probinf.fronts.plates import axes_of
 from probinf.fronts.translation import abstractly
 
 
@@ -29,11 +31,13 @@ class Discovered(NamedTuple):
         latents: those that are coordinates.
         summed: discrete ones that are to be summed out.
         axes: how many batch axes the model uses.
+        named: the dimensions that plates name.
     """
 
     latents: tuple[Latent, ...]
     summed: tuple[Latent, ...]
     axes: int
+    named: Axes
 
 
 def discover(
@@ -76,6 +80,7 @@ def discover(
         tuple(latent for latent in latents if whole or not latent.discrete or latent.given),
         tuple(latent for latent in latents if latent.discrete and not (whole or latent.given)),
         max((_axes(site) for site in trace.values() if site["type"] == "sample"), default=0),
+        axes_of(trace),
     )
     check_observed(trace, data, observed(found), allow_broadcast)
     return found

@@ -61,6 +61,17 @@ def admitted(
     return model, args, kwargs
 
 
+def own_arguments(model: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """Those of our own keywords with a value that the model takes instead."""
+    while isinstance(model, functools.partial):
+        model = model.func
+    try:
+        known = inspect.signature(model).parameters
+    except (TypeError, ValueError):
+        return {}
+    return {name: value for name, value in given.items() if name in known and value is not None}
+
+
 def _is_masked(value: Any) -> bool:
     return isinstance(value, np.ma.MaskedArray)
 

@@ -17,6 +17,7 @@ from numpyro.distributions import Distribution
 from probinf.core.inputs.arrays import is_traced
 from probinf.core.inputs.given import as_given
 from probinf.core.program import Data, Key, Placed, Position, Program, Score
+from probinf.core.transformations.labelling import Coords, Dims, labelled
 from probinf.errors import ImproperPriorError, ModelError
 from probinf.fronts.numpyro import from_numpyro
 
@@ -67,6 +68,8 @@ def from_log_likelihood(
     log_likelihood: Callable[..., Array],
     prior: Distribution | dict[str, Distribution],
     *args: Any,
+    dims: Dims | None = None,
+    coords: Coords | None = None,
 ) -> Program:
     """The measure ``prior * exp(log_likelihood)``.
 
@@ -75,13 +78,16 @@ def from_log_likelihood(
             ``parameters`` is a dict by name, or one array when ``prior`` is one distribution.
         prior: NumPyro distributions by parameter name, or a single one.
         *args: data for ``log_likelihood``; arrays are dynamic.
+        dims: names of dimensions by site; see :func:`probinf.with_dims`.
+        coords: labels by dimension.
 
     Raises:
         ModelError: the function does not return a scalar, or is not written in JAX.
     """
     _check_scalar("from_log_likelihood", log_likelihood, prior, args)
     single = isinstance(prior, Distribution)
-    return from_numpyro(_PriorTimes(log_likelihood, single, False), priors_by_name(prior), args)
+    program = from_numpyro(_PriorTimes(log_likelihood, single, False), priors_by_name(prior), args)
+    return labelled(program, dims, coords)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +141,8 @@ def from_log_density(
     *args: Any,
     base: Distribution | dict[str, Distribution] | None = None,
     initial: Any = None,
+    dims: Dims | None = None,
+    coords: Coords | None = None,
 ) -> Program:
     """The measure with density ``exp(log_density)``, with respect to Lebesgue measure.
 
@@ -149,6 +157,8 @@ def from_log_density(
             dict by name, or one array for a single distribution.
         initial: without ``base``, a dict of arrays (or one array) near the target; it fixes
             the shapes, and chains start around it.
+        dims: names of dimensions by site; see :func:`probinf.with_dims`.
+        coords: labels by dimension.
 
     Raises:
         ModelError: neither ``base`` nor ``initial`` is given, or the function does not
@@ -157,7 +167,8 @@ def from_log_density(
     if base is not None:
         _check_scalar("from_log_density", log_density, base, args)
         single = isinstance(base, Distribution)
-        return from_numpyro(_PriorTimes(log_density, single, True), priors_by_name(base), args)
+        program = from_numpyro(_PriorTimes(log_density, single, True), priors_by_name(base), args)
+        return labelled(program, dims, coords)
     initial = None if initial is None else _numbers(initial)
     if initial is None:
         raise ModelError(
@@ -166,7 +177,7 @@ def from_log_density(
         )
     initial = jax.tree.map(_floats, initial)
     _require_scalar("from_log_density", shape_of("from_log_density", log_density, initial, *args))
-    return Program(
+    program = Program(
         draw=_NoDraw(),
         start=_initial,
         score=_FlatScore(log_density),
@@ -175,6 +186,7 @@ def from_log_density(
         log_jacobian=_unit,
         data=(initial, jax.tree.map(partial(as_given, "an argument of the density"), args)),
     )
+    return labelled(program, dims, coords)
 
 
 def _numbers(initial: Any) -> Any:

@@ -16,6 +16,7 @@ from numpyro.distributions import Distribution
 
 from probinf.core.inputs.given import as_given
 from probinf.core.program import Data, Key, Observations, Position, Program, Score
+from probinf.core.transformations.labelling import Coords, Dims, labelled
 from probinf.errors import ModelError
 from probinf.fronts.log_density import priors_by_name, shape_of
 from probinf.fronts.numpyro import from_numpyro
@@ -95,6 +96,8 @@ def from_simulator(
     *,
     tolerance: float,
     kernel: Literal["gaussian", "uniform"] = "gaussian",
+    dims: Dims | None = None,
+    coords: Coords | None = None,
 ) -> Program:
     """Approximate Bayesian computation: the random key of the simulator is a coordinate.
 
@@ -109,6 +112,8 @@ def from_simulator(
         observed: array or dict of arrays, shaped like the simulator's output.
         tolerance: scale of the kernel, in units of the distance; positive.
         kernel: ``"gaussian"`` or ``"uniform"``.
+        dims: names of dimensions by site; see :func:`probinf.with_dims`.
+        coords: labels by dimension.
 
     Raises:
         ModelError: the tolerance is not positive, the output and ``observed`` differ in
@@ -126,7 +131,7 @@ def from_simulator(
     static = (dataclasses.replace(full, data=None), simulate, distance, kernel, single)
     data = (full.data, observed, np.asarray(tolerance, float))
     _check_output(static, data)
-    return Program(
+    program = Program(
         draw=_AbcDraw(*static),
         start=_AbcDraw(*static),
         score=_AbcScore(*static),
@@ -134,7 +139,9 @@ def from_simulator(
         simulate=_AbcSimulate(*static),
         observations=Observations(_get, _set),
         data=data,
+        axes=full.axes,
     )
+    return labelled(program, dims, coords)
 
 
 def _sample_all(prior: dict[str, Distribution]) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from probinf.errors import MethodError, MissingPackageError
-from probinf.results.summary import scalar_names
 
 if TYPE_CHECKING:
     from probinf.results.posterior import Posterior
@@ -33,7 +32,7 @@ def to_dataframe(posterior: Posterior, names: str | Sequence[str] | None) -> Any
     columns: dict[str, np.ndarray] = {}
     for site, value in draws.items():
         flat = value.reshape(chains * count, -1)
-        for k, name in enumerate(scalar_names({site: value.shape[2:]})):
+        for k, name in enumerate(posterior.axes.scalars({site: value.shape[2:]})):
             columns[name] = flat[:, k]
     if posterior.weighted:
         columns["log_weight"] = posterior.log_weights.ravel()

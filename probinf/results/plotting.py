@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from probinf.errors import MethodError, MissingPackageError
-from probinf.results.datatree import safe_names
+from probinf.results.datasets import safe_names
 
 if TYPE_CHECKING:
     from probinf.results.posterior import Posterior
@@ -69,7 +69,7 @@ def compare_plot(posteriors: dict[str, Posterior], names: list[str], *, columns:
     for axis in axes.ravel()[len(names) :]:
         axis.set_visible(False)
     for label, posterior in posteriors.items():
-        found, values = scalars(posterior.draws)
+        found, values = scalars(posterior.draws, posterior.axes)
         weights = weights_of(posterior.log_weights.ravel())
         for axis, name in zip(axes.ravel(), names, strict=False):
             if name not in found:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from probinf.core.axes import NOTHING, Axes
 from probinf.core.coordinates import Mixed, restored
 from probinf.core.estimate import Estimate
 from probinf.core.inputs.limits import inside
@@ -19,9 +20,11 @@ from probinf.core.keys import as_key
 from probinf.core.normalised import normalised
 from probinf.core.program import Key, Program
 from probinf.core.resampling import systematic
+from probinf.core.transformations.labelling import Coords, Dims, renamed, site_shapes
 from probinf.errors import EvidenceError, StructureError
 from probinf.results.circular import circles_of
 from probinf.results.continuing import Ended, more
+from probinf.results.datasets import Predictions
 from probinf.results.datatree import to_datatree
 from probinf.results.diagnosis import diagnose
 from probinf.results.discrete import infer_discrete, responsibilities
@@ -67,6 +70,8 @@ class Posterior:
         approximation: the law that an approximate engine fitted, on flat positions; None of the
             exact ones. :meth:`as_program` makes a program of it.
         ended: where Markov chains ended, for :meth:`more`; None of other draws, and after loading.
+        axes: names of the dimensions of sites and labels along them, those of the program; see
+            :func:`probinf.with_dims`.
     """
 
     draws: dict[str, np.ndarray]
@@ -85,6 +90,7 @@ class Posterior:
     streamed: Summary | None = None
     approximation: Any = None
     ended: Ended | None = None
+    axes: Axes = NOTHING
 
     @property
     def engine(self) -> str:
@@ -133,6 +139,7 @@ class Posterior:
             circles,
             self.provenance.get("ensembles"),
             interval,
+            self.axes,
         )
 
     def summary(
@@ -149,7 +156,8 @@ class Posterior:
         there are no Markov chains.
 
         Args:
-            names: sites, or scalars such as ``"theta[0]"``; all by default.
+            names: sites, or scalars such as ``"theta[0]"`` (``"theta[Choate]"`` where dimensions
+                are labelled); all by default.
             prob: of the interval, whose ends are the columns ``q5`` and ``q95`` for 0.9.
             hdi: tell the shortest interval of that probability, as ``hdi_low`` and ``hdi_high``.
             circular: sites whose values go round, with their periods, ``{"hour": 24.0}``; or
@@ -195,6 +203,16 @@ class Posterior:
             MethodError: the draws are not those of Markov chains, whose ends are at hand.
         """
         return more(self, draws, progress, max_seconds)
+
+    def with_dims(self, dims: Dims | None = None, coords: Coords | None = None) -> Posterior:
+        """The same posterior with other names and labels of dimensions.
+
+        Arguments and errors are those of :func:`probinf.with_dims`.
+        """
+        shapes = {site: value.shape[2:] for site, value in self.draws.items()}
+        if self.program is not None:
+            shapes = {**site_shapes(self.program), **shapes}
+        return dataclasses.replace(self, axes=renamed(self.axes, shapes, dims, coords))
 
     def to_dataframe(self, names: str | Sequence[str] | None = None) -> Any:
         """All draws as a pandas DataFrame: a row per draw, a column per scalar.
@@ -273,8 +291,10 @@ class Posterior:
         steps: int | None = None,
         covariates: Any = None,
         times: Any = None,
-    ) -> dict[str, np.ndarray]:
+    ) -> Predictions:
         """Posterior predictive draws of every observed site, (chain, draw, ...).
+
+        A dict by site, which ``to_dataset()`` gives names and labels of dimensions.
 
         Weighted draws are resampled first, so the result is equally weighted. Sites that
         ``numpyro.handlers.condition`` fixes and on which others depend stay as they are.
@@ -300,8 +320,10 @@ class Posterior:
         A :class:`~probinf.errors.NewSitesWarning` says what is drawn from the prior.
         """
         if steps is not None:
-            return forecast(self, key, program or self.program, steps, covariates, times)
-        return predict(self, key, program)
+            ahead = forecast(self, key, program or self.program, steps, covariates, times)
+            return Predictions(ahead)
+        axes = self.axes if program is None else program.axes
+        return Predictions(predict(self, key, program), axes)
 
     @in_its_precision
     def infer_discrete(
@@ -377,7 +399,11 @@ class Posterior:
 
     @in_its_precision
     def to_datatree(
-        self, *, predictive: int | Key | None = None, log_likelihood: bool = False
+        self,
+        *,
+        predictive: int | Key | None = None,
+        log_likelihood: bool = False,
+        prior: int | Key | None = None,
     ) -> xarray.DataTree:
         """An ``xarray.DataTree`` in the ArviZ schema.
 
@@ -392,11 +418,12 @@ class Posterior:
         Args:
             predictive: random key or seed; adds ``posterior_predictive``, data drawn anew.
             log_likelihood: adds that group, of every datum at every draw.
+            prior: random key or seed; adds ``prior`` and ``prior_predictive``, as many draws.
 
         Raises:
             StructureError: what is asked for needs a program, or positions that were not kept.
         """
-        return to_datatree(self, predictive, log_likelihood)
+        return to_datatree(self, predictive, log_likelihood, prior)
 
     def to_anesthetic(self) -> Any:
         """An ``anesthetic.NestedSamples`` of a run of ``Nested``, birth contours included.

@@ -13,6 +13,7 @@ from probinf.core.coordinates import flatten
 from probinf.core.keys import as_key
 from probinf.core.program import Key, Predicted, Program
 from probinf.errors import NewSitesWarning, StructureError
+from probinf.results.aligning import aligned
 from probinf.results.belonging import same_coordinates
 from probinf.results.sites import by_row
 
@@ -82,11 +83,13 @@ def _matched(
     view: Posterior, own: Program | None, program: Program
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """The draws that the program takes, and the names of what it predicts."""
-    one = {n: jax.ShapeDtypeStruct(v.shape[2:], v.dtype) for n, v in view.draws.items()}
+    draws, lacking = aligned(view.draws, view.axes, program.axes)
+    fitted_as = {n: jax.ShapeDtypeStruct(v.shape[2:], v.dtype) for n, v in view.draws.items()}
+    one = {n: jax.ShapeDtypeStruct(v.shape[2:], v.dtype) for n, v in draws.items()}
     found = _latents(program, one)
-    given = {name: view.draws[name] for name in found.outside}
+    given = {name: draws[name] for name in found.outside}
     # data of the fit may be left out here, where they are latent; what it fixes may not
-    fit = None if own is None or own.predict is None else _latents(own, one)
+    fit = None if own is None or own.predict is None else _latents(own, fitted_as)
     known = set() if fit is None else {*fit.observables, *fit.summed}
     new = [name for name in found.latents if name not in given and name not in known]
     fitted = list(view.draws) if fit is None else list(fit.latents)
@@ -98,7 +101,17 @@ def _matched(
             "sites that are the same the same name."
         )
     shapes = {name: (found.latents[name].shape, one[name].shape) for name in given}
-    said = [_said(name, *both) for name, both in shapes.items() if both[0] != both[1]]
+    said = [
+        _said(name, *both)
+        for name, both in shapes.items()
+        if both[0] != both[1] and name not in lacking
+    ]
+    for name in given:
+        if new_labels := lacking.get(name):
+            said.append(
+                f"{new_labels} of '{name}' are not in the fit and are drawn from their prior "
+                "given the rest"
+            )
     said += [f"'{name}' is not in the fit and is drawn from its prior" for name in new]
     if said:
         warnings.warn(f"predict: {'; '.join(said)}.", NewSitesWarning, stacklevel=4)
