@@ -196,12 +196,12 @@ def _program(terms: Terms, design: Design, *, observed: bool) -> FormulaProgram:
 
 def _labelled(program: Program, terms: Terms, design: Design) -> Program:
     """Groups by their levels."""
-    dims: dict[str, tuple[str, ...]] = {}
+    dims: dict[str, tuple[str]] = {}
     coords: dict[str, list[str]] = {}
     for (factor, effects), grouping in zip(terms.model.groupings, design.groupings, strict=True):
         group = program.axes.dims[f"z({factor})"][0]  # as its plate was named
         assert group is not None
-        dims |= {f"{effect_name(effect)}|{factor}": group for effect in effects}
+        dims |= {f"{effect_name(effect)}|{factor}": (group,) for effect in effects}
         coords[group] = [str(level) for level in grouping.levels]
     return labelled(program, dims, coords)
 
