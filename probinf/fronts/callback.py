@@ -24,7 +24,7 @@ from probinf.core.program import Data, Position, Program, Score
 from probinf.core.transformations.labelling import Coords, Dims, labelled
 from probinf.core.transformations.nesting import OnInner, nest
 from probinf.errors import CallbackError, ModelError
-from probinf.fronts.log_density import priors_by_name
+from probinf.fronts.log_density import Shape, priors_by_name
 from probinf.fronts.numpyro import from_numpyro
 
 _CUBE = "u"
@@ -131,7 +131,8 @@ def _on_prior(call: Call, prior: Any) -> Program:
             "from_callback: prior must be a NumPyro model, a NumPyro distribution, a dict of them "
             f"by parameter name, or a Program, got {prior!r}."
         )
-    read = _Single(base.constrain) if single else base.constrain
+    known = single or isinstance(prior, dict)
+    read = _Shaped(base.constrain, Shape.of(prior)) if known else base.constrain
     return nest(
         base,
         Asks(call),
@@ -184,6 +185,17 @@ class _Single:
     def __call__(self, x: Position, data: Data) -> Array:
         (value,) = self.constrain(x, data).values()
         return value
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shaped:
+    """The sites of a program in the tree of its priors."""
+
+    constrain: Callable[..., dict[str, Array]]
+    shape: Shape
+
+    def __call__(self, x: Position, data: Data) -> Any:
+        return self.shape(self.constrain(x, data))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ from probinf.core.inputs.given import as_given
 from probinf.core.program import Data, Key, Observations, Position, Program, Score
 from probinf.core.transformations.labelling import Coords, Dims, labelled
 from probinf.errors import ModelError
-from probinf.fronts.log_density import priors_by_name, shape_of
+from probinf.fronts.log_density import Shape, priors_by_name, shape_of
 from probinf.fronts.numpyro import from_numpyro
 
 Simulator = Callable[[Key, Any], Any]
@@ -33,11 +33,11 @@ class _Abc:
     simulate: Simulator
     distance: Callable[[Any, Any], Array]
     kernel: str
-    single: bool
+    shape: Shape
 
     def parameters(self, theta: Position, data: Data) -> Any:
         values = self.prior.constrain(theta, data[0])
-        return values["x"] if self.single else values
+        return self.shape(values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _set(data: Data, values: dict[str, Any]) -> Data:
 
 
 def from_simulator(
-    prior: Distribution | dict[str, Distribution],
+    prior: Distribution | dict[str, Any],
     simulate: Simulator,
     distance: Callable[[Any, Any], Array],
     observed: Any,
@@ -125,10 +125,9 @@ def from_simulator(
         raise ModelError(f"from_simulator: tolerance must be positive, got {tolerance}.")
     if kernel not in ("gaussian", "uniform"):
         raise ModelError(f"from_simulator: kernel must be 'gaussian' or 'uniform', got {kernel!r}.")
-    single = isinstance(prior, Distribution)
     full = from_numpyro(_sample_all, priors_by_name(prior))
     observed = jax.tree.map(partial(as_given, "observed"), observed)
-    static = (dataclasses.replace(full, data=None), simulate, distance, kernel, single)
+    static = (dataclasses.replace(full, data=None), simulate, distance, kernel, Shape.of(prior))
     data = (full.data, observed, np.asarray(tolerance, float))
     _check_output(static, data)
     program = Program(

@@ -33,7 +33,7 @@ from probinf.results.findings import Diagnosis, Finding
 from probinf.results.forecasting import forecast
 from probinf.results.plotting import plot
 from probinf.results.precision import in_its_precision
-from probinf.results.predicting import predict
+from probinf.results.predicting import given_arguments, predict
 from probinf.results.saving import save
 from probinf.results.summary import Interval, Summary, summarise
 
@@ -285,12 +285,13 @@ class Posterior:
     @in_its_precision
     def predict(
         self,
-        *,
+        *args: Any,
         key: int | Key,
         program: Program | None = None,
         steps: int | None = None,
         covariates: Any = None,
         times: Any = None,
+        **kwargs: Any,
     ) -> Predictions:
         """Posterior predictive draws of every observed site, (chain, draw, ...).
 
@@ -300,9 +301,12 @@ class Posterior:
         ``numpyro.handlers.condition`` fixes and on which others depend stay as they are.
 
         Args:
+            *args: new arguments of the model, ``predict(x_new, key=0)``, or the new rows of a
+                formula. What is not given stays as it was; observations are left out.
             key: random key or seed.
-            program: the same model with other data (new covariates, other groups, more steps),
-                or a model that shares sites with it; by default the program of the fit. Latent
+            program: in their place, the same model with other data (new covariates, other groups,
+                more steps), or a model that shares sites with it; by default the program of the
+                fit. Latent
                 sites take their draws by name. What the fit lacks is drawn from its prior given
                 the rest, and returned too: new sites, new entries of a plate or steps of a scan
                 (after those of the fit), observed sites whose data are left out (``y=None``). Of a
@@ -311,6 +315,7 @@ class Posterior:
                 states and observations, (chain, draw, step, ...).
             covariates: of these steps, where the model has some.
             times: of these steps, where those of the fit are not evenly spaced.
+            **kwargs: new keyword arguments of the model, ``predict(x=x_new, key=0)``.
 
         Raises:
             StructureError: there is no program, it has nothing observed, or a site does not
@@ -319,6 +324,11 @@ class Posterior:
 
         A :class:`~probinf.errors.NewSitesWarning` says what is drawn from the prior.
         """
+        if steps is None:
+            own = {"covariates": covariates, "times": times}
+            kwargs |= {name: value for name, value in own.items() if value is not None}
+        if args or kwargs:
+            program = given_arguments(self.program, program, steps, args, kwargs)
         if steps is not None:
             ahead = forecast(self, key, program or self.program, steps, covariates, times)
             return Predictions(ahead)

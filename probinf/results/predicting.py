@@ -13,6 +13,7 @@ from probinf.core.coordinates import flatten
 from probinf.core.keys import as_key
 from probinf.core.program import Key, Predicted, Program
 from probinf.errors import NewSitesWarning, StructureError
+from probinf.fronts.again import again
 from probinf.results.aligning import aligned
 from probinf.results.belonging import same_coordinates
 from probinf.results.sites import by_row
@@ -57,6 +58,20 @@ def predict(posterior: Posterior, key: int | Key, program: Program | None) -> di
             "nothing to predict. Pass the data to sites with numpyro.sample(..., obs=)."
         )
     return by_row(_simulate, flat, (keys, view.rows()), shape)
+
+
+def given_arguments(
+    own: Program | None, other: Program | None, steps: int | None, args: Any, kwargs: Any
+) -> Program:
+    """The program of the fit with new arguments of its model."""
+    if own is None or other is not None or steps is not None:
+        why = (
+            "this posterior was loaded without its program"
+            if own is None
+            else ("new arguments are given beside program= or steps=")
+        )
+        raise StructureError(f"predict: {why}. Give either new arguments of the model, or those.")
+    return again(own, args, kwargs)
 
 
 def _simulate(flat: Program, rows: Any) -> dict[str, jax.Array]:
