@@ -28,7 +28,7 @@ from probinf.results.datasets import Predictions
 from probinf.results.datatree import to_datatree
 from probinf.results.diagnosis import diagnose
 from probinf.results.discrete import infer_discrete, responsibilities
-from probinf.results.export import to_anesthetic, to_dataframe
+from probinf.results.export import save_getdist, to_anesthetic, to_dataframe
 from probinf.results.findings import Diagnosis, Finding
 from probinf.results.forecasting import forecast
 from probinf.results.plotting import plot
@@ -446,6 +446,24 @@ class Posterior:
         """
         return to_anesthetic(self)
 
+    def save_getdist(self, root: str | pathlib.Path) -> list[pathlib.Path]:
+        """Write text files that GetDist, anesthetic and CosmoMC's tools read.
+
+        ``root_1.txt``, ... have a row per draw of each chain: its weight, minus its log
+        likelihood (log density, of chains), then all scalars, named in ``root.paramnames``.
+
+        Args:
+            root: path and beginning of the names.
+
+        Returns:
+            The files.
+
+        Raises:
+            SavedFileError: the folder is not there.
+            StructureError: no draws were kept.
+        """
+        return save_getdist(self, root)
+
     def save(self, path: str | pathlib.Path) -> None:
         """Write a folder with ``posterior.nc`` (netCDF, opens in ArviZ) and ``manifest.json``.
 
@@ -455,15 +473,20 @@ class Posterior:
         save(self, path)
 
     def plot(self, kind: str = "trace", names: list[str] | None = None, **options: Any) -> Any:
-        """A picture through ArviZ: ``"trace"``, ``"rank"``, ``"forest"``, ``"pair"`` or ``"dist"``.
+        """A picture: ``"corner"``, or through ArviZ ``"trace"``, ``"rank"``, ``"forest"``, ...
+
+        Others of ArviZ are ``"pair"``, ``"dist"``, ``"energy"`` (of NUTS and HMC) and ``"ppc"``,
+        the data among those that the model predicts (``key=`` draws them).
 
         Args:
             kind: which picture.
-            names: sites to show; all by default.
-            **options: passed to ArviZ.
+            names: sites to show; all by default. ``"corner"`` takes scalars too, and respects
+                weights.
+            **options: passed to ArviZ, or those of :func:`probinf.results.corner.corner`
+                (``quantiles``, ``levels``, ``truths``, ``bins``, ``smooth``, ...).
 
         Raises:
-            MethodError: no such kind of picture.
+            MethodError: no such kind of picture, or not of these draws.
             MissingPackageError: the extra ``plot`` is not installed.
         """
         return plot(self, kind, names, **options)
