@@ -188,21 +188,34 @@ class Posterior:
         return self.draws[site]
 
     def more(
-        self, draws: int, *, progress: bool = True, max_seconds: float | None = None
+        self,
+        draws: int | None = None,
+        *,
+        live: int | None = None,
+        max_error: float | None = None,
+        min_ess: int | None = None,
+        progress: bool = True,
+        max_seconds: float | None = None,
     ) -> Posterior:
-        """The same chains with so many further draws, without another warm-up.
+        """The same chains with so many further draws, or a nested run with more live points.
 
-        Bit for bit what one run with all these draws would have given on this machine.
+        Chains go on without another warm-up, bit for bit what one run with all these draws would
+        have given on this machine. A nested run, loaded or not, is merged with a further one of so
+        many live points and a key of its own: the evidence is that of a run with all of them.
 
         Args:
             draws: kept transitions per chain, beside those that are there.
+            live: of a nested run, live points beside those that it had.
+            max_error: or as many as bring the standard error of the log evidence down to this.
+            min_ess: or as many as bring Kish's effective size of the weights up to this.
             progress: show a progress bar in a terminal.
             max_seconds: stop after this time and return what exists.
 
         Raises:
-            MethodError: the draws are not those of Markov chains, whose ends are at hand.
+            MethodError: the draws are neither those of Markov chains, whose ends are at hand, nor
+                of a nested run; or what is asked for is of the other.
         """
-        return more(self, draws, progress, max_seconds)
+        return more(self, draws, live, max_error, min_ess, progress, max_seconds)
 
     def with_dims(self, dims: Dims | None = None, coords: Coords | None = None) -> Posterior:
         """The same posterior with other names and labels of dimensions.
