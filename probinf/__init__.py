@@ -59,6 +59,7 @@ if _TYPE_CHECKING:
     from probinf.results.plotting import compare_plot as compare_plot
     from probinf.results.posterior import Posterior as Posterior
     from probinf.results.prior import prior_predictive as prior_predictive
+    from probinf.results.simulating import simulate as simulate
     from probinf.results.storage import load as load
     from probinf.runtime.compilation_cache import use_compilation_cache as use_compilation_cache
     from probinf.runtime.devices import use_cpu_devices as use_cpu_devices
@@ -153,6 +154,7 @@ _WHERE = {
     "SeparateMode": "probinf.evidence.separation",
     "SeparateModes": "probinf.evidence.separation",
     "Sequence": "probinf.core.sequence",
+    "simulate": "probinf.results.simulating",
     "SMC": "probinf.samplers",
     "SMC2": "probinf.samplers",
     "StateSpace": "probinf.core.sequence",
