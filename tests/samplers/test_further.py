@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 import probinf as pi
 from probinf.errors import MethodError, StructureError
+from probinf.results.findings import Finding
 from probinf.samplers.nested import joining
 from tests.cases import targets
 
@@ -77,6 +79,20 @@ def test_a_goal_is_reached_and_a_loaded_run_goes_on_alike(
     third = more.more(live=40, progress=False)  # another key each time
     assert third.provenance["merged"] == 3 and len(third.provenance["key"]) == 3
     assert len(np.unique(third.unconstrained[0], axis=0)) == third.log_weights.size
+
+
+def test_what_few_ancestors_leave_unknown_is_shared_out(runs: list[pi.Posterior]) -> None:
+    found = Finding("few_ancestors", "a mode descends from few live points")
+    own = runs[0].log_evidence
+    doubtful = dataclasses.replace(
+        runs[0], evidence=own._replace(error=float(np.hypot(own.error, 1.0))), findings=(found,)
+    )
+    plain = joining.joined_runs([runs[0], runs[1]])
+    both = joining.joined_runs([doubtful, runs[1]])
+    assert both.log_evidence.error == pytest.approx(
+        np.hypot(plain.log_evidence.error, 0.5), abs=0.05
+    )
+    assert found in both.findings and found not in plain.findings
 
 
 def test_what_cannot_go_on_is_said(runs: list[pi.Posterior], tmp_path: pathlib.Path) -> None:

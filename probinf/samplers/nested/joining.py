@@ -9,6 +9,7 @@ import numpy as np
 
 from probinf.results.posterior import Posterior
 from probinf.samplers.nested.findings import judged
+from probinf.samplers.nested.merging import Merged
 from probinf.samplers.nested.merging import merge as merge_points
 from probinf.samplers.nested.state import LanePoints
 
@@ -49,6 +50,10 @@ def joined_runs(runs: list[Posterior]) -> Posterior:
     merged = merge_points(lanes, np.random.default_rng(seed.astype(np.uint32)))
     single = [run.evidence for run in runs if run.evidence is not None]
     total, information = merged.evidence(single)
+    ancestry = _ancestry_error(runs, merged)
+    few = [f for run in runs for f in run.findings if f.code == "few_ancestors"]
+    few = few[:1] if ancestry > total.error else []
+    total = total._replace(error=float(np.hypot(total.error, ancestry)))
     order = merged.volumes.order
     p_values = [float(run.provenance["insertion_p_value"]) for run in runs]
     p_value = min(1.0, len(runs) * min(p_values))
@@ -71,10 +76,26 @@ def joined_runs(runs: list[Posterior]) -> Posterior:
         unconstrained=np.concatenate([run.unconstrained[0] for run in runs])[order][None],
         clusters=np.arange(order.size)[None],
         evidence=total,
-        findings=judged(p_value, single),
+        findings=(*few, *judged(p_value, single)),
         provenance={
             **told_of(runs),
             "information": information,
             "insertion_p_value": p_value,
+            "ancestry_error": ancestry,
         },
     )
+
+
+def _ancestry_error(runs: list[Posterior], merged: Merged) -> float:
+    """The error of modes that single runs saw through few points, shared out by their sizes."""
+    own = merged.single()
+    born = np.array([np.isnan(lane.birth).sum() for lane in merged.lanes], float)
+    found = []
+    for run, volumes in zip(runs, own, strict=True):
+        known = run.provenance.get("ancestry_error")
+        if known is None:
+            doubtful = any(f.code == "few_ancestors" for f in run.findings)
+            error = 0.0 if run.evidence is None or not doubtful else run.evidence.error
+            known = np.sqrt(max(error**2 - volumes.error**2, 0.0))
+        found.append(known)
+    return float(np.sqrt(np.sum((born / born.sum() * np.array(found)) ** 2)))
