@@ -11,7 +11,7 @@ import numpy as np
 from probinf.core.inputs.limits import at_least
 from probinf.core.precision import precisely
 from probinf.errors import MethodError
-from probinf.results.collecting import ChainCollector, Chains
+from probinf.results.collecting import Chains
 from probinf.runtime.codec import decoded, described
 from probinf.runtime.continuing import go_on
 from probinf.runtime.method import Run
@@ -73,14 +73,9 @@ def _more(posterior: Posterior, draws: int, progress: bool, max_seconds: float |
     count = next(iter(before.stats.values())).shape[1]
     longer = dataclasses.replace(method, draws=count + draws)
     with precisely(run.provenance.get("precision")):
-        collector = ChainCollector(
-            run,
-            chains=method.chains,
-            warmup=0,
-            draws=draws,
-            lockstep=method.lockstep,
-            superchains=getattr(method, "superchains", None),
-        )
+        plan = longer.plan(run.program, run.layout)
+        collector = dataclasses.replace(method, draws=draws).collector(run, plan)
+        collector.warmup = 0  # it was before
     taken = method.warmup + count
     after = go_on(longer, run, taken, collector, progress=progress, max_seconds=max_seconds)
     if not after.records.stats:

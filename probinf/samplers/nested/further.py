@@ -112,7 +112,8 @@ def _with(
     )
     told = posterior.provenance
     first = np.asarray(keys_of(told["key"])[0], np.uint32)
-    key = jax.random.wrap_key_data(jnp.asarray(first))
+    kind = "threefry2x32" if first.size == 2 else "rbg"
+    key = jax.random.wrap_key_data(jnp.asarray(first), impl=kind)
     everything = posterior.unconstrained.shape[-1] > 0
     assert posterior.program is not None
     with precisely(told.get("precision")):
