@@ -14,7 +14,6 @@ from probinf.core.program import Key, Program
 from probinf.errors import StructureError
 from probinf.results.datasets import as_dataset
 from probinf.results.predicting import predict
-from probinf.results.prior import prior_predictive
 from probinf.results.sites import by_row
 
 if TYPE_CHECKING:
@@ -94,6 +93,8 @@ def _prior(posterior: Posterior, key: int | Key) -> dict[str, Any]:
             "to_datatree: the prior of a posterior that was loaded without its program is not "
             "known; load it with pi.load(path, program=program)."
         )
+    from probinf.results.prior import prior_predictive
+
     lead, draws = ("chain", "draw"), posterior.log_weights.size
     found = prior_predictive(posterior.program, key=key, draws=draws)
     parts = {name: found[name] for name in posterior.draws if name in found}

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from probinf.errors import MethodError, MissingPackageError
-from probinf.results.corner import corner
 from probinf.results.datasets import safe_names
 
 if TYPE_CHECKING:
@@ -27,6 +26,8 @@ _KINDS = {
 def plot(posterior: Posterior, kind: str, names: list[str] | None = None, **options: Any) -> Any:
     """See :meth:`probinf.Posterior.plot`."""
     if kind == "corner":
+        from probinf.results.corner import corner
+
         return corner(posterior, names, **options)
     if kind not in _KINDS:
         raise MethodError(f"plot: kind must be one of {sorted([*_KINDS, 'corner'])}, got {kind!r}.")

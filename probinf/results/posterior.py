@@ -28,13 +28,10 @@ from probinf.results.datasets import Predictions
 from probinf.results.datatree import to_datatree
 from probinf.results.diagnosis import diagnose
 from probinf.results.discrete import infer_discrete, responsibilities
-from probinf.results.export import save_getdist, to_anesthetic, to_dataframe
 from probinf.results.findings import Diagnosis, Finding
 from probinf.results.forecasting import forecast
-from probinf.results.plotting import plot
 from probinf.results.precision import in_its_precision
 from probinf.results.predicting import given_arguments, predict
-from probinf.results.saving import save
 from probinf.results.summary import Interval, Summary, summarise
 
 if TYPE_CHECKING:
@@ -239,6 +236,8 @@ class Posterior:
             StructureError: there is no such site.
             MissingPackageError: pandas is not installed.
         """
+        from probinf.results.export import to_dataframe
+
         return to_dataframe(self, names)
 
     def as_program(self) -> Program:
@@ -457,6 +456,8 @@ class Posterior:
             MethodError: the posterior is not from nested sampling.
             MissingPackageError: the package anesthetic is not installed.
         """
+        from probinf.results.export import to_anesthetic
+
         return to_anesthetic(self)
 
     def save_getdist(self, root: str | pathlib.Path) -> list[pathlib.Path]:
@@ -475,6 +476,8 @@ class Posterior:
             SavedFileError: the folder is not there.
             StructureError: no draws were kept.
         """
+        from probinf.results.export import save_getdist
+
         return save_getdist(self, root)
 
     def save(self, path: str | pathlib.Path) -> None:
@@ -483,6 +486,8 @@ class Posterior:
         Raises:
             SavedFileError: the folder exists and holds something else.
         """
+        from probinf.results.saving import save
+
         save(self, path)
 
     def plot(self, kind: str = "trace", names: list[str] | None = None, **options: Any) -> Any:
@@ -502,6 +507,8 @@ class Posterior:
             MethodError: no such kind of picture, or not of these draws.
             MissingPackageError: the extra ``plot`` is not installed.
         """
+        from probinf.results.plotting import plot
+
         return plot(self, kind, names, **options)
 
     def __repr__(self) -> str:

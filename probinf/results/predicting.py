@@ -13,7 +13,6 @@ from probinf.core.coordinates import flatten
 from probinf.core.keys import as_key
 from probinf.core.program import Key, Predicted, Program
 from probinf.errors import NewSitesWarning, StructureError
-from probinf.fronts.again import again
 from probinf.results.aligning import aligned
 from probinf.results.belonging import same_coordinates
 from probinf.results.sites import by_row
@@ -71,6 +70,8 @@ def given_arguments(
             else ("new arguments are given beside program= or steps=")
         )
         raise StructureError(f"predict: {why}. Give either new arguments of the model, or those.")
+    from probinf.fronts.again import again  # with formulas, which few need
+
     return again(own, args, kwargs)
 
 

@@ -17,7 +17,7 @@ from probinf.errors import StructureError
 from probinf.evidence import updating
 from probinf.fronts import observing
 from probinf.fronts.fixing import Conditioned
-from probinf.results import datatree, posterior, predicting, summary
+from probinf.results import datasets, posterior, predicting, summary
 from probinf.results.sites import by_row
 from probinf.runtime import fingerprint
 from tests.evidence import test_weight_zero
@@ -81,7 +81,7 @@ def test_slashes_that_only_become_dots_fail(
     def dots(values: dict[str, Any]) -> dict[str, str]:
         return {name: name.replace("/", ".") for name in values if name not in ("chain", "draw")}
 
-    monkeypatch.setattr(datatree, "safe_names", dots)
+    monkeypatch.setattr(datasets, "safe_names", dots)
     monkeypatch.setattr(test_datatree, "AWKWARD", ("a/mu", "a.mu"))
     with pytest.raises((AssertionError, KeyError)):
         test_datatree.test_every_name_is_kept(False, tmp_path)
