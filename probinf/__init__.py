@@ -32,6 +32,7 @@ if _TYPE_CHECKING:
     from probinf.core.sequence import marginal as marginal
     from probinf.core.sequence import particle_filter as particle_filter
     from probinf.core.transformations.binding import bind as bind
+    from probinf.core.transformations.labelling import with_dims as with_dims
     from probinf.core.transformations.paths import above as above
     from probinf.core.transformations.paths import prefix as prefix
     from probinf.core.transformations.paths import temper as temper
@@ -59,6 +60,7 @@ if _TYPE_CHECKING:
     from probinf.results.plotting import compare_plot as compare_plot
     from probinf.results.posterior import Posterior as Posterior
     from probinf.results.prior import prior_predictive as prior_predictive
+    from probinf.results.simulating import simulate as simulate
     from probinf.results.storage import load as load
     from probinf.runtime.compilation_cache import use_compilation_cache as use_compilation_cache
     from probinf.runtime.devices import use_cpu_devices as use_cpu_devices
@@ -153,6 +155,7 @@ _WHERE = {
     "SeparateMode": "probinf.evidence.separation",
     "SeparateModes": "probinf.evidence.separation",
     "Sequence": "probinf.core.sequence",
+    "simulate": "probinf.results.simulating",
     "SMC": "probinf.samplers",
     "SMC2": "probinf.samplers",
     "StateSpace": "probinf.core.sequence",
@@ -164,6 +167,7 @@ _WHERE = {
     "VI": "probinf.samplers",
     "with_base": "probinf.core.transformations.rebasing",
     "with_parameters": "probinf.fronts",
+    "with_dims": "probinf.core.transformations.labelling",
 }
 
 _get, _names = _on_first_use(__name__, _WHERE)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from probinf.core.axes import NOTHING, Axes
 from probinf.errors import StructureError
 
 Key = Array
@@ -119,6 +120,7 @@ class Program:
             steps, none of them observed; None when it is no series.
         discrete: finds the discrete sites that are summed out; None when there are none.
         levels: name, lowest and highest value of every discrete coordinate with finitely many.
+        axes: names of the dimensions of sites, and labels along them.
         data: everything dynamic: observations, covariates, network weights, path parameters.
     """
 
@@ -161,6 +163,7 @@ class Program:
     levels: tuple[tuple[str, int, int], ...] = dataclasses.field(
         default=(), metadata={"static": True}
     )
+    axes: Axes = dataclasses.field(default=NOTHING, metadata={"static": True})
 
     def template(self) -> Position:
         """Shapes and dtypes of one position, without computing anything."""

@@ -1,10 +1,11 @@
-"""compare_evidence: one program, several engines, and whether their evidences agree."""
+"""compare_evidence: several models, or one program by several engines that should agree."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import overload
 
 import jax
 import numpy as np
@@ -15,9 +16,10 @@ from probinf.core.estimate import Estimate
 from probinf.core.keys import as_key
 from probinf.core.program import Key, Program
 from probinf.core.transformations.rebasing import rebase
-from probinf.errors import EvidenceError, MethodError
+from probinf.errors import EvidenceError, KeyTypeError, MethodError
 from probinf.evidence.bridge import bridge
 from probinf.evidence.fitting import fit
+from probinf.evidence.models import ModelProbabilities, model_probabilities
 from probinf.results.posterior import Posterior
 from probinf.runtime.method import Method
 from probinf.samplers import NUTS, SMC, Importance, Nested, ParallelTempering
@@ -82,29 +84,68 @@ class EvidenceComparison:
     __repr__ = __str__
 
 
+@overload
 def compare_evidence(
     program: Program,
     *,
     key: int | Key,
     methods: Mapping[str, Method] | None = None,
     progress: bool = True,
-) -> EvidenceComparison:
-    """The evidence of one program by every engine that can estimate it.
+) -> EvidenceComparison: ...
+@overload
+def compare_evidence(
+    program: Mapping[str, Posterior | Estimate] | Sequence[Posterior | Estimate],
+    *,
+    key: int | Key | None = None,
+    prior: Mapping[str, float] | None = None,
+) -> ModelProbabilities: ...
+def compare_evidence(
+    program: Program | Mapping[str, Posterior | Estimate] | Sequence[Posterior | Estimate],
+    *,
+    key: int | Key | None = None,
+    methods: Mapping[str, Method] | None = None,
+    progress: bool = True,
+    prior: Mapping[str, float] | None = None,
+) -> EvidenceComparison | ModelProbabilities:
+    """Models by their evidences, ``{"a": p1, "b": p2}``, or one program by several engines.
+
+    Posteriors of several models of the same data give a table of the models' probabilities. One
+    program is run by every engine that can estimate its evidence, to see whether they agree.
 
     Nested sampling, SMC and parallel tempering start from the prior and share no formula;
     bridge sampling and importance sampling start from a fit to the draws of NUTS. What all of
     them miss can only be a mode that none has seen.
 
     Args:
-        program: with a prior that can be drawn from.
-        key: random key or seed.
+        program: with a prior that can be drawn from; or posteriors of models, or the estimates of
+            their log evidences, by name or in a list (named ``"0"``, ``"1"``, ...).
+        key: random key or seed. Of models, only chains need it, which are bridged.
         methods: by name, in place of these. An engine without an evidence of its own
             (``NUTS``, ``MCMC``) is bridged.
         progress: show progress bars in a terminal.
+        prior: of models, their probabilities before the data, or weights; equal by default.
 
     Raises:
+        StructureError: models do not observe the same data, or there are fewer than two.
+        EvidenceError: a model has no evidence.
+        MethodError: prior weights are not positive, or options of the other use are given.
         ImproperPriorError: the prior cannot be drawn from, so there is no evidence.
     """
+    if not isinstance(program, Program):
+        if methods is not None:
+            raise MethodError("compare_evidence: methods= run one program, not several posteriors.")
+        named = (
+            program
+            if isinstance(program, Mapping)
+            else {str(k): given for k, given in enumerate(program)}
+        )
+        return model_probabilities(named, key, prior)
+    if prior is not None:
+        raise MethodError(
+            "compare_evidence: prior= weighs several models, {'a': p1, 'b': p2}, not one program."
+        )
+    if key is None:
+        raise KeyTypeError("compare_evidence: pass key=, a random key or seed.")
     jax.eval_shape(program.draw, jax.random.key(0), program.data)
     chosen = _DEFAULT if methods is None else methods
     estimates: dict[str, Estimate] = {}

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from probinf.core.inputs.given import as_given
+from probinf.core.inputs.shapes import Shape
 from probinf.core.program import Data, Key, Placed, Position, Program
 
 
@@ -21,12 +22,11 @@ class Blurred:
     simulate: Any
     distance: Any
     kernel: str
-    single: bool
+    shape: Shape
 
     def parameters(self, theta: Position, data: Data) -> Any:
         """What the simulator takes."""
-        values = self.prior.constrain(theta, data[0])
-        return values["x"] if self.single else values
+        return self.shape(self.prior.constrain(theta, data[0]))
 
     def log_weight(self, distance: Any, tolerance: Any) -> Array:
         """Of a distance; NaN of NaN."""

@@ -19,8 +19,10 @@ from probinf.core.host.asking import Asks, ask
 from probinf.core.host.calls import Call
 from probinf.core.host.jobs import evaluated
 from probinf.core.host.pools import Failure, check_executor, check_picklable
+from probinf.core.inputs.shapes import Shape
 from probinf.core.precision import precisely
 from probinf.core.program import Data, Position, Program, Score
+from probinf.core.transformations.labelling import Coords, Dims, labelled
 from probinf.core.transformations.nesting import OnInner, nest
 from probinf.errors import CallbackError, ModelError
 from probinf.fronts.numpyro import from_numpyro
@@ -41,6 +43,8 @@ def from_callback(
     batch_size: int = 100,
     timeout: float | None = None,
     max_failures: float = 0.01,
+    dims: Dims | None = None,
+    coords: Coords | None = None,
 ) -> Program:
     """The measure ``prior * exp(log_likelihood)`` for a function that is not written in JAX.
 
@@ -69,6 +73,8 @@ def from_callback(
             needs processes.
         max_failures: share of the evaluations that may fail (an exception, NaN, +inf, a time-out,
             a worker that died of it); they count as -inf. More are an error.
+        dims: names of dimensions by site; see :func:`probinf.with_dims`.
+        coords: labels by dimension.
 
     Raises:
         ModelError: there is no prior, or two.
@@ -110,13 +116,13 @@ def from_callback(
             raise ModelError("names= goes with prior_transform=; a prior names its parameters.")
         program = _on_prior(call, prior)
     _try(call, program)
-    return program
+    return labelled(program, dims, coords)
 
 
 def _on_prior(call: Call, prior: Any) -> Program:
-    single = isinstance(prior, Distribution)
     base = as_prior("from_callback", prior)
-    read = _Single(base.constrain) if single else base.constrain
+    known = isinstance(prior, Distribution | dict)
+    read = _Shaped(base.constrain, Shape.of(prior)) if known else base.constrain
     return nest(
         base,
         Asks(call),
@@ -164,6 +170,17 @@ class _Single:
     def __call__(self, x: Position, data: Data) -> Array:
         (value,) = self.constrain(x, data).values()
         return value
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shaped:
+    """The sites of a program in the tree of its priors."""
+
+    constrain: Callable[..., dict[str, Array]]
+    shape: Shape
+
+    def __call__(self, x: Position, data: Data) -> Any:
+        return self.shape(self.constrain(x, data))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,16 +10,18 @@ import jax
 import numpy as np
 from jaxtyping import Array
 from numpyro import handlers
-from numpyro.infer import init_to_uniform
 from numpyro.primitives import Messenger
 
+from probinf.core.axes import Axes
 from probinf.errors import DiscreteLatentError, ImproperPriorError, ModelError
 from probinf.fronts.begun import STEPS
 from probinf.fronts.distributions.completion import described, refuse_without_density
 from probinf.fronts.enumeration.tracing import funsor_there
 from probinf.fronts.latent import Latent, latent_of
 from probinf.fronts.observations import check_observed
+from probinf.fronts.plates import axes_of
 from probinf.fronts.translation import abstractly
+from probinf.fronts.wrappers import Anywhere, refuse_wrappers, why_random
 
 
 class Discovered(NamedTuple):
@@ -29,11 +31,13 @@ class Discovered(NamedTuple):
         latents: those that are coordinates.
         summed: discrete ones that are to be summed out.
         axes: how many batch axes the model uses.
+        named: the dimensions that plates name.
     """
 
     latents: tuple[Latent, ...]
     summed: tuple[Latent, ...]
     axes: int
+    named: Axes
 
 
 def discover(
@@ -76,6 +80,7 @@ def discover(
         tuple(latent for latent in latents if whole or not latent.discrete or latent.given),
         tuple(latent for latent in latents if latent.discrete and not (whole or latent.given)),
         max((_axes(site) for site in trace.values() if site["type"] == "sample"), default=0),
+        axes_of(trace),
     )
     check_observed(trace, data, observed(found), allow_broadcast)
     return found
@@ -90,6 +95,10 @@ def _axes(site: dict[str, Any]) -> int:
 class _Refuse(Messenger):
     """Stops at statements that leave the density unknown, before they cause other errors."""
 
+    def __init__(self, fn: Callable[..., Any], model: Any) -> None:
+        super().__init__(fn)
+        self.model = model
+
     def process_message(self, msg: dict[str, Any]) -> None:
         if msg["type"] == "plate" and msg["args"][1] not in (None, msg["args"][0]):
             raise ModelError(
@@ -97,15 +106,7 @@ class _Refuse(Messenger):
                 "posterior needs all of them. Remove subsample_size."
             )
         if msg["type"] == "prng_key":
-            raise ModelError(
-                "the model asks for a random key (numpyro.prng_key), so its density is random. "
-                "Draw from numpyro.sample sites instead, or use from_simulator."
-            )
-
-
-def _anywhere(site: dict[str, Any]) -> Any:
-    """A value where a site has none yet."""
-    return None if site.get("value") is not None else init_to_uniform(site)
+            raise ModelError(why_random(self.model))
 
 
 def _default(name: str, site: dict[str, Any]) -> Literal["keep", "sum"]:
@@ -130,14 +131,17 @@ def _abstract_trace(
     """
     found: dict[str, Any] = {}
     latents: list[Latent] = []
+    anywhere, fn = Anywhere(), getattr(model, "fn", model)
+    refuse_wrappers(fn)
 
     def run(key: Array) -> Array:
-        placed = handlers.substitute(handlers.seed(model, key), substitute_fn=_anywhere)
-        found.update(handlers.trace(_Refuse(placed)).get_trace(data))
+        placed = handlers.substitute(handlers.seed(model, key), substitute_fn=anywhere)
+        found.update(handlers.trace(_Refuse(placed, fn)).get_trace(data))
         for name, site in found.items():
             if site["type"] == "sample":
                 refuse_without_density(name, site)
             if site["type"] == "sample" and not site["is_observed"]:
+                anywhere.refuse(name, site)
                 latents.append(latent_of(name, site, found, discrete or _default(name, site)))
         return key
 

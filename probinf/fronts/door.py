@@ -18,6 +18,7 @@ from probinf.core.doctor import used_variables
 from probinf.core.inputs.arrays import is_traced
 from probinf.core.program import Program
 from probinf.errors import ModelError
+from probinf.fronts.frames import as_arrays, is_table
 from probinf.fronts.recompiling import name_of, note_recompiling
 
 _TRIES = 4
@@ -54,20 +55,39 @@ def admitted(
                 f"the model {name_of(model)}{signature} does not take what from_numpyro was given "
                 f"for it: {error}."
             ) from None
-    clean = [_unmasked(name, leaf) for name, leaf in _leaves(args, kwargs)]
-    treedef = jax.tree.structure((args, kwargs), is_leaf=_is_masked)
+    clean = [_clean(name, leaf) for name, leaf in _leaves(args, kwargs)]
+    treedef = jax.tree.structure((args, kwargs), is_leaf=_is_whole)
     args, kwargs = jax.tree.unflatten(treedef, clean)
     note_recompiling(model)
     return model, args, kwargs
+
+
+def own_arguments(model: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """Those of our own keywords with a value that the model takes instead."""
+    while isinstance(model, functools.partial):
+        model = model.func
+    try:
+        known = inspect.signature(model).parameters
+    except (TypeError, ValueError):
+        return {}
+    return {name: value for name, value in given.items() if name in known and value is not None}
 
 
 def _is_masked(value: Any) -> bool:
     return isinstance(value, np.ma.MaskedArray)
 
 
+def _is_whole(value: Any) -> bool:
+    return _is_masked(value) or is_table(value)
+
+
+def _clean(name: str, leaf: Any) -> Any:
+    return as_arrays(name, leaf) if is_table(leaf) else _unmasked(name, leaf)
+
+
 def _leaves(args: Any, kwargs: Any) -> Iterator[tuple[str, Any]]:
     """Every argument, and every leaf of it, as users count them."""
-    paths = jax.tree_util.tree_flatten_with_path((args, kwargs), is_leaf=_is_masked)[0]
+    paths = jax.tree_util.tree_flatten_with_path((args, kwargs), is_leaf=_is_whole)[0]
     for path, leaf in paths:
         first, inner = path[1], jax.tree_util.keystr(path[2:])
         named = isinstance(first, jax.tree_util.DictKey)

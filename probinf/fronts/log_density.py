@@ -16,14 +16,16 @@ from numpyro.distributions import Distribution
 
 from probinf.core.inputs.arrays import is_traced
 from probinf.core.inputs.given import as_given
+from probinf.core.inputs.shapes import SINGLE, Shape
 from probinf.core.program import Data, Key, Placed, Position, Program, Score
+from probinf.core.transformations.labelling import Coords, Dims, labelled
 from probinf.errors import ImproperPriorError, ModelError
+from probinf.fronts.frames import as_arrays, is_table
 from probinf.fronts.numpyro import from_numpyro
 
 Parameters = Any
-"""What the user's function takes: a dict by site name, or one array for a single prior."""
+"""What the user's function takes: a tree like that of the priors, or one array for a single one."""
 
-_SINGLE = "x"
 _OR_ASK = (
     "code that cannot be rewritten goes through pi.from_callback(log_likelihood, prior), for "
     "engines without gradients (Nested, Ensemble, SMC with kernels.RandomWalk)."
@@ -31,12 +33,17 @@ _OR_ASK = (
 
 
 def priors_by_name(prior: Any) -> dict[str, Distribution]:
+    """Priors by site; those of a nested dict or list are called ``planet.mass``, ``planet.0``.
+
+    Raises:
+        ModelError: there are none, or one is no distribution, or two have the same name.
+    """
     if not isinstance(prior, Distribution) and not (isinstance(prior, dict) and prior):
         raise ModelError(
             "the prior must be a NumPyro distribution, or a dict of them by parameter name, got "
             f"{prior!r}."
         )
-    named = {_SINGLE: prior} if isinstance(prior, Distribution) else dict(prior)
+    named = _named(prior)
     for name, distribution in named.items():
         if not isinstance(distribution, Distribution):
             raise ModelError(
@@ -45,17 +52,36 @@ def priors_by_name(prior: Any) -> dict[str, Distribution]:
     return named
 
 
+def _named(tree: Any, path: str = "") -> dict[str, Any]:
+    """Leaves by name, in the order in which they are written."""
+    if isinstance(tree, dict) and tree:
+        inner = tree
+    elif isinstance(tree, list | tuple) and tree:
+        inner = {str(k): value for k, value in enumerate(tree)}
+        if hasattr(tree, "_fields"):
+            inner = dict(zip(tree._fields, tree, strict=True))
+    else:
+        return {path or SINGLE: tree}
+    found: dict[str, Any] = {}
+    for key, value in inner.items():
+        for name, leaf in _named(value, f"{path}.{key}" if path else str(key)).items():
+            if name in found:
+                raise ModelError(f"two parameters are named '{name}'; rename one of them.")
+            found[name] = leaf
+    return found
+
+
 @dataclasses.dataclass(frozen=True)
 class _PriorTimes:
     """The NumPyro model ``prior * exp(fn)``, or ``exp(fn)`` written over the prior as base."""
 
     fn: Callable[..., Array]
-    single: bool
+    shape: Shape
     is_density: bool
 
     def __call__(self, prior: dict[str, Distribution], args: tuple[Any, ...]) -> None:
         values = {name: numpyro.sample(name, d) for name, d in prior.items()}
-        log_value = self.fn(values[_SINGLE] if self.single else values, *args)
+        log_value = self.fn(self.shape(values), *args)
         if self.is_density:
             log_value = log_value - sum(
                 jnp.sum(d.log_prob(values[name])) for name, d in prior.items()
@@ -65,23 +91,33 @@ class _PriorTimes:
 
 def from_log_likelihood(
     log_likelihood: Callable[..., Array],
-    prior: Distribution | dict[str, Distribution],
+    prior: Distribution | dict[str, Any],
     *args: Any,
+    pointwise: bool = False,
+    dims: Dims | None = None,
+    coords: Coords | None = None,
 ) -> Program:
     """The measure ``prior * exp(log_likelihood)``.
 
     Args:
         log_likelihood: ``(parameters, *args) -> scalar``, a module-level function;
-            ``parameters`` is a dict by name, or one array when ``prior`` is one distribution.
-        prior: NumPyro distributions by parameter name, or a single one.
+            ``parameters`` is a dict like ``prior``, or one array when that is one distribution.
+        prior: NumPyro distributions by parameter name, in dicts and lists inside each other
+            where one likes (sites are then named ``planet.mass``, ``planet.0``), or a single one.
         *args: data for ``log_likelihood``; arrays are dynamic.
+        pointwise: whether the function returns one log likelihood per datum, in an array whose
+            sum counts; ``loo``, ``compare`` and ArviZ then know them as ``log_likelihood``.
+        dims: names of dimensions by site; see :func:`probinf.with_dims`.
+        coords: labels by dimension.
 
     Raises:
-        ModelError: the function does not return a scalar, or is not written in JAX.
+        ModelError: the function does not return a scalar (an array, where ``pointwise``), or is
+            not written in JAX.
     """
-    _check_scalar("from_log_likelihood", log_likelihood, prior, args)
-    single = isinstance(prior, Distribution)
-    return from_numpyro(_PriorTimes(log_likelihood, single, False), priors_by_name(prior), args)
+    _check_shape("from_log_likelihood", log_likelihood, prior, args, pointwise)
+    model = _PriorTimes(log_likelihood, Shape.of(prior), False)
+    program = from_numpyro(model, priors_by_name(prior), args)
+    return labelled(program, dims, coords)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,12 +154,15 @@ def _floats(value: Any) -> Any:
 
 
 def _identity(x: Position, data: Data) -> dict[str, Array]:
-    return x if isinstance(x, dict) else {_SINGLE: x}
+    found = _named(x)
+    return x if isinstance(x, dict) and list(found) == list(x) else found
 
 
 def _as_they_are(values: dict[str, Array], x: Position, data: Data) -> Placed:
-    new = {**x, **values} if isinstance(x, dict) else values.get(_SINGLE, x)
-    return Placed(new, {name: ~jnp.isfinite(v).all() for name, v in values.items()})
+    return Placed(
+        Shape.of(x)({**_named(x), **values}),
+        {name: ~jnp.isfinite(v).all() for name, v in values.items()},
+    )
 
 
 def _unit(x: Position, data: Data) -> Array:
@@ -133,8 +172,10 @@ def _unit(x: Position, data: Data) -> Array:
 def from_log_density(
     log_density: Callable[..., Array],
     *args: Any,
-    base: Distribution | dict[str, Distribution] | None = None,
+    base: Distribution | dict[str, Any] | None = None,
     initial: Any = None,
+    dims: Dims | None = None,
+    coords: Coords | None = None,
 ) -> Program:
     """The measure with density ``exp(log_density)``, with respect to Lebesgue measure.
 
@@ -149,15 +190,18 @@ def from_log_density(
             dict by name, or one array for a single distribution.
         initial: without ``base``, a dict of arrays (or one array) near the target; it fixes
             the shapes, and chains start around it.
+        dims: names of dimensions by site; see :func:`probinf.with_dims`.
+        coords: labels by dimension.
 
     Raises:
         ModelError: neither ``base`` nor ``initial`` is given, or the function does not
             return a scalar or is not written in JAX.
     """
     if base is not None:
-        _check_scalar("from_log_density", log_density, base, args)
-        single = isinstance(base, Distribution)
-        return from_numpyro(_PriorTimes(log_density, single, True), priors_by_name(base), args)
+        _check_shape("from_log_density", log_density, base, args, False)
+        model = _PriorTimes(log_density, Shape.of(base), True)
+        program = from_numpyro(model, priors_by_name(base), args)
+        return labelled(program, dims, coords)
     initial = None if initial is None else _numbers(initial)
     if initial is None:
         raise ModelError(
@@ -166,7 +210,7 @@ def from_log_density(
         )
     initial = jax.tree.map(_floats, initial)
     _require_scalar("from_log_density", shape_of("from_log_density", log_density, initial, *args))
-    return Program(
+    program = Program(
         draw=_NoDraw(),
         start=_initial,
         score=_FlatScore(log_density),
@@ -175,6 +219,7 @@ def from_log_density(
         log_jacobian=_unit,
         data=(initial, jax.tree.map(partial(as_given, "an argument of the density"), args)),
     )
+    return labelled(program, dims, coords)
 
 
 def _numbers(initial: Any) -> Any:
@@ -199,10 +244,20 @@ def _numbers(initial: Any) -> Any:
     return values
 
 
-def _check_scalar(name: str, fn: Callable[..., Array], prior: Any, args: Any) -> None:
+def _check_shape(
+    name: str, fn: Callable[..., Array], prior: Any, args: Any, pointwise: bool
+) -> None:
     zeros = {name: jnp.zeros(d.shape()) for name, d in priors_by_name(prior).items()}
-    shaped = zeros[_SINGLE] if isinstance(prior, Distribution) else zeros
-    _require_scalar(name, shape_of(name, lambda v: fn(v, *args), shaped))
+    args = tuple(as_arrays("an argument", v) if is_table(v) else v for v in args)
+    found = shape_of(name, lambda v: fn(v, *args), Shape.of(prior)(zeros))
+    if not pointwise:
+        return _require_scalar(name, found)
+    if getattr(found, "shape", ()) == ():
+        raise ModelError(
+            f"{name}: with pointwise=True the function must return an array, one log likelihood "
+            f"per datum, got {'a scalar' if hasattr(found, 'shape') else type(found).__name__}. "
+            "Leave the sum over the data out."
+        )
 
 
 def shape_of(name: str, fn: Callable[..., Any], *args: Any) -> Any:
@@ -231,5 +286,6 @@ def _require_scalar(name: str, out: Any) -> None:
     if getattr(out, "shape", None) != ():
         raise ModelError(
             f"{name}: the function must return a scalar log density, got "
-            f"{getattr(out, 'shape', type(out).__name__)}. Sum over the data."
+            f"{getattr(out, 'shape', type(out).__name__)}. Sum over the data"
+            + ("; or say pointwise=True." if name == "from_log_likelihood" else ".")
         )

@@ -10,11 +10,12 @@ from typing import Any, Literal
 import jax
 
 from probinf.core.program import Discrete, Observations, Program
+from probinf.core.transformations.labelling import Coords, Dims, labelled
 from probinf.errors import ModelError
 from probinf.fronts.arguments import split
 from probinf.fronts.density import NumpyroJacobian, NumpyroPointwise, NumpyroScore, NumpyroSites
 from probinf.fronts.discovery import Discovered, discover
-from probinf.fronts.door import admitted, refuse_missing, warn_unobserved
+from probinf.fronts.door import admitted, own_arguments, refuse_missing, warn_unobserved
 from probinf.fronts.drawing import (
     NumpyroConstrain,
     NumpyroDraw,
@@ -40,6 +41,8 @@ def from_numpyro(
     allow_broadcast: bool = False,
     allow_discrete: bool = False,
     discrete: Literal["sum"] | None = None,
+    dims: Dims | Any = None,
+    coords: Coords | Any = None,
     **kwargs: Any,
 ) -> Program:
     """The posterior of a NumPyro model given its data, split into prior and likelihood.
@@ -64,6 +67,9 @@ def from_numpyro(
             other engine.
         discrete: ``"sum"`` sums finite discrete latent sites out, as is done by default where
             the package funsor is installed (``probinf[discrete]``).
+        dims: names of dimensions by site, beside those of plates; see :func:`probinf.with_dims`.
+        coords: labels by dimension. Models with an argument ``dims`` or ``coords`` of their own
+            take it instead; for them there is ``pi.with_dims(program, ...)``.
         **kwargs: the model's keyword arguments, observations included.
 
     Returns:
@@ -80,7 +86,9 @@ def from_numpyro(
         ModelError: the structure is not supported; the message names the site. Or arguments
             are missing, masked, or hold NaN that spread to the whole density.
     """
-    model, args, kwargs = admitted(model, args, kwargs)
+    own = own_arguments(model, {"dims": dims, "coords": coords})
+    dims, coords = (None if n in own else v for n, v in (("dims", dims), ("coords", coords)))
+    model, args, kwargs = admitted(model, args, {**own, **kwargs})
     treedef, static, arrays = split(args, kwargs)
     bare = Model(model, treedef, static)
     data = NumpyroData(arrays, {})
@@ -99,6 +107,7 @@ def from_numpyro(
             summed = planned(full, data, found.summed, found.axes)
         full = dataclasses.replace(full, summed=summed)
     program = _summed_program(full, data) if found.summed else _program(full, data)
+    program = dataclasses.replace(program, axes=found.named)
     anywhere = {latent.name: latent.blank() for latent in latents}
     leaves, structure = jax.tree.flatten((anywhere, program.data))
     shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
@@ -108,7 +117,7 @@ def from_numpyro(
         warn_unobserved(program, model, args, kwargs)
         if found.summed:
             refuse_mixed(full, program)
-    return program
+    return labelled(program, dims, coords)
 
 
 def _wish(allow_discrete: bool, discrete: str | None) -> Literal["keep", "sum"] | None:

@@ -17,6 +17,7 @@ from probinf.core.host.calls import Call
 from probinf.core.host.jobs import evaluated
 from probinf.core.host.pools import Failure, check_executor, check_picklable
 from probinf.core.host.seeded import SEED, Apart, Seeded
+from probinf.core.inputs.shapes import Shape
 from probinf.core.program import Data, Key, Observations, Position, Program, Score
 from probinf.errors import CallbackError, ModelError
 from probinf.fronts.blurred import (
@@ -106,7 +107,7 @@ def python_program(
     distance: Callable[[Any, Any], Any],
     data: Data,
     kernel: str,
-    single: bool,
+    shape: Shape,
     settings: Settings,
 ) -> Program:
     """The program of a simulator in ordinary Python; see :func:`from_simulator`.
@@ -120,7 +121,7 @@ def python_program(
     if SEED in jax.eval_shape(prior.constrain, prior.template(), prior.data):
         raise ModelError(f"from_simulator: a parameter cannot be called '{SEED}' here.")
     run = Call(
-        Seeded(simulate, single, names, shapes),
+        Seeded(simulate, shape, names, shapes),
         shape=(sum(int(np.prod(shape)) for shape in shapes),),
         executor=settings.executor,
         timeout=settings.timeout,
@@ -128,7 +129,7 @@ def python_program(
     )
     apart = Call(Apart(distance, not isinstance(data[1], dict), names, shapes), counted=False)
     check_picklable(settings.executor, simulate, run.name)
-    static = (dataclasses.replace(prior, data=None), run, apart, kernel, single)
+    static = (dataclasses.replace(prior, data=None), run, apart, kernel, shape)
     program = Program(
         draw=BlurredDraw(*static),
         start=BlurredDraw(*static),

@@ -14,7 +14,9 @@ from jaxtyping import Array
 from numpyro.distributions import Distribution
 
 from probinf.core.inputs.given import as_given
+from probinf.core.inputs.shapes import Shape
 from probinf.core.program import Data, Key, Observations, Position, Program, Score
+from probinf.core.transformations.labelling import Coords, Dims, labelled
 from probinf.errors import ModelError
 from probinf.fronts.blurred import (
     Blurred,
@@ -50,7 +52,7 @@ class _Simulate(Blurred):
 
 
 def from_simulator(
-    prior: Distribution | dict[str, Distribution],
+    prior: Distribution | dict[str, Any],
     simulate: Simulator,
     distance: Callable[[Any, Any], Array],
     observed: Any,
@@ -61,6 +63,8 @@ def from_simulator(
     executor: Any = None,
     timeout: float | None = None,
     max_failures: float = 0.1,
+    dims: Dims | None = None,
+    coords: Coords | None = None,
 ) -> Program:
     """Approximate Bayesian computation: the random key of the simulator is a coordinate.
 
@@ -84,6 +88,8 @@ def from_simulator(
         timeout: seconds of one simulation; needs processes.
         max_failures: share of such simulations that may fail (an exception, NaN, a time-out, a
             worker that died of it); more are an error.
+        dims: names of dimensions by site; see :func:`probinf.with_dims`.
+        coords: labels by dimension.
 
     Raises:
         ModelError: the tolerance is not positive, the output and ``observed`` differ in
@@ -97,21 +103,22 @@ def from_simulator(
         raise ModelError(f"from_simulator: tolerance must be positive, got {tolerance}.")
     if kernel not in ("gaussian", "uniform"):
         raise ModelError(f"from_simulator: kernel must be 'gaussian' or 'uniform', got {kernel!r}.")
-    single = isinstance(prior, Distribution)
     full = as_prior("from_simulator", priors_by_name(prior))
     observed = jax.tree.map(partial(as_given, "observed"), observed)
+    shape = Shape.of(prior)
     data = (full.data, observed, np.asarray(tolerance, float))
     if python:
         settings = Settings(executor, timeout, max_failures)
-        return python_program(full, simulate, distance, data, kernel, single, settings)
+        program = python_program(full, simulate, distance, data, kernel, shape, settings)
+        return labelled(dataclasses.replace(program, axes=full.axes), dims, coords)
     if executor is not None or timeout is not None:
         raise ModelError(
             "from_simulator: executor= and timeout= are for simulators in ordinary Python, "
             "(generator, parameters) -> observables; say python=True."
         )
-    static = (dataclasses.replace(full, data=None), simulate, distance, kernel, single)
+    static = (dataclasses.replace(full, data=None), simulate, distance, kernel, shape)
     _check_output(static, data)
-    return Program(
+    program = Program(
         draw=BlurredDraw(*static),
         start=BlurredDraw(*static),
         score=_Score(*static),
@@ -120,7 +127,9 @@ def from_simulator(
         unconstrain=BlurredUnconstrain(*static),
         observations=Observations(get, set_),
         data=data,
+        axes=full.axes,
     )
+    return labelled(program, dims, coords)
 
 
 def _check_output(static: tuple[Any, ...], data: Data) -> None:

@@ -61,6 +61,7 @@ def assemble(
             "layout": str(run.layout.treedef),
         },
         program=run.program,
+        axes=run.program.axes,
         **fields,
     )
 

@@ -58,7 +58,7 @@ class Blocks:
         self.waiting: list[Any] = []
         self.held = 0
         self.sites: dict[str, Rows] = {name: Rows(draws) for name in out}
-        self.running = Running(chains, draws, self.rows) if kept.summaries_only else None
+        self.running = Running(chains, draws, self.rows, flat.axes) if kept.summaries_only else None
 
     def add(self, position: Any) -> None:
         """More positions, (chain, n, ...)."""

@@ -32,7 +32,7 @@ def of_chains(posterior: Posterior) -> list[Finding]:
                 "divergences",
                 f"{count} of {chains * draws} transitions diverged: the density curves too fast "
                 f"for the step size, and draws miss that region.{_where(posterior, count)} "
-                "Raise the target (NUTS(kernel=kernels.NUTS(target_acceptance=0.95))), or "
+                "Raise the target (NUTS(target_acceptance=0.95)), or "
                 f"{remedy}",
             )
         )

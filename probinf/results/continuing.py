@@ -11,8 +11,8 @@ import numpy as np
 from probinf.core.inputs.limits import at_least
 from probinf.core.precision import precisely
 from probinf.errors import MethodError
-from probinf.results.collecting import ChainCollector, Chains
-from probinf.runtime.codec import described
+from probinf.results.collecting import Chains
+from probinf.runtime.codec import decoded, described
 from probinf.runtime.continuing import go_on
 from probinf.runtime.method import Run
 
@@ -32,8 +32,34 @@ class Ended(NamedTuple):
     run: Run
 
 
-def more(posterior: Posterior, draws: int, progress: bool, max_seconds: float | None) -> Posterior:
+def more(
+    posterior: Posterior,
+    draws: int | None,
+    live: int | None,
+    max_error: float | None,
+    min_ess: int | None,
+    progress: bool,
+    max_seconds: float | None,
+) -> Posterior:
     """See :meth:`probinf.Posterior.more`."""
+    goals = {"live": live, "max_error": max_error, "min_ess": min_ess}
+    if "options" in posterior.provenance and draws is None:
+        method = decoded(posterior.provenance["options"])
+        found: Posterior = method.further(
+            posterior, **goals, progress=progress, max_seconds=max_seconds
+        )
+        return found
+    if given := [name for name, value in goals.items() if value is not None]:
+        raise MethodError(
+            f"more: {', '.join(given)} {'is' if len(given) == 1 else 'are'} of nested runs, and "
+            f"this posterior is from {posterior.engine}. Chains go on by more(draws=)."
+        )
+    if draws is None:
+        raise MethodError("more: how many draws? more(draws=1000).")
+    return _more(posterior, draws, progress, max_seconds)
+
+
+def _more(posterior: Posterior, draws: int, progress: bool, max_seconds: float | None) -> Posterior:
     at_least(1, draws=draws)
     if posterior.ended is None:
         raise MethodError(_why_not(posterior))
@@ -47,14 +73,9 @@ def more(posterior: Posterior, draws: int, progress: bool, max_seconds: float | 
     count = next(iter(before.stats.values())).shape[1]
     longer = dataclasses.replace(method, draws=count + draws)
     with precisely(run.provenance.get("precision")):
-        collector = ChainCollector(
-            run,
-            chains=method.chains,
-            warmup=0,
-            draws=draws,
-            lockstep=method.lockstep,
-            superchains=getattr(method, "superchains", None),
-        )
+        plan = longer.plan(run.program, run.layout)
+        collector = dataclasses.replace(method, draws=draws).collector(run, plan)
+        collector.warmup = 0  # it was before
     taken = method.warmup + count
     after = go_on(longer, run, taken, collector, progress=progress, max_seconds=max_seconds)
     if not after.records.stats:
@@ -87,6 +108,7 @@ def _why_not(posterior: Posterior) -> str:
     remedy = {
         "VI": "Its law is as good as it got; pi.refine(program, posterior) makes draws exact.",
         "Importance": "Run again with more draws; they are independent anyway.",
+        "Nested": "More live points can: more(live=500), or more(max_error=0.05).",
     }.get(posterior.engine, "Run again with more particles, live points or draws.")
     return (
         f"more: {posterior.engine} weighs all draws at its end, so that none can be added "

@@ -12,6 +12,7 @@ import numpy as np
 from probinf.core.coordinates import flatten
 from probinf.core.program import Key, Program
 from probinf.errors import StructureError
+from probinf.results.datasets import as_dataset
 from probinf.results.predicting import predict
 from probinf.results.sites import by_row
 
@@ -25,62 +26,19 @@ _ARVIZ_NAMES = {"log_density": "lp", "acceptance": "acceptance_rate", "divergent
                 "log_likelihood": "total_log_likelihood"}  # fmt: skip
 
 
-_TAKEN = ("chain", "draw", "stage", "scalar", "sample", "log_weight")
-
-
-def safe_names(values: dict[str, np.ndarray]) -> dict[str, str]:
-    """Names for a file by site: all different, and none of them a dimension's.
-
-    A slash (NumPyro's scope) becomes a dot, and a name that is taken gets underscores.
-    """
-    dimensions = {f"{name}_dim_{k}" for name, v in values.items() for k in range(np.ndim(v))}
-    taken = {*_TAKEN, *dimensions, *(name for name in values if "/" not in name)}
-    safe: dict[str, str] = {}
-    for name in values:
-        new = name.replace("/", ".")
-        if not new.strip("."):  # no name in HDF5
-            new = f"{new}_"
-        while (new != name and new in taken) or new in (*_TAKEN, *dimensions, *safe.values()):
-            new = f"{new}_"
-        safe[name] = new
-    return safe
-
-
-def _group(
-    values: dict[str, np.ndarray],
-    lead: tuple[str, ...],
-    attrs: Any = None,
-    own: dict[str, np.ndarray] | None = None,
-) -> Any:
-    """Arrays as a Dataset: leading dimensions named, the others ``site_dim_0``, ...
-
-    A site whose name cannot stand in a file has it in the attribute ``site``; ``own`` are
-    variables that keep their names.
-    """
-    import xarray
-
-    variables: dict[str, Any] = {name: (lead, value, {}) for name, value in (own or {}).items()}
-    for name, safe in safe_names(values).items():
-        value = np.asarray(values[name])
-        dims = [*lead, *(f"{safe}_dim_{k}" for k in range(value.ndim - len(lead)))]
-        variables[safe] = (dims, value, {} if safe == name else {"site": name})
-    sizes: dict[str, int] = {}
-    for dims, value, _ in variables.values():
-        sizes |= dict(zip(dims, value.shape, strict=True))
-    coords = {d: np.arange(n) for d, n in sizes.items()}
-    return xarray.Dataset(variables, coords=coords, attrs=attrs or {})
-
-
 def _histories(history: dict[str, np.ndarray]) -> Any:
     """Stages are one dimension; what is counted otherwise, by datum say, has a dimension each."""
     stages = next(iter(history.values())).shape[1]
     by_stage = {name: value for name, value in history.items() if value.shape[1] == stages}
     others = {name: value for name, value in history.items() if name not in by_stage}
-    return _group(by_stage, ("chain", "stage")).merge(_group(others, ("chain",)))
+    return as_dataset(by_stage, ("chain", "stage")).merge(as_dataset(others, ("chain",)))
 
 
 def to_datatree(
-    posterior: Posterior, predictive: int | Key | None = None, log_likelihood: bool = False
+    posterior: Posterior,
+    predictive: int | Key | None = None,
+    log_likelihood: bool = False,
+    prior: int | Key | None = None,
 ) -> xarray.DataTree:
     """See :meth:`probinf.Posterior.to_datatree`."""
     import xarray
@@ -95,32 +53,56 @@ def to_datatree(
     if posterior.evidence is not None:
         attrs["log_evidence"] = posterior.evidence.value
         attrs["log_evidence_error"] = posterior.evidence.error
-    lead = ("chain", "draw")
+    lead, axes = ("chain", "draw"), posterior.axes
     stats = {_ARVIZ_NAMES.get(name, name): value for name, value in view.stats.items()}
     groups = {
-        "posterior": _group(view.draws, lead, attrs),
-        "sample_stats": _group(stats, lead, attrs),
+        "posterior": as_dataset(view.draws, lead, attrs, axes=axes),
+        "sample_stats": as_dataset(stats, lead, attrs),
     }
     if view.unconstrained.shape[-1]:
-        groups["unconstrained_posterior"] = _group({"position": view.unconstrained}, lead)
+        groups["unconstrained_posterior"] = as_dataset({"position": view.unconstrained}, lead)
     if posterior.streamed is not None:
         table = posterior.streamed
-        groups["summary"] = _group({"name": np.asarray(table.names), **table.columns}, ("scalar",))
+        groups["summary"] = as_dataset(
+            {"name": np.asarray(table.names), **table.columns}, ("scalar",)
+        )
     if posterior.weighted:
-        groups["weighted_posterior"] = _group(
-            posterior.draws, lead, attrs, {"log_weight": posterior.log_weights}
+        groups["weighted_posterior"] = as_dataset(
+            posterior.draws, lead, attrs, {"log_weight": posterior.log_weights}, axes
         )
     as_they_are = dataclasses.replace(view, kind="chains")  # not to be resampled once more
     if predictive is not None:
-        groups["posterior_predictive"] = _group(predict(as_they_are, predictive, None), lead)
+        found = predict(as_they_are, predictive, None)
+        groups["posterior_predictive"] = as_dataset(found, lead, axes=axes)
     if log_likelihood:
-        groups["log_likelihood"] = _group(_log_likelihood(as_they_are), lead)
+        groups["log_likelihood"] = as_dataset(_log_likelihood(as_they_are), lead, axes=axes)
+    if prior is not None:
+        groups |= _prior(posterior, prior)
     if posterior.history:
         groups["history"] = _histories(posterior.history)
     observed = _observed(posterior.program)
     if observed:
-        groups["observed_data"] = _group(observed, ())
+        groups["observed_data"] = as_dataset(observed, (), axes=axes)
     return xarray.DataTree.from_dict({f"/{name}": data for name, data in groups.items()})
+
+
+def _prior(posterior: Posterior, key: int | Key) -> dict[str, Any]:
+    """As many draws of the prior as there are of the posterior, with data simulated from each."""
+    if posterior.program is None:
+        raise StructureError(
+            "to_datatree: the prior of a posterior that was loaded without its program is not "
+            "known; load it with pi.load(path, program=program)."
+        )
+    from probinf.results.prior import prior_predictive
+
+    lead, draws = ("chain", "draw"), posterior.log_weights.size
+    found = prior_predictive(posterior.program, key=key, draws=draws)
+    parts = {name: found[name] for name in posterior.draws if name in found}
+    data = {name: value for name, value in found.items() if name not in posterior.draws}
+    groups = {"prior": as_dataset(parts, lead, axes=posterior.axes)}
+    if data:
+        groups["prior_predictive"] = as_dataset(data, lead, axes=posterior.axes)
+    return groups
 
 
 def _log_likelihood(posterior: Posterior) -> dict[str, np.ndarray]:

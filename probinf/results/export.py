@@ -1,14 +1,16 @@
-"""Draws for other libraries: pandas, and anesthetic, the post-processor of nested sampling."""
+"""Draws for other libraries: pandas, anesthetic, and the text files of GetDist and CosmoMC."""
 
 from __future__ import annotations
 
+import itertools
+import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from probinf.errors import MethodError, MissingPackageError
-from probinf.results.summary import scalar_names
+from probinf.errors import MethodError, MissingPackageError, SavedFileError, StructureError
+from probinf.results.summary import scalars
 
 if TYPE_CHECKING:
     from probinf.results.posterior import Posterior
@@ -33,11 +35,38 @@ def to_dataframe(posterior: Posterior, names: str | Sequence[str] | None) -> Any
     columns: dict[str, np.ndarray] = {}
     for site, value in draws.items():
         flat = value.reshape(chains * count, -1)
-        for k, name in enumerate(scalar_names({site: value.shape[2:]})):
+        for k, name in enumerate(posterior.axes.scalars({site: value.shape[2:]})):
             columns[name] = flat[:, k]
     if posterior.weighted:
         columns["log_weight"] = posterior.log_weights.ravel()
     return pandas.DataFrame(columns, index=index)
+
+
+def save_getdist(posterior: Posterior, root: str | pathlib.Path) -> list[pathlib.Path]:
+    """See :meth:`probinf.Posterior.save_getdist`."""
+    if posterior.streamed is not None or not posterior.draws:
+        raise StructureError("save_getdist: no draws were kept. Run again with keep=.")
+    root = pathlib.Path(root)
+    if not root.parent.is_dir():
+        raise SavedFileError(f"save_getdist: there is no folder {root.parent}. Make it first.")
+    names, values = scalars(posterior.draws, posterior.axes)
+    known = next((n for n in ("log_likelihood", "log_density") if n in posterior.stats), None)
+    log_p = np.zeros(posterior.log_weights.shape) if known is None else posterior.stats[known]
+    weights = np.exp(posterior.log_weights - posterior.log_weights.max())
+    paths = []
+    for k in range(len(weights)):
+        alive = weights[k] > 0
+        table = np.column_stack([weights[k], -log_p[k], values[k]])[alive]
+        paths.append(root.with_name(f"{root.name}_{k + 1}.txt"))
+        np.savetxt(paths[-1], table)
+    paths.append(root.with_name(f"{root.name}.paramnames"))
+    lines = ["\t".join(("_".join(name.split()), _latex(name))) for name in names]
+    paths[-1].write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return paths
+
+
+def _latex(name: str) -> str:
+    return "\\mathrm{" + name.replace("_", "\\_").replace(" ", "\\ ") + "}"
 
 
 def to_anesthetic(posterior: Posterior) -> Any:
@@ -57,11 +86,11 @@ def to_anesthetic(posterior: Posterior) -> Any:
     columns: dict[str, np.ndarray] = {}
     for name, value in posterior.draws.items():
         flat = value[0].reshape(value.shape[1], -1)
-        index = list(np.ndindex(value.shape[2:]))
+        entries = itertools.product(*posterior.axes.labels(name, value.shape[2:]))
         while name in _ITS_OWN or name in columns:
             name = f"{name}_"
-        for k, at in enumerate(index):
-            columns[name + (f"[{', '.join(map(str, at))}]" if at else "")] = flat[:, k]
+        for k, at in enumerate(entries):
+            columns[name + (f"[{', '.join(at)}]" if at else "")] = flat[:, k]
     log_l = posterior.stats["log_likelihood"][0]
     birth = posterior.stats["birth_log_likelihood"][0]
     return NestedSamples(

@@ -65,7 +65,7 @@ def divergence_place(posterior: Posterior) -> Place | None:
     latent = _latent_draws(posterior)
     if divergent.sum() < _FEWEST or divergent.all() or not latent:
         return None
-    names, values = scalars(latent)
+    names, values = scalars(latent, posterior.axes)
     rows = values.reshape(-1, values.shape[2])
     best: Place | None = None
     largest = 0.0

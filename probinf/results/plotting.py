@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from probinf.errors import MethodError, MissingPackageError
-from probinf.results.datatree import safe_names
+from probinf.results.datasets import safe_names
 
 if TYPE_CHECKING:
     from probinf.results.posterior import Posterior
@@ -18,24 +18,52 @@ _KINDS = {
     "forest": "plot_forest",
     "pair": "plot_pair",
     "dist": "plot_dist",
+    "energy": "plot_energy",
+    "ppc": "plot_ppc_dist",
 }
 
 
 def plot(posterior: Posterior, kind: str, names: list[str] | None = None, **options: Any) -> Any:
     """See :meth:`probinf.Posterior.plot`."""
+    if kind == "corner":
+        from probinf.results.corner import corner
+
+        return corner(posterior, names, **options)
     if kind not in _KINDS:
-        raise MethodError(f"plot: kind must be one of {sorted(_KINDS)}, got {kind!r}.")
+        raise MethodError(f"plot: kind must be one of {sorted([*_KINDS, 'corner'])}, got {kind!r}.")
     try:
         import arviz_plots
     except ImportError:
         raise MissingPackageError("plot needs ArviZ: pip install 'probinf[plot]'.") from None
     options.setdefault("backend", "matplotlib")
+    if kind == "ppc":
+        return _predictive(posterior, arviz_plots, names, options)
+    if kind == "energy":
+        if "energy" not in posterior.stats:
+            raise MethodError(
+                f"plot: 'energy' is of Hamiltonian chains, and {posterior.engine} has none. Use "
+                "NUTS, or look at plot('trace')."
+            )
+        return arviz_plots.plot_energy(posterior.to_datatree(), **options)
     if names is not None:
         safe = safe_names(posterior.draws)
         if unknown := [name for name in names if name not in safe]:
             raise MethodError(f"plot: no site named {unknown}; there are {list(safe)}.")
         names = [safe[name] for name in names]
     return getattr(arviz_plots, _KINDS[kind])(posterior.to_datatree(), var_names=names, **options)
+
+
+def _predictive(
+    posterior: Posterior, arviz_plots: Any, names: list[str] | None, options: dict[str, Any]
+) -> Any:
+    """Observed data among those that the model predicts."""
+    tree = posterior.to_datatree(predictive=options.pop("key", 0))
+    if "observed_data" not in tree:
+        raise MethodError("plot: 'ppc' compares with observed data, and the program has none.")
+    known = set(tree["posterior_predictive"].data_vars) & set(tree["observed_data"].data_vars)
+    if unknown := [name for name in names or [] if name not in known]:
+        raise MethodError(f"plot: no observed site named {unknown}; there are {sorted(known)}.")
+    return arviz_plots.plot_ppc_dist(tree, var_names=names or sorted(known), **options)
 
 
 def compare_plot(posteriors: dict[str, Posterior], names: list[str], *, columns: int = 4) -> Any:
@@ -69,7 +97,7 @@ def compare_plot(posteriors: dict[str, Posterior], names: list[str], *, columns:
     for axis in axes.ravel()[len(names) :]:
         axis.set_visible(False)
     for label, posterior in posteriors.items():
-        found, values = scalars(posterior.draws)
+        found, values = scalars(posterior.draws, posterior.axes)
         weights = weights_of(posterior.log_weights.ravel())
         for axis, name in zip(axes.ravel(), names, strict=False):
             if name not in found:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from probinf.core.axes import NOTHING, Axes
 from probinf.core.coordinates import Mixed, restored
 from probinf.core.estimate import Estimate
 from probinf.core.inputs.limits import inside
@@ -19,19 +20,18 @@ from probinf.core.keys import as_key
 from probinf.core.normalised import normalised
 from probinf.core.program import Key, Program
 from probinf.core.resampling import systematic
+from probinf.core.transformations.labelling import Coords, Dims, renamed, site_shapes
 from probinf.errors import EvidenceError, StructureError
 from probinf.results.circular import circles_of
 from probinf.results.continuing import Ended, more
+from probinf.results.datasets import Predictions
 from probinf.results.datatree import to_datatree
 from probinf.results.diagnosis import diagnose
 from probinf.results.discrete import infer_discrete, responsibilities
-from probinf.results.export import to_anesthetic, to_dataframe
 from probinf.results.findings import Diagnosis, Finding
 from probinf.results.forecasting import forecast
-from probinf.results.plotting import plot
 from probinf.results.precision import in_its_precision
-from probinf.results.predicting import predict
-from probinf.results.saving import save
+from probinf.results.predicting import given_arguments, predict
 from probinf.results.summary import Interval, Summary, summarise
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ class Posterior:
         approximation: the law that an approximate engine fitted, on flat positions; None of the
             exact ones. :meth:`as_program` makes a program of it.
         ended: where Markov chains ended, for :meth:`more`; None of other draws, and after loading.
+        axes: names of the dimensions of sites and labels along them, those of the program; see
+            :func:`probinf.with_dims`.
     """
 
     draws: dict[str, np.ndarray]
@@ -85,6 +87,7 @@ class Posterior:
     streamed: Summary | None = None
     approximation: Any = None
     ended: Ended | None = None
+    axes: Axes = NOTHING
 
     @property
     def engine(self) -> str:
@@ -133,6 +136,7 @@ class Posterior:
             circles,
             self.provenance.get("ensembles"),
             interval,
+            self.axes,
         )
 
     def summary(
@@ -149,7 +153,8 @@ class Posterior:
         there are no Markov chains.
 
         Args:
-            names: sites, or scalars such as ``"theta[0]"``; all by default.
+            names: sites, or scalars such as ``"theta[0]"`` (``"theta[Choate]"`` where dimensions
+                are labelled); all by default.
             prob: of the interval, whose ends are the columns ``q5`` and ``q95`` for 0.9.
             hdi: tell the shortest interval of that probability, as ``hdi_low`` and ``hdi_high``.
             circular: sites whose values go round, with their periods, ``{"hour": 24.0}``; or
@@ -180,21 +185,44 @@ class Posterior:
         return self.draws[site]
 
     def more(
-        self, draws: int, *, progress: bool = True, max_seconds: float | None = None
+        self,
+        draws: int | None = None,
+        *,
+        live: int | None = None,
+        max_error: float | None = None,
+        min_ess: int | None = None,
+        progress: bool = True,
+        max_seconds: float | None = None,
     ) -> Posterior:
-        """The same chains with so many further draws, without another warm-up.
+        """The same chains with so many further draws, or a nested run with more live points.
 
-        Bit for bit what one run with all these draws would have given on this machine.
+        Chains go on without another warm-up, bit for bit what one run with all these draws would
+        have given on this machine. A nested run, loaded or not, is merged with a further one of so
+        many live points and a key of its own: the evidence is that of a run with all of them.
 
         Args:
             draws: kept transitions per chain, beside those that are there.
+            live: of a nested run, live points beside those that it had.
+            max_error: or as many as bring the standard error of the log evidence down to this.
+            min_ess: or as many as bring Kish's effective size of the weights up to this.
             progress: show a progress bar in a terminal.
             max_seconds: stop after this time and return what exists.
 
         Raises:
-            MethodError: the draws are not those of Markov chains, whose ends are at hand.
+            MethodError: the draws are neither those of Markov chains, whose ends are at hand, nor
+                of a nested run; or what is asked for is of the other.
         """
-        return more(self, draws, progress, max_seconds)
+        return more(self, draws, live, max_error, min_ess, progress, max_seconds)
+
+    def with_dims(self, dims: Dims | None = None, coords: Coords | None = None) -> Posterior:
+        """The same posterior with other names and labels of dimensions.
+
+        Arguments and errors are those of :func:`probinf.with_dims`.
+        """
+        shapes = {site: value.shape[2:] for site, value in self.draws.items()}
+        if self.program is not None:
+            shapes = {**site_shapes(self.program), **shapes}
+        return dataclasses.replace(self, axes=renamed(self.axes, shapes, dims, coords))
 
     def to_dataframe(self, names: str | Sequence[str] | None = None) -> Any:
         """All draws as a pandas DataFrame: a row per draw, a column per scalar.
@@ -208,6 +236,8 @@ class Posterior:
             StructureError: there is no such site.
             MissingPackageError: pandas is not installed.
         """
+        from probinf.results.export import to_dataframe
+
         return to_dataframe(self, names)
 
     def as_program(self) -> Program:
@@ -267,14 +297,17 @@ class Posterior:
     @in_its_precision
     def predict(
         self,
-        *,
+        *args: Any,
         key: int | Key,
         program: Program | None = None,
         steps: int | None = None,
         covariates: Any = None,
         times: Any = None,
-    ) -> dict[str, np.ndarray]:
+        **kwargs: Any,
+    ) -> Predictions:
         """Posterior predictive draws of every observed site, (chain, draw, ...).
+
+        A dict by site, which ``to_dataset()`` gives names and labels of dimensions.
 
         Weighted draws are resampled first, so the result is equally weighted. Sites that
         ``numpyro.handlers.condition`` fixes and on which others depend stay as they are. Discrete
@@ -282,9 +315,12 @@ class Posterior:
         where a condition handler gives its data, from which the rest is then forecast.
 
         Args:
+            *args: new arguments of the model, ``predict(x_new, key=0)``, or the new rows of a
+                formula. What is not given stays as it was; observations are left out.
             key: random key or seed.
-            program: the same model with other data (new covariates, other groups, more steps),
-                or a model that shares sites with it; by default the program of the fit. Latent
+            program: in their place, the same model with other data (new covariates, other groups,
+                more steps), or a model that shares sites with it; by default the program of the
+                fit. Latent
                 sites take their draws by name. What the fit lacks is drawn from its prior given
                 the rest, and returned too: new sites, new entries of a plate or steps of a scan
                 (after those of the fit), observed sites whose data are left out (``y=None``). Of a
@@ -293,6 +329,7 @@ class Posterior:
                 states and observations, (chain, draw, step, ...).
             covariates: of these steps, where the model has some.
             times: of these steps, where those of the fit are not evenly spaced.
+            **kwargs: new keyword arguments of the model, ``predict(x=x_new, key=0)``.
 
         Raises:
             StructureError: there is no program, it has nothing observed, or a site does not
@@ -301,9 +338,16 @@ class Posterior:
 
         A :class:`~probinf.errors.NewSitesWarning` says what is drawn from the prior.
         """
+        if steps is None:
+            own = {"covariates": covariates, "times": times}
+            kwargs |= {name: value for name, value in own.items() if value is not None}
+        if args or kwargs:
+            program = given_arguments(self.program, program, steps, args, kwargs)
         if steps is not None:
-            return forecast(self, key, program or self.program, steps, covariates, times)
-        return predict(self, key, program)
+            ahead = forecast(self, key, program or self.program, steps, covariates, times)
+            return Predictions(ahead)
+        axes = self.axes if program is None else program.axes
+        return Predictions(predict(self, key, program), axes)
 
     @in_its_precision
     def infer_discrete(
@@ -379,7 +423,11 @@ class Posterior:
 
     @in_its_precision
     def to_datatree(
-        self, *, predictive: int | Key | None = None, log_likelihood: bool = False
+        self,
+        *,
+        predictive: int | Key | None = None,
+        log_likelihood: bool = False,
+        prior: int | Key | None = None,
     ) -> xarray.DataTree:
         """An ``xarray.DataTree`` in the ArviZ schema.
 
@@ -394,11 +442,12 @@ class Posterior:
         Args:
             predictive: random key or seed; adds ``posterior_predictive``, data drawn anew.
             log_likelihood: adds that group, of every datum at every draw.
+            prior: random key or seed; adds ``prior`` and ``prior_predictive``, as many draws.
 
         Raises:
             StructureError: what is asked for needs a program, or positions that were not kept.
         """
-        return to_datatree(self, predictive, log_likelihood)
+        return to_datatree(self, predictive, log_likelihood, prior)
 
     def to_anesthetic(self) -> Any:
         """An ``anesthetic.NestedSamples`` of a run of ``Nested``, birth contours included.
@@ -409,7 +458,29 @@ class Posterior:
             MethodError: the posterior is not from nested sampling.
             MissingPackageError: the package anesthetic is not installed.
         """
+        from probinf.results.export import to_anesthetic
+
         return to_anesthetic(self)
+
+    def save_getdist(self, root: str | pathlib.Path) -> list[pathlib.Path]:
+        """Write text files that GetDist, anesthetic and CosmoMC's tools read.
+
+        ``root_1.txt``, ... have a row per draw of each chain: its weight, minus its log
+        likelihood (log density, of chains), then all scalars, named in ``root.paramnames``.
+
+        Args:
+            root: path and beginning of the names.
+
+        Returns:
+            The files.
+
+        Raises:
+            SavedFileError: the folder is not there.
+            StructureError: no draws were kept.
+        """
+        from probinf.results.export import save_getdist
+
+        return save_getdist(self, root)
 
     def save(self, path: str | pathlib.Path) -> None:
         """Write a folder with ``posterior.nc`` (netCDF, opens in ArviZ) and ``manifest.json``.
@@ -417,20 +488,29 @@ class Posterior:
         Raises:
             SavedFileError: the folder exists and holds something else.
         """
+        from probinf.results.saving import save
+
         save(self, path)
 
     def plot(self, kind: str = "trace", names: list[str] | None = None, **options: Any) -> Any:
-        """A picture through ArviZ: ``"trace"``, ``"rank"``, ``"forest"``, ``"pair"`` or ``"dist"``.
+        """A picture: ``"corner"``, or through ArviZ ``"trace"``, ``"rank"``, ``"forest"``, ...
+
+        Others of ArviZ are ``"pair"``, ``"dist"``, ``"energy"`` (of NUTS and HMC) and ``"ppc"``,
+        the data among those that the model predicts (``key=`` draws them).
 
         Args:
             kind: which picture.
-            names: sites to show; all by default.
-            **options: passed to ArviZ.
+            names: sites to show; all by default. ``"corner"`` takes scalars too, and respects
+                weights.
+            **options: passed to ArviZ, or those of :func:`probinf.results.corner.corner`
+                (``quantiles``, ``levels``, ``truths``, ``bins``, ``smooth``, ...).
 
         Raises:
-            MethodError: no such kind of picture.
+            MethodError: no such kind of picture, or not of these draws.
             MissingPackageError: the extra ``plot`` is not installed.
         """
+        from probinf.results.plotting import plot
+
         return plot(self, kind, names, **options)
 
     def __repr__(self) -> str:

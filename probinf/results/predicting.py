@@ -13,6 +13,7 @@ from probinf.core.coordinates import flatten
 from probinf.core.keys import as_key
 from probinf.core.program import Key, Predicted, Program
 from probinf.errors import NewSitesWarning, StructureError
+from probinf.results.aligning import aligned
 from probinf.results.belonging import same_coordinates
 from probinf.results.sites import by_row
 
@@ -58,6 +59,22 @@ def predict(posterior: Posterior, key: int | Key, program: Program | None) -> di
     return by_row(_simulate, flat, (keys, view.rows()), shape)
 
 
+def given_arguments(
+    own: Program | None, other: Program | None, steps: int | None, args: Any, kwargs: Any
+) -> Program:
+    """The program of the fit with new arguments of its model."""
+    if own is None or other is not None or steps is not None:
+        why = (
+            "this posterior was loaded without its program"
+            if own is None
+            else ("new arguments are given beside program= or steps=")
+        )
+        raise StructureError(f"predict: {why}. Give either new arguments of the model, or those.")
+    from probinf.fronts.again import again  # with formulas, which few need
+
+    return again(own, args, kwargs)
+
+
 def _simulate(flat: Program, rows: Any) -> dict[str, jax.Array]:
     assert flat.simulate is not None
     return flat.simulate(rows[0], rows[1], flat.data)
@@ -82,11 +99,13 @@ def _matched(
     view: Posterior, own: Program | None, program: Program
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """The draws that the program takes, and the names of what it predicts."""
-    one = {n: jax.ShapeDtypeStruct(v.shape[2:], v.dtype) for n, v in view.draws.items()}
+    draws, lacking = aligned(view.draws, view.axes, program.axes)
+    fitted_as = {n: jax.ShapeDtypeStruct(v.shape[2:], v.dtype) for n, v in view.draws.items()}
+    one = {n: jax.ShapeDtypeStruct(v.shape[2:], v.dtype) for n, v in draws.items()}
     found = _latents(program, one)
-    given = {name: view.draws[name] for name in found.outside}
+    given = {name: draws[name] for name in found.outside}
     # data of the fit may be left out here, where they are latent; what it fixes may not
-    fit = None if own is None or own.predict is None else _latents(own, one)
+    fit = None if own is None or own.predict is None else _latents(own, fitted_as)
     known = set() if fit is None else {*fit.observables, *fit.summed}
     new = [name for name in found.latents if name not in given and name not in known]
     fitted = list(view.draws) if fit is None else list(fit.latents)
@@ -98,7 +117,17 @@ def _matched(
             "sites that are the same the same name."
         )
     shapes = {name: (found.latents[name].shape, one[name].shape) for name in given}
-    said = [_said(name, *both) for name, both in shapes.items() if both[0] != both[1]]
+    said = [
+        _said(name, *both)
+        for name, both in shapes.items()
+        if both[0] != both[1] and name not in lacking
+    ]
+    for name in given:
+        if new_labels := lacking.get(name):
+            said.append(
+                f"{new_labels} of '{name}' are not in the fit and are drawn from their prior "
+                "given the rest"
+            )
     said += [f"'{name}' is not in the fit and is drawn from its prior" for name in new]
     summed = {} if fit is None else {n: v.shape for n, v in fit.summed.items()}
     said += [

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import jax
-import numpy as np
 
 from probinf.core.coordinates import flatten
 from probinf.core.inputs.limits import at_least
 from probinf.core.keys import as_key
 from probinf.core.program import Key, Program
 from probinf.errors import StructureError
+from probinf.results.datasets import Predictions
 from probinf.results.sites import by_row
 
 
-def prior_predictive(
-    program: Program, *, key: int | Key, draws: int = 1000
-) -> dict[str, np.ndarray]:
+def prior_predictive(program: Program, *, key: int | Key, draws: int = 1000) -> Predictions:
     """Draws from the base with data simulated from each: what the model holds possible.
 
     Args:
@@ -24,8 +22,8 @@ def prior_predictive(
         draws: how many.
 
     Returns:
-        By name, (1, draw, ...): latent and deterministic sites, and observed sites where the
-        program can simulate them.
+        By name, (1, draw, ...), a dict with ``to_dataset()``: latent and deterministic sites, and
+        observed sites where the program can simulate them.
 
     Raises:
         ImproperPriorError: the prior cannot be drawn from; the message names the site.
@@ -40,7 +38,8 @@ def prior_predictive(
     flat, _ = flatten(program, integers=True)
     first, second = jax.random.split(as_key(key))
     rows = _drawn(flat, jax.random.split(first, draws))
-    return by_row(_all_of_it, flat, (rows, jax.random.split(second, draws)), (1, draws))
+    found = by_row(_all_of_it, flat, (rows, jax.random.split(second, draws)), (1, draws))
+    return Predictions(found, program.axes)
 
 
 @jax.jit

@@ -29,6 +29,7 @@ def save(posterior: Posterior, path: str | pathlib.Path) -> None:
         "sha256": write_arrays(_named(posterior), folder / ARRAYS),
         "kind": posterior.kind,
         "sites": list(posterior.draws),
+        "axes": posterior.axes.described() if posterior.axes else None,
         "streamed": None if streamed is None else [streamed.names, list(streamed.columns)],
         "evidence": None if evidence is None else list(evidence),
         "no_evidence": posterior.no_evidence,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from probinf.core.axes import NOTHING, Axes
 from probinf.core.estimate import Estimate
 from probinf.core.law_storage import put_together
 from probinf.core.program import Program
@@ -68,6 +69,7 @@ def load(path: str | pathlib.Path, program: Program | None = None) -> Posterior:
         program=program,
         approximation=_law(manifest.get("approximation"), part("approximation")),
         streamed=None if streamed is None else _table(part("summary"), *streamed),
+        axes=Axes.of(manifest.get("axes")) or (NOTHING if program is None else program.axes),
     )
     if program is not None:
         same_coordinates(found, program, "load")

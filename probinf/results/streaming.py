@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
+from probinf.core.axes import NOTHING, Axes
 from probinf.results.statistics.nested_rhat import nested_rhat_of
-from probinf.results.summary import MIN_DRAWS, Summary, scalar_names
+from probinf.results.summary import MIN_DRAWS, Summary
 
 _SKETCH = 1000  # draws of all chains together from which quantiles are read
 
@@ -22,12 +23,14 @@ class Running:
         chains: of every block.
         draws: that are planned for each chain.
         block: draws of each chain in a block; the last one may have fewer.
+        axes: names and labels of dimensions.
 
     Source: for batch means, Flegal & Jones (2010); their length here is draws ** (2 / 3). R-hat
     is that of Gelman et al. (2013), section 11.4, on halves of chains, without ranks.
     """
 
-    def __init__(self, chains: int, draws: int, block: int) -> None:
+    def __init__(self, chains: int, draws: int, block: int, axes: Axes = NOTHING) -> None:
+        self.axes = axes
         self.chains, self.draws, self.block = chains, draws, block
         self.per_batch = max(1, round(draws ** (2 / 3) / block))  # blocks
         self.half = draws // 2 // block * block
@@ -43,7 +46,7 @@ class Running:
         parts = [np.asarray(v, float).reshape(*lead, -1) for v in values.values()]
         rows = np.concatenate(parts, axis=2)
         if self.seen == 0:
-            self.names = scalar_names({name: v.shape[2:] for name, v in values.items()})
+            self.names = self.axes.scalars({name: v.shape[2:] for name, v in values.items()})
             self.centre = rows.mean(axis=(0, 1))
             blank = np.zeros((self.chains, rows.shape[2]))
             self.total, self.square = np.stack([blank] * 2), np.stack([blank] * 2)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from probinf.core.axes import NOTHING, Axes
 from probinf.errors import StructureError
 from probinf.results.circular import Ends, around
 from probinf.results.statistics.ensembles import (
@@ -98,7 +98,7 @@ class Summary:
 
     @property
     def names(self) -> list[str]:
-        """Scalar names, ``theta[0]`` for the entries of arrays."""
+        """Scalar names, ``theta[Choate]`` or ``theta[0]`` for the entries of arrays."""
         return list(self._names)
 
     @property
@@ -169,22 +169,11 @@ def _shown(column: str, value: float) -> str:
     return f"{value:.3g}" if abs(value) < 1e-2 and value != 0 else f"{value:.3f}"
 
 
-def scalars(draws: dict[str, np.ndarray]) -> tuple[list[str], np.ndarray]:
+def scalars(draws: dict[str, np.ndarray], axes: Axes = NOTHING) -> tuple[list[str], np.ndarray]:
     """Names of all scalars and their draws, (chain, draw, scalar)."""
     parts = [np.asarray(v, float).reshape(*v.shape[:2], -1) for v in draws.values()]
-    names = scalar_names({site: v.shape[2:] for site, v in draws.items()})
+    names = axes.scalars({site: v.shape[2:] for site, v in draws.items()})
     return names, np.concatenate(parts, axis=2)
-
-
-def scalar_names(shapes: dict[str, tuple[int, ...]]) -> list[str]:
-    """Names of all scalars of sites with these shapes, ``theta[0]`` for the entries of arrays."""
-    names = []
-    for site, shape in shapes.items():
-        if not shape:
-            names.append(site)
-        for index in itertools.product(*(range(n) for n in shape)) if shape else ():
-            names.append(f"{site}[{','.join(map(str, index))}]")
-    return names
 
 
 def summarise(
@@ -196,6 +185,7 @@ def summarise(
     circles: Mapping[str, Ends] | None = None,
     ensembles: int | None = None,
     interval: Interval = Interval(),
+    axes: Axes = NOTHING,
 ) -> Summary:
     """The table; ``clusters`` is None for Markov chains (equal weights).
 
@@ -203,9 +193,9 @@ def summarise(
     ``ensembles``, groups of chains that moved each other, only these are independent. With
     ``live``, the points of nested sampling that were alive at each removal, in whose order
     ``clusters`` counts, errors count what is not known of the volumes. Sites of ``circles`` go
-    round between these ends. ``interval`` says which one is told.
+    round between these ends. ``interval`` says which one is told, ``axes`` what rows are called.
     """
-    names, values = scalars(draws)
+    names, values = scalars(draws, axes)
 
     def table(values: np.ndarray) -> dict[str, np.ndarray]:
         if clusters is None:

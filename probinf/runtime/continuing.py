@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from probinf.core.precision import precisely
+from probinf.core.program import Key
 from probinf.runtime.lanes import Lane, start_lanes
 from probinf.runtime.loop import drive, to_host
 from probinf.runtime.method import Method, Run
@@ -42,7 +43,7 @@ def go_on(
         count = len(jax.tree.leaves(run.states)[0])
         keys = jax.vmap(partial(jax.random.fold_in, run.key))(jnp.arange(count))
         example = jax.eval_shape(partial(start_lanes, method), run.flat, keys)
-        states = jax.tree.map(_on_device, example.state, run.states)
+        states = jax.tree.map(partial(_on_device, run.key), example.state, run.states)
         lanes = Lane(keys, jnp.full((count,), taken, example.taken.dtype), states)
         with Bar(type(method).__name__, progress) as bar:
             lanes, interrupted = drive(
@@ -63,7 +64,7 @@ def go_on(
     )
 
 
-def _on_device(like: Any, leaf: np.ndarray) -> Any:
+def _on_device(key: Key, like: Any, leaf: np.ndarray) -> Any:
     if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
-        return jax.random.wrap_key_data(jnp.asarray(leaf), impl=jax.random.key_impl(like))
+        return jax.random.wrap_key_data(jnp.asarray(leaf), impl=str(jax.random.key_impl(key)))
     return jnp.asarray(leaf, like.dtype)

@@ -252,8 +252,26 @@ class NUTS(MCMC):
             diagonal and low-rank, the default on a CPU; or groups of sites, as in ``MCMC``.
         thin: transitions per kept draw; the ones in between are never stored.
         start: ``"wide"`` or ``"pathfinder"``, as in ``MCMC``.
+        target_acceptance: the kernel's, where it is not .8.
+        max_depth: the kernel's, where it is not 10.
 
     Source: Hoffman & Gelman (2014); Betancourt (2017).
     """
 
     kernel: Kernel = kernels.NUTS()
+    target_acceptance: dataclasses.InitVar[float | None] = None
+    max_depth: dataclasses.InitVar[int | None] = None
+
+    def __post_init__(self, target_acceptance: float | None, max_depth: int | None) -> None:
+        given = {"target_acceptance": target_acceptance, "max_depth": max_depth}
+        options = {name: value for name, value in given.items() if value is not None}
+        if options:
+            check_kernel(self.kernel)
+            known = [f.name for f in dataclasses.fields(self.kernel)]
+            if not set(options) <= set(known):
+                raise MethodError(
+                    f"NUTS: {type(self.kernel).__name__} has no {', '.join(options)}; its options "
+                    f"are {', '.join(known) or 'none'}."
+                )
+            object.__setattr__(self, "kernel", dataclasses.replace(self.kernel, **options))
+        super().__post_init__()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -13,12 +12,8 @@ from probinf.core.precision import precisely
 from probinf.errors import StructureError
 from probinf.results.belonging import close, densities, same_coordinates
 from probinf.results.posterior import Posterior
-from probinf.samplers.nested.findings import judged
-from probinf.samplers.nested.merging import merge as merge_points
-from probinf.samplers.nested.state import LanePoints
+from probinf.samplers.nested.joining import joined_runs, told_of
 from probinf.samplers.populations.base import padded
-
-_SUMS = ("nan_evaluations", "likelihood_evaluations", "stuck_moves", "run_seconds", "ensembles")
 
 
 def merge(posteriors: Sequence[Posterior]) -> Posterior:
@@ -42,7 +37,7 @@ def merge(posteriors: Sequence[Posterior]) -> Posterior:
     runs = list(posteriors)
     _check(runs)
     if "birth_log_likelihood" in runs[0].stats:
-        return _nested(runs)
+        return joined_runs(runs)
     return _side_by_side(runs)
 
 
@@ -93,63 +88,6 @@ def _same_program(first: Posterior, run: Posterior, k: int) -> None:
             )
 
 
-def _told(runs: list[Posterior]) -> dict[str, Any]:
-    """Provenance of all: sums of counts, everything else of the first."""
-    told = dict(runs[0].provenance)
-    for name in _SUMS:
-        if name in told:
-            told[name] = sum(run.provenance.get(name, 0) for run in runs)
-    told["merged"] = sum(run.provenance.get("merged", 1) for run in runs)
-    told["key"] = [run.provenance.get("key") for run in runs]
-    told["interrupted"] = any(run.provenance.get("interrupted") for run in runs)
-    return told
-
-
-def _nested(runs: list[Posterior]) -> Posterior:
-    lanes = [
-        LanePoints(
-            run.unconstrained[0],
-            np.zeros(run.log_weights.size),  # base densities are not kept
-            run.stats["log_likelihood"][0],
-            run.stats["birth_log_likelihood"][0],
-        )
-        for run in runs
-    ]
-    seed = np.concatenate([np.ravel(run.provenance.get("key", 0)) for run in runs])
-    merged = merge_points(lanes, np.random.default_rng(seed.astype(np.uint32)))
-    single = [run.evidence for run in runs if run.evidence is not None]
-    total, information = merged.evidence(single)
-    order = merged.volumes.order
-    p_values = [float(run.provenance["insertion_p_value"]) for run in runs]
-    p_value = min(1.0, len(runs) * min(p_values))
-
-    def joined(name: str, of: str = "draws") -> np.ndarray:
-        return np.concatenate([getattr(run, of)[name][0] for run in runs])[order][None]
-
-    return dataclasses.replace(
-        runs[0],
-        draws={name: joined(name) for name in runs[0].draws},
-        log_weights=merged.log_weights[None],
-        stats={
-            "log_likelihood": merged.log_likelihood[None],
-            "birth_log_likelihood": joined("birth_log_likelihood", "stats"),
-            "live_points": merged.volumes.live[None],
-        },
-        history={
-            name: np.concatenate([run.history[name] for run in runs]) for name in runs[0].history
-        },
-        unconstrained=np.concatenate([run.unconstrained[0] for run in runs])[order][None],
-        clusters=np.arange(order.size)[None],
-        evidence=total,
-        findings=judged(p_value, single),
-        provenance={
-            **_told(runs),
-            "information": information,
-            "insertion_p_value": p_value,
-        },
-    )
-
-
 def _side_by_side(runs: list[Posterior]) -> Posterior:
     """Chains, islands and weighted draws: each run by its evidence where it has one."""
     sizes = np.array([run.log_weights.size for run in runs], float)
@@ -173,7 +111,7 @@ def _side_by_side(runs: list[Posterior]) -> Posterior:
             labels.append(run.clusters + first)
             first += int(run.clusters.max()) + 1
     log_w = joined([_weighed(run, share) for run, share in zip(runs, shares, strict=True)])
-    told = _told(runs)
+    told = told_of(runs)
     if "superchains" in told:
         told["superchains"] = sum(run.provenance["superchains"] for run in runs)
     stats = sorted(set.intersection(*(set(run.stats) for run in runs)))

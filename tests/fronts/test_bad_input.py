@@ -311,18 +311,18 @@ TABLE = [
         ("np.exp(mu)", "float32[]", "jax.numpy"),
     ),
     Bad(
-        "data frame",
+        "strings in a series",
         normal,
-        (pd.DataFrame({"a": [1.0, 2.0]}),),
+        (pd.Series(["a", "b"], name="county"),),
         ModelError,
-        ("argument 1", "DataFrame", "to_numpy()"),
+        ("argument 1", "Series", "pd.factorize(frame['county'])"),
     ),
     Bad(
         "series in a dict",
         normal,
-        (Y3, {"speed": pd.Series([1.0, 2.0])}),
+        (Y3, {"speed": pd.Series(["a", "b"])}),
         ModelError,
-        ("argument 2['speed']", "Series", "to_numpy()"),
+        ("argument 2['speed']", "Series", "pd.factorize"),
     ),
     Bad(
         "strings",

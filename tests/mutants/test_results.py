@@ -17,12 +17,12 @@ from probinf.errors import StructureError
 from probinf.evidence import updating
 from probinf.fronts import observing
 from probinf.fronts.fixing import Conditioned
-from probinf.results import datatree, posterior, summary
+from probinf.results import datasets, posterior, predicting, summary
 from probinf.results.sites import by_row
 from probinf.runtime import fingerprint
 from tests.evidence import test_weight_zero
 from tests.laws import test_updating
-from tests.results import test_datatree, test_predicting
+from tests.results import test_datatree, test_dims, test_predicting
 from tests.runtime import test_fingerprint
 
 
@@ -45,6 +45,14 @@ def test_positions_of_another_layout_fail(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(posterior, "predict", by_position)
     with pytest.raises(AssertionError):
         test_predicting.test_fewer_groups_take_their_own_draws(fit, np.zeros(3))
+
+
+def test_labels_that_are_not_looked_at_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = test_dims.program()
+    fit = pi.sample(program, pi.Importance(draws=300), key=0, progress=False, precision="single")
+    monkeypatch.setattr(predicting, "aligned", lambda draws, here, there: (draws, {"z": ["New"]}))
+    with pytest.raises(AssertionError):
+        test_dims.test_predictions_follow_labels(fit)
 
 
 def test_parameters_drawn_anew_fail(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +81,7 @@ def test_slashes_that_only_become_dots_fail(
     def dots(values: dict[str, Any]) -> dict[str, str]:
         return {name: name.replace("/", ".") for name in values if name not in ("chain", "draw")}
 
-    monkeypatch.setattr(datatree, "safe_names", dots)
+    monkeypatch.setattr(datasets, "safe_names", dots)
     monkeypatch.setattr(test_datatree, "AWKWARD", ("a/mu", "a.mu"))
     with pytest.raises((AssertionError, KeyError)):
         test_datatree.test_every_name_is_kept(False, tmp_path)

@@ -14,7 +14,7 @@ import pytest
 
 import probinf as pi
 from probinf.errors import MethodError, StructureError
-from probinf.results.datatree import safe_names
+from probinf.results.datasets import safe_names
 
 Y = np.array([0.3, 1.1, 0.7, -0.2, 0.4, 0.9])
 

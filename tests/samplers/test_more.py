@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
@@ -11,6 +14,7 @@ import probinf as pi
 from probinf import kernels
 from probinf.errors import ImproperPriorError, MethodError
 from tests.cases import targets
+from tests.samplers import test_pmcmc
 
 
 def small(y: np.ndarray) -> None:
@@ -34,8 +38,6 @@ SHORT = {"warmup": 60, "chains": 2}
     ids=lambda e: type(e).__name__,
 )
 def test_more_is_the_unbroken_run_bit_for_bit(engine: pi.samplers.Method) -> None:
-    import dataclasses
-
     program = pi.from_numpyro(small, Y)
     options = {"key": 3, "progress": False, "precision": "single"}
     whole = pi.sample(program, dataclasses.replace(engine, draws=75), **options)
@@ -49,6 +51,27 @@ def test_more_is_the_unbroken_run_bit_for_bit(engine: pi.samplers.Method) -> Non
     assert found.provenance["method"] == whole.provenance["method"]
     if whole.evidence is not None:
         assert found.log_evidence == whole.log_evidence
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keep", [None, ["level_sd"]])
+@pytest.mark.parametrize(
+    "engine",
+    [
+        pi.PMMH(particles=8, chains=2, warmup=30, draws=20),
+        pi.ParticleGibbs(particles=6, chains=2, warmup=30, draws=20),
+    ],
+    ids=lambda e: type(e).__name__,
+)
+def test_more_of_filters_is_the_unbroken_run(engine: pi.samplers.Method, keep: Any) -> None:
+    options = {"key": 3, "progress": False, "precision": "single", "keep": keep}
+    program = test_pmcmc.nile(8)
+    whole = pi.sample(program, dataclasses.replace(engine, draws=45), **options)
+    found = pi.sample(program, engine, **options).more(15, progress=False).more(10, progress=False)
+    for name, value in whole.draws.items():
+        np.testing.assert_array_equal(found.draws[name], value)
+    for name, value in whole.history.items():
+        np.testing.assert_array_equal(found.history[name], value)
 
 
 def test_more_of_some_sites() -> None:

@@ -18,6 +18,7 @@ import pytest
 import probinf as pi
 from probinf import kernels
 from probinf.errors import MethodError, ModelError, StructureError
+from probinf.runtime.codec import decoded, described, encoded
 
 TARGETED = [kernels.NUTS, kernels.HMC, kernels.MALA, kernels.MAMS, kernels.RandomWalk]
 TARGETED += [kernels.IntegerWalk, pi.ChEES]
@@ -32,6 +33,17 @@ def plain(make: Any) -> Any:
         return thing
 
     return made
+
+
+def test_the_kernel_s_options_are_those_of_nuts() -> None:
+    short = pi.NUTS(target_acceptance=0.95, max_depth=8, draws=10)
+    assert short == pi.NUTS(kernel=kernels.NUTS(max_depth=8, target_acceptance=0.95), draws=10)
+    assert dataclasses.replace(short, draws=20).kernel.target_acceptance == 0.95
+    assert decoded(encoded(short)) == short and "0.95" in described(short)
+    with pytest.raises(MethodError, match=r"target_acceptance must lie in \(0, 1\), got 95"):
+        plain(pi.NUTS)(target_acceptance=95.0)
+    with pytest.raises(MethodError, match="Slice has no target_acceptance"):
+        pi.NUTS(kernel=kernels.Slice(), target_acceptance=0.9)
 
 
 @pytest.mark.parametrize("make", TARGETED, ids=lambda c: c.__name__)
@@ -97,8 +109,9 @@ def bowl(x: Any) -> Any:
     [
         (pi.NUTS, "num_samples", "here it is 'draws'"),
         (pi.NUTS, "tune", "here it is 'warmup'"),
-        (pi.NUTS, "target_accept", r"NUTS\(kernel=pi\.kernels\.NUTS\(target_acceptance=\.\.\.\)\)"),
-        (pi.NUTS, "max_depth", r"NUTS\(kernel=pi\.kernels\.NUTS\(max_depth=\.\.\.\)\)"),
+        (pi.NUTS, "target_accept", "here it is 'target_acceptance'"),
+        (pi.NUTS, "max_tree_depth", "here it is 'max_depth'"),
+        (pi.MCMC, "adapt_delta", r"MCMC\(kernel=pi\.kernels\.NUTS\(target_acceptance=\.\.\.\)\)"),
         (pi.NUTS, "num_chains", "here it is 'chains'"),
         (pi.NUTS, "dense_mass", "here it is 'metric'"),
         (pi.NUTS, "random_seed", r"argument of pi\.sample, 'key'"),

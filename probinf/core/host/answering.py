@@ -6,8 +6,10 @@ import contextlib
 import contextvars
 import dataclasses
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import Any
 
+import jax
 import numpy as np
 
 from probinf.core.host.asking import Question
@@ -95,7 +97,7 @@ def _answer(call: Call, asked: list[tuple[Question, Memory]], found: list[np.nda
             else:
                 new.setdefault(key, []).append(int(row))
         for key, where in new.items():
-            rows.append(_row(wanted.values, where[0]))
+            rows.append(jax.tree.map(itemgetter(where[0]), wanted.values))
             places.append((out, where))
             owners.append((memory, key))
     if not rows:
@@ -109,12 +111,6 @@ def _answer(call: Call, asked: list[tuple[Question, Memory]], found: list[np.nda
     if call.counted:
         tally.evaluations += len(rows)
     _refuse_many(call, tally, len(rows))
-
-
-def _row(values: Any, row: int) -> Any:
-    if isinstance(values, dict):
-        return {name: v[row] for name, v in values.items()}
-    return values[row]
 
 
 def _number(call: Call, value: Any, row: Any, tally: Tally) -> np.ndarray:
@@ -168,7 +164,7 @@ def _refuse_many(call: Call, tally: Tally, latest: int) -> None:
 def shown(row: Any) -> str:
     """Parameters, for a message."""
     if isinstance(row, dict):
-        return ", ".join(f"{name} = {_digits(v)}" for name, v in row.items())
+        return ", ".join(f"{name} = {shown(v)}" for name, v in row.items())
     return _digits(row)
 
 

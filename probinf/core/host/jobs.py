@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+import jax
 import numpy as np
 
 from probinf.core.host.calls import Call
@@ -48,9 +49,7 @@ def _vectorized(function: Any, rows: Sequence[Any]) -> list[Any]:
 
 
 def _stacked(rows: Sequence[Any]) -> Any:
-    if isinstance(rows[0], dict):
-        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-    return np.stack(rows)
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
 
 
 def _in_parts(call: Call, rows: Sequence[Any]) -> list[Any]:

@@ -1,6 +1,6 @@
 """Seeded: a simulator in ordinary Python as a function of one job, for whoever evaluates it.
 
-Workers import this module, which therefore imports NumPy alone.
+Workers import this module, which therefore imports no JAX.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from probinf.core.inputs.shapes import Shape
 
 SEED = "seed"
 """What a job calls its random numbers, beside the parameters."""
@@ -21,13 +23,13 @@ class Seeded:
 
     Attributes:
         simulate: ``(generator, parameters) -> observables``.
-        single: whether it takes one array in the place of a dict.
+        shape: of the parameters that it takes.
         names: of the observables.
         shapes: of each.
     """
 
     simulate: Callable[[np.random.Generator, Any], Any]
-    single: bool
+    shape: Shape
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
 
@@ -37,8 +39,7 @@ class Seeded:
     def __call__(self, job: dict[str, Any]) -> np.ndarray:
         parameters = {name: value for name, value in job.items() if name != SEED}
         generator = np.random.default_rng([int(word) for word in np.ravel(job[SEED])])
-        given = next(iter(parameters.values())) if self.single else parameters
-        found = self.simulate(generator, given)
+        found = self.simulate(generator, self.shape(parameters))
         values = found if isinstance(found, dict) else {"y": found}
         arrays = {name: np.asarray(value, float) for name, value in values.items()}
         shapes = {name: value.shape for name, value in arrays.items()}

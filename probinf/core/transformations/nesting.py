@@ -46,7 +46,7 @@ def nest(program: Program, parameter: Any, **changes: Any) -> Program:
         lifted["observations"] = Observations(
             OnInner(program.observations.get), _SetInner(program.observations.set)
         )
-    lifted["levels"] = program.levels
+    lifted |= {"levels": program.levels, "axes": program.axes}
     return Program(data=(program.data, parameter), **{**lifted, **changes})
 
 

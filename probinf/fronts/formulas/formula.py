@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from probinf.core.program import Program
+from probinf.core.transformations.labelling import labelled
 from probinf.errors import ModelError
 from probinf.fronts.formulas.design import Design, design_again, design_of
 from probinf.fronts.formulas.families import LINKS, Family, Priors, family_of
@@ -188,8 +189,21 @@ def _program(terms: Terms, design: Design, *, observed: bool) -> FormulaProgram:
         design.trials,
         y=y,
     )
+    program = _labelled(program, terms, design)
     own = {f.name: getattr(program, f.name) for f in dataclasses.fields(Program)}
     return FormulaProgram(**own, terms=terms)
+
+
+def _labelled(program: Program, terms: Terms, design: Design) -> Program:
+    """Groups by their levels."""
+    dims: dict[str, tuple[str]] = {}
+    coords: dict[str, list[str]] = {}
+    for (factor, effects), grouping in zip(terms.model.groupings, design.groupings, strict=True):
+        group = program.axes.dims[f"z({factor})"][0]  # as its plate was named
+        assert group is not None
+        dims |= {f"{effect_name(effect)}|{factor}": (group,) for effect in effects}
+        coords[group] = [str(level) for level in grouping.levels]
+    return labelled(program, dims, coords)
 
 
 def _typed(family: Family, y: np.ndarray) -> np.ndarray:

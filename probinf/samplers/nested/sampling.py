@@ -21,6 +21,7 @@ from probinf.errors import MethodError
 from probinf.kernels.base import Params
 from probinf.results.assembling import assemble
 from probinf.results.posterior import Posterior
+from probinf.runtime.codec import encoded
 from probinf.runtime.lanes import Lane
 from probinf.runtime.method import Method, Plan, Run
 from probinf.runtime.progress import Status
@@ -30,6 +31,7 @@ from probinf.samplers.nested.ancestry import parents, parted
 from probinf.samplers.nested.constrained import Walkers, insertion_ranks, slice_above, survivors
 from probinf.samplers.nested.dynamic import next_batch
 from probinf.samplers.nested.findings import judged
+from probinf.samplers.nested.further import further
 from probinf.samplers.nested.merging import Merged, merge
 from probinf.samplers.nested.periodic import (
     check_periodic,
@@ -255,6 +257,10 @@ class Nested(Method[Posterior]):
         started = next_batch(self, program, lanes, merged, goal)
         return started, [remaining(states, k, self._batch) for k in range(self.runs)]
 
+    def further(self, posterior: Posterior, **wanted: Any) -> Posterior:
+        """More live points, see :meth:`probinf.Posterior.more`."""
+        return further(self, posterior, **wanted)
+
     def _merged(self, states: NestedState, records: list[Any], rng: np.random.Generator) -> Merged:
         return merge([lane_points(states, r, k) for k, r in enumerate(records)], rng)
 
@@ -318,6 +324,7 @@ class Nested(Method[Posterior]):
                 "stuck_moves": sum(int(r.stuck.sum()) for r in run.records if r is not None),
                 "exhausted": bool(states.exhausted.any()),
                 "batches": int(states.batches[0]),
+                "options": encoded(self),
                 **told(run.program, self._circles),
             },
         )

@@ -20,6 +20,7 @@ from probinf.core.sequence import State, StateSpace
 from probinf.errors import MethodError
 from probinf.kernels.base import Kernel, check_kernel
 from probinf.results.collecting import ChainCollector, Transition
+from probinf.results.continuing import Ended
 from probinf.results.findings import Finding
 from probinf.results.posterior import Posterior
 from probinf.runtime.method import Plan, Run
@@ -286,9 +287,11 @@ class ParticleGibbs(ChainMethod):
         if not np.asarray(run.states.started).all():
             raise dying(run.program, Filter(self.particles), "ParticleGibbs found no start")
         inner, _ = self._inner(run)
-        path = taken_out(inner.records.stats)
-        found = super().finish(inner)
-        found = dataclasses.replace(found, draws={**found.draws, **path})
+        stats = dict(run.records.stats)  # those of the run stay, for `more`
+        path = taken_out(stats)
+        found = super().finish(inner._replace(records=run.records._replace(stats=stats)))
+        ended = Ended(self, run)
+        found = dataclasses.replace(found, draws={**found.draws, **path}, ended=ended)
         return joined(found, run.program, inner.layout, set(path))
 
     def note(self, own: Sweep) -> str:
