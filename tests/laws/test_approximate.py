@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -50,11 +51,15 @@ def some_laws() -> dict[str, object]:
         jnp.asarray(np.stack([factor, 0.5 * np.eye(d)]), "f4"),
     )
     scaled = Scaled(low, full.mean, full.factor)
-    flow = SplineFlow(jax.random.key(0), d, 0, layers=2, hidden=(16,))
-    bent = jax.tree.map(lambda leaf: leaf + 0.3 * rng.normal(size=leaf.shape).astype("f4"), flow)
+
+    def bent(tails: Literal["identity", "linear"]) -> SplineFlow:
+        flow = SplineFlow(jax.random.key(0), d, 0, layers=2, hidden=(16,), tails=tails)
+        return jax.tree.map(lambda v: v + 0.3 * rng.normal(size=v.shape).astype("f4"), flow)
+
     return {
-        "fitted_flow": FittedFlow(bent),
-        "drawn_flow": DrawnFlow(bent),
+        "fitted_flow": FittedFlow(bent("identity")),
+        "fitted_linear_flow": FittedFlow(bent("linear")),
+        "drawn_flow": DrawnFlow(bent("linear")),
         "diagonal": diagonal,
         "low_rank": low,
         "full_rank": full,
