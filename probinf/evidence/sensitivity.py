@@ -249,8 +249,9 @@ def _usable(posterior: Posterior) -> Program:
     if program.log_jacobian is None:
         raise StructureError(
             "sensitivity: this program does not keep prior and likelihood apart in the user's "
-            "coordinates, since it was transformed (temper, rebase, push). Fit the program that "
-            "from_numpyro, from_log_likelihood or from_callback made."
+            "coordinates, since it was transformed (temper, rebase, push), or its prior is a map "
+            "of the unit cube. Fit the program that from_numpyro, from_log_likelihood or "
+            "from_callback made of a prior with a density."
         )
     if program.sites is None:
         try:

@@ -289,6 +289,19 @@ def test_a_plot_of_every_check() -> None:
     assert pi.predictive_check(posterior, ["mean"], key=1).plot() is not None
 
 
+def in_numpy(theta):
+    return -0.5 * float(np.sum((Y - theta["mu"]) ** 2))
+
+
+def test_a_likelihood_in_python_has_a_prior_too() -> None:
+    posterior = conjugate(Y)
+    program = pi.from_callback(in_numpy, {"mu": dist.Normal(0, 3)})
+    asked = pi.sensitivity(dataclasses.replace(posterior, program=program))
+    found = pi.sensitivity(posterior)
+    np.testing.assert_allclose(asked.prior, found.prior, rtol=1e-3)
+    np.testing.assert_allclose(asked.likelihood, found.likelihood, rtol=1e-3)
+
+
 def bowl(x):
     return -0.5 * (x**2).sum()
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array
 
 from probinf.core.program import Data, Position, Program, Score
-from probinf.core.transformations.nesting import nest
+from probinf.core.transformations.nesting import OnInner, nest
 from probinf.core.transformations.paths import power
 from probinf.errors import StructureError
 
@@ -75,4 +75,6 @@ def weigh(program: Program, weights: Mapping[str, Any]) -> Program:
         given,
         score=_WeighedScore(program.score, pointwise),
         pointwise=pointwise,
+        unconstrain=None if program.unconstrain is None else OnInner(program.unconstrain),
+        log_jacobian=None if program.log_jacobian is None else OnInner(program.log_jacobian),
     )
