@@ -73,11 +73,11 @@ ENGINES: dict[str, Callable[[Problem], Callable[[int], Outcome]]] = {
 }
 
 
-def measured(problem: Problem, prepare: Any, seeds: int) -> dict[str, Any]:
-    """One row: ``seeds`` runs of one engine on one problem."""
+def measured(problem: Problem, prepare: Any, seeds: int, first: int = 0) -> dict[str, Any]:
+    """One row: ``seeds`` runs of one engine on one problem, from the ``first`` seed on."""
     found, seconds = [], []
     run = None
-    for seed in range(seeds):
+    for seed in range(first, first + seeds):
         began = time.perf_counter()
         run = run or prepare(problem)
         found.append(run(seed))
@@ -85,8 +85,12 @@ def measured(problem: Problem, prepare: Any, seeds: int) -> dict[str, Any]:
     value, stated, spent = (np.array(column) for column in zip(*found, strict=True))
     error = value - problem.log_evidence
     several = seeds > 1
+    ratio = np.exp(error)  # 1 on average where the estimate of Z itself is unbiased
     return {
         "seeds": seeds,
+        "first_seed": first,
+        "ratio": float(ratio.mean()),
+        "ratio_error": float(ratio.std(ddof=1) / np.sqrt(seeds)) if several else None,
         "bias": float(error.mean()),
         "standard_error": float(error.std(ddof=1) / np.sqrt(seeds)) if several else None,
         "z_sd": float((error / stated).std(ddof=1)) if several else None,
@@ -140,6 +144,7 @@ def main() -> None:
     parser.add_argument("--problems", nargs="*", default=list(PROBLEMS), choices=list(PROBLEMS))
     parser.add_argument("--engines", nargs="*", default=list(ENGINES), choices=list(ENGINES))
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--out", type=pathlib.Path, default=RESULTS)
     parser.add_argument("--note", default="", help="what else ran on the machine, say")
     parser.add_argument("--table", action="store_true", help="print the file, run nothing")
@@ -151,7 +156,7 @@ def main() -> None:
             key = f"{name} | {engine}"
             if not options.table and known["rows"].get(key, {}).get("seeds", 0) < options.seeds:
                 try:
-                    row = measured(PROBLEMS[name], ENGINES[engine], options.seeds)
+                    row = measured(PROBLEMS[name], ENGINES[engine], options.seeds, options.first)
                 except ImportError as missing:
                     print(f"{name:14} {engine:13} left out: {missing}")
                     continue

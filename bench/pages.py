@@ -8,8 +8,8 @@ Run from the project's root::
 
 Every page's cells and every example is run with its keys moved, ``key=0`` to ``key=1000`` and so
 on, in a copy of its folder and in one process for each number of devices, so that most is compiled
-once. What failed is told with its line. Rows that the file of results holds already are not run
-again.
+once. What failed is told with its line. Keys that the file of results holds already are not run
+again, so that several short passes (``--seconds``) make a long one.
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ def moved(code: str, by: int) -> str:
     return _SEEDED.sub(lambda m: f"random.key({int(m[1]) + by})", code)
 
 
-def run(page: pathlib.Path, keys: int, seconds: float) -> dict[str, Any]:
-    """One page under several keys, in this process."""
+def run(page: pathlib.Path, first: int, keys: int, seconds: float) -> dict[str, Any]:
+    """One page under the keys from ``first`` to ``keys``, in this process."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    code, began, failed, done = source(page), time.perf_counter(), [], 0
+    code, began, failed, done = source(page), time.perf_counter(), [], first
     os.chdir(page.parent)
-    for k in range(keys):
-        if done and time.perf_counter() - began > seconds:
+    for k in range(first, keys):
+        if done > first and time.perf_counter() - began > seconds:
             break
         text, said = moved(code, _APART * k), io.StringIO()
         try:
@@ -88,8 +88,10 @@ def _why(error: BaseException, page: pathlib.Path, text: str) -> str:
     return f"{type(error).__name__}: {str(error)[:200]} in: {line[:120]}"
 
 
-def measured(page: pathlib.Path, devices: int, keys: int, seconds: float) -> dict[str, Any]:
-    """The same in a process of its own, with so many devices."""
+def measured(
+    page: pathlib.Path, devices: int, before: dict[str, Any], keys: int, seconds: float
+) -> dict[str, Any]:
+    """The same in a process of its own, with so many devices; ``before`` is what is known."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
     part = page.relative_to(ROOT)
     with tempfile.TemporaryDirectory() as folder:  # pages write files beside themselves
@@ -97,7 +99,8 @@ def measured(page: pathlib.Path, devices: int, keys: int, seconds: float) -> dic
         shutil.copytree(ROOT / part.parts[0], copied, ignore=shutil.ignore_patterns("_build"))
         command = [sys.executable, "-m", "bench.pages", str(pathlib.Path(folder) / part)]
         found = subprocess.run(
-            [*command, "--inside", "--keys", str(keys), "--seconds", str(seconds)],
+            [*command, "--inside", str(before["keys"]), "--keys", str(keys)]
+            + ["--seconds", str(seconds)],
             env={**os.environ, "XLA_FLAGS": flags.strip(), "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
@@ -105,9 +108,13 @@ def measured(page: pathlib.Path, devices: int, keys: int, seconds: float) -> dic
         )
     if found.returncode:
         last = (found.stderr.strip().splitlines() or ["no message"])[-1]
-        return {"keys": 0, "failed": [{"moved_by": 0, "why": last}], "seconds": 0.0}
+        return {**before, "failed": [*before["failed"], {"moved_by": 0, "why": last}]}
     row: dict[str, Any] = json.loads(found.stdout.splitlines()[-1])
-    return row
+    return {
+        **row,
+        "failed": before["failed"] + row["failed"],
+        "seconds": round(before["seconds"] + row["seconds"], 1),
+    }
 
 
 def line(name: str, row: dict[str, Any]) -> str:
@@ -122,13 +129,16 @@ def main() -> None:
     parser.add_argument("pages", nargs="*", help="all by default")
     parser.add_argument("--keys", type=int, default=20)
     parser.add_argument("--devices", type=int, nargs="*", default=[1, 2])
-    parser.add_argument("--seconds", type=float, default=1200.0, help="most for a page")
+    parser.add_argument(
+        "--seconds", type=float, default=1200.0, help="most for a page in this pass"
+    )
     parser.add_argument("--out", type=pathlib.Path, default=RESULTS)
     parser.add_argument("--table", action="store_true", help="print the file, run nothing")
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--inside", type=int, default=None, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
-    if chosen.inside:
-        print(json.dumps(run(pathlib.Path(chosen.pages[0]), chosen.keys, chosen.seconds)))
+    if chosen.inside is not None:
+        page = pathlib.Path(chosen.pages[0])
+        print(json.dumps(run(page, chosen.inside, chosen.keys, chosen.seconds)))
         return
     rows = json.loads(chosen.out.read_text()) if chosen.out.exists() else {}
     pages = [ROOT / page for page in chosen.pages] or sorted(
@@ -139,8 +149,9 @@ def main() -> None:
     for page in [] if chosen.table else pages:
         for devices in chosen.devices:
             name = f"{page.relative_to(ROOT)} | {devices}"
-            if name not in rows:
-                rows[name] = measured(page, devices, chosen.keys, chosen.seconds)
+            before = rows.get(name, {"keys": 0, "failed": [], "seconds": 0.0})
+            if before["keys"] < chosen.keys:
+                rows[name] = measured(page, devices, before, chosen.keys, chosen.seconds)
                 chosen.out.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
                 print(line(name, rows[name]), flush=True)
     if chosen.table:

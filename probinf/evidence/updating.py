@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import pathlib
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +20,8 @@ from probinf.results.posterior import Posterior
 from probinf.results.precision import in_its_precision
 from probinf.results.statistics.weighted import chain_blocks
 from probinf.runtime import session
+from probinf.runtime.checkpoint import Checkpoint
+from probinf.runtime.loop import to_host
 from probinf.samplers.populations.pooling import pooled_error
 from probinf.samplers.populations.restarting import restarted
 from probinf.samplers.smc import SMC
@@ -66,6 +70,8 @@ def update(
     *,
     key: int | Key,
     progress: bool = True,
+    checkpoint: str | pathlib.Path | None = None,
+    max_seconds: float | None = None,
 ) -> Posterior:
     """The posterior given all data, from the posterior given the first of them.
 
@@ -82,6 +88,10 @@ def update(
             posterior has, if it is from ``SMC``.
         key: a JAX random key, or an integer seed.
         progress: show a progress bar in a terminal.
+        checkpoint: a folder into which the run is written chunk by chunk; after a crash the
+            same call, with the same arguments, continues it bit for bit.
+        max_seconds: stop after the chunk in which this running time is over, with an error, for
+            half an update is no posterior of anything; with a checkpoint the same call goes on.
 
     Returns:
         The posterior of all data. ``history["log_predictive"]`` holds, by island, the log
@@ -93,7 +103,9 @@ def update(
     Raises:
         StructureError: a program lacks its likelihood by datum, the coordinates differ, or
             the data are not those of the posterior and more.
-        MethodError: the method does not go along the data, or the draws were not kept.
+        MethodError: the method does not go along the data, the draws were not kept, or the run
+            was stopped before its end.
+        SavedFileError: the checkpoint is of another run.
 
     Source: Chopin (2002), iterated batch importance sampling.
     """
@@ -104,16 +116,48 @@ def update(
     extended, count = _extended(old, program)
     method = _default(posterior) if method is None else method
     typed = as_key(key)
-    random = np.random.default_rng(np.asarray(jax.random.key_data(typed)))
+    random_data = np.asarray(jax.random.key_data(typed))
+    random = np.random.default_rng(random_data)
     start = _start(posterior, method, random)
     flat, layout = flatten(extended)
     _check_extension(flatten(old)[0], flat, start)
     method.plan(extended, layout)
     states = restarted(method, flat, start.position, start.log_w, start.eve, count)
-    found = session.start(method, extended, typed, progress=progress, states=states)
+    found = _run(
+        method,
+        extended,
+        typed,
+        checkpoint,
+        progress=progress,
+        max_seconds=max_seconds,
+        states=states,
+        notes={"update_of": _digest(start), "update_key": random_data.tolist()},
+    )
     if found.evidence is None:  # interrupted
-        raise MethodError(f"update: {found.no_evidence}")
+        remedy = "" if checkpoint is None else " The same call goes on from its checkpoint."
+        raise MethodError(f"update: {found.no_evidence}{remedy}")
     return _joined(posterior, found, start, count, program)
+
+
+def _run(
+    method: SMC,
+    program: Program,
+    key: Key,
+    checkpoint: str | pathlib.Path | None,
+    **options: Any,
+) -> Posterior:
+    """The run along the data, from its checkpoint where that has begun."""
+    if checkpoint is None or not Checkpoint.exists(checkpoint):
+        return session.start(method, program, key, checkpoint=checkpoint, **options)
+    return session.resume(checkpoint, program, method=method, **options)
+
+
+def _digest(start: _Start) -> str:
+    """What the particles are, in sixteen digits."""
+    found = hashlib.sha256()
+    for leaf in jax.tree.leaves(start):
+        found.update(np.ascontiguousarray(to_host(leaf)).tobytes())
+    return found.hexdigest()[:16]
 
 
 def _default(posterior: Posterior) -> SMC:

@@ -24,7 +24,7 @@ from probinf.runtime.codec import described, encoded
 from probinf.runtime.fingerprint import differences, fingerprint
 from probinf.runtime.loop import to_host
 
-_SCHEMA = 3
+_SCHEMA = 4
 _MANIFEST = "checkpoint.json"
 
 
@@ -81,6 +81,11 @@ class Checkpoint:
         store = cls(folder, header, [])
         store._write_manifest()
         return store
+
+    @staticmethod
+    def exists(path: str | pathlib.Path) -> bool:
+        """Whether a folder holds a run."""
+        return (pathlib.Path(path) / _MANIFEST).exists()
 
     @classmethod
     def open(

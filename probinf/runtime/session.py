@@ -76,20 +76,34 @@ def resume(
     progress: bool = True,
     max_seconds: float | None = None,
     check: bool = True,
+    states: Any = None,
+    notes: dict[str, Any] | None = None,
 ) -> Result:
-    """Continue a run from its folder; see :func:`probinf.resume`."""
+    """Continue a run from its folder; see :func:`probinf.resume`.
+
+    ``states`` begin a run whose folder has no chunk yet, and ``notes`` must be those that it was
+    started with.
+    """
+    if "update_of" in Checkpoint.open(path, program, check=False).header["notes"] and not notes:
+        raise SavedFileError(
+            f"{path} holds an update, which is nothing without the posterior that it began with. "
+            "Call pi.update again, with the same arguments."
+        )
     with precisely("double"):
         store = Checkpoint.open(path, program, method, check)
+    for name, value in (notes or {}).items():
+        if store.header["notes"].get(name) != value:
+            raise SavedFileError(f"{path} holds a run that began otherwise: {name} differs.")
     if method is None:
         method = decoded(store.header["method"])
         assert method is not None
     elif encoded(method) != store.header["method"]:
         raise SavedFileError(f"{path} was run with {store.header['text']}, not {method!r}.")
-    notes = store.header["notes"]
-    with precisely(notes.get("precision")):
-        session = _Session(method, program, store.key, kept, notes)
+    written = store.header["notes"]
+    with precisely(written.get("precision")):
+        session = _Session(method, program, store.key, kept, written)
         session.store = store
-        return session.run(progress, max_seconds)
+        return session.run(progress, max_seconds, states)
 
 
 class _Session:

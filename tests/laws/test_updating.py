@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from scipy.special import gammaln
 import probinf as pi
 from probinf.core.coordinates import flatten
 from probinf.core.transformations.paths import prefix
-from probinf.errors import MethodError, StructureError
+from probinf.errors import MethodError, SavedFileError, StructureError
 from probinf.evidence import updating
 from probinf.samplers.populations.path import ByData
 
@@ -85,6 +86,29 @@ def test_the_evidence_of_every_prefix_goes_on(whole: pi.Posterior) -> None:
     exact = np.array([exact_log_evidence(k) for k in range(1, 11)])
     assert np.abs(found - exact).max() < 0.25
     assert whole.history["log_predictive"].shape == (4, 5)
+
+
+def test_a_killed_update_goes_on_bit_for_bit(
+    half: pi.Posterior, whole: pi.Posterior, tmp_path: pathlib.Path
+) -> None:
+    def again(path: str, key: int = 2, before: pi.Posterior = half, **options: Any) -> Any:
+        folder = tmp_path / path
+        return pi.update(
+            before, first(10), METHOD, key=key, progress=False, checkpoint=folder, **options
+        )
+
+    with pytest.raises(MethodError, match="goes on from its checkpoint"):
+        again("a", max_seconds=0.0)
+    other = dataclasses.replace(half, unconstrained=half.unconstrained[:, ::-1])
+    for wrong_call in (lambda: again("a", key=3), lambda: again("a", before=other)):
+        with pytest.raises(SavedFileError, match="began otherwise"):
+            wrong_call()
+    with pytest.raises(SavedFileError, match="holds an update"):
+        pi.resume(tmp_path / "a", first(10), progress=False)
+    went_on = again("a")
+    np.testing.assert_array_equal(went_on.draws["rate"], whole.draws["rate"])
+    assert went_on.log_evidence == whole.log_evidence
+    assert again("a").log_evidence == whole.log_evidence
 
 
 @pytest.mark.slow

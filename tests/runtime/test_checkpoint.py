@@ -153,7 +153,7 @@ def test_a_run_of_the_version_before_is_refused_by_name(tmp_path: pathlib.Path) 
     record = json.loads(file.read_text())
     record["header"] |= {"schema": record.pop("schema") - 1, "probinf": record.pop("probinf")}
     file.write_text(json.dumps(record))
-    with pytest.raises(SavedFileError, match=r"schema 2.*Finish the run with the version that"):
+    with pytest.raises(SavedFileError, match=r"schema 3.*Finish the run with the version that"):
         pi.resume(tmp_path / "run", program())
 
 

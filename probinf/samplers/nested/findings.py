@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from probinf.core.estimate import Estimate
 from probinf.results.findings import Finding
+from probinf.samplers.nested.ancestry import Parted
 
 _LEVEL = 1e-3
 
 
-def judged(insertion_p_value: float, single: list[Estimate]) -> tuple[Finding, ...]:
+def judged(
+    insertion_p_value: float, single: list[Estimate], few: Sequence[Parted] = ()
+) -> tuple[Finding, ...]:
     """Findings about contours.
 
     Args:
         insertion_p_value: of the test that new live points come from the whole contour.
         single: the log evidence of each run.
+        few: modes that were seen through too few points.
     """
     from scipy.special import chdtrc
 
-    found = []
+    found = [
+        Finding(
+            "few_ancestors",
+            f"a mode with {mode.share:.0%} of the posterior descends from few live points "
+            f"({mode.lines:.1f} effectively): the odds of its share are known to a factor of "
+            f"{np.exp(mode.spread):.1f} only, and the error of the log evidence is as large as it "
+            "is on that account. Use more live points, or several runs.",
+        )
+        for mode in few
+    ]
     if insertion_p_value < _LEVEL:
         found.append(
             Finding(

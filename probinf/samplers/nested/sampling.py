@@ -26,6 +26,7 @@ from probinf.runtime.method import Method, Plan, Run
 from probinf.runtime.progress import Status
 from probinf.runtime.records import Collector, Pieces
 from probinf.samplers.nested.allocation import Allocation, check_allocation
+from probinf.samplers.nested.ancestry import parents, parted
 from probinf.samplers.nested.constrained import Walkers, insertion_ranks, slice_above, survivors
 from probinf.samplers.nested.dynamic import next_batch
 from probinf.samplers.nested.findings import judged
@@ -207,6 +208,8 @@ class Nested(Method[Posterior]):
             log_likelihood=jnp.where(copies, jnp.nan, log_l[dead]),
             birth=state.birth[dead],
             rank=insertion_ranks(u[k:], log_l, above, found.log_likelihood),
+            slot=dead,
+            parent=start,
             evaluations=report.evaluations,
             stuck=report.stuck,
         )
@@ -273,6 +276,20 @@ class Nested(Method[Posterior]):
             raise zero_likelihood(run.flat, run.layout, seen)
         single = merged.single()
         total, information = merged.evidence(single)
+        modes = parted(
+            merged.lanes,
+            [
+                parents(r, self.live, lane.birth.size)
+                for r, lane in zip(run.records, merged.lanes, strict=True)
+            ],
+            merged.volumes.order,
+            merged.log_weights,
+            merged.rng,
+        )
+        few = [mode for mode in modes if mode.doubtful(total.error)]
+        if few:
+            few = [min(few, key=lambda mode: mode.lines)]
+            total = total._replace(error=math.hypot(total.error, few[0].error))
         inserted = np.concatenate([np.zeros(0), *(inserted_ranks(r) for r in run.records)])
         p_value = insertion_p_value(inserted, self.live)
         circle = mask_of(run.layout, self._circles)
@@ -290,7 +307,7 @@ class Nested(Method[Posterior]):
                 "log_evidence": np.array([[e.value] for e in single]),
                 "log_evidence_error": np.array([[e.error] for e in single]),
             },
-            findings=judged(p_value, single),
+            findings=judged(p_value, single, few),
             clusters=np.arange(merged.log_likelihood.size)[None],
             evidence=total,
             provenance={

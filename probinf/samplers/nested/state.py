@@ -73,7 +73,9 @@ def first_state(live: Walkers, lost: Int[Array, ""], batch: int) -> NestedState:
 class DeathRecord(NamedTuple):
     """One batch of removed points, and how their replacements were found.
 
-    ``log_likelihood`` is NaN where a mere copy was replaced: nothing died there.
+    ``log_likelihood`` is NaN where a mere copy was replaced: nothing died there. ``slot`` is the
+    place among the live points that was emptied, ``parent`` that of the point whose moves filled
+    it again; both are -1 where there was none.
     """
 
     position: Float[Array, "k d"]
@@ -81,6 +83,8 @@ class DeathRecord(NamedTuple):
     log_likelihood: Float[Array, " k"]
     birth: Float[Array, " k"]
     rank: Float[Array, " k"]
+    slot: Int[Array, " k"]
+    parent: Int[Array, " k"]
     evaluations: Int[Array, ""]
     stuck: Int[Array, ""]
 
@@ -127,7 +131,12 @@ def remaining(states: NestedState, lane: int, batch: int) -> DeathRecord:
     nothing: Any = np.zeros(steps, int)
     position, log_base, log_likelihood, birth = (rows(leaf) for leaf in live)
     unranked: Any = np.full_like(birth, np.nan)
-    return DeathRecord(position, log_base, log_likelihood, birth, unranked, nothing, nothing)
+    places = np.concatenate([np.arange(live[-1].shape[0]), np.full(spare, -1)])
+    slot: Any = places.reshape(steps, batch)
+    nobody: Any = np.full_like(slot, -1)
+    return DeathRecord(
+        position, log_base, log_likelihood, birth, unranked, slot, nobody, nothing, nothing
+    )
 
 
 def evaluations(states: NestedState, records: list[Any]) -> int:
