@@ -82,12 +82,12 @@ def free_knots(raw: Float[Array, "... size"], bound: float) -> Knots:
     def edges(free: Array) -> Array:
         share = 1e-3 + (1 - 1e-3 * bins) * jax.nn.softmax(free, axis=-1)
         inner = jnp.cumsum(share[..., :-1], axis=-1)
-        ends = jnp.zeros((*inner.shape[:-1], 1))
+        ends = jnp.zeros((*inner.shape[:-1], 1), inner.dtype)
         return bound * (2 * jnp.concatenate([ends, inner, ends + 1], axis=-1) - 1)
 
     unit = jnp.log(jnp.expm1(1 - 1e-3))
     inner = 1e-3 + jax.nn.softplus(raw[..., 2 * bins :] + unit)
-    one = jnp.ones((*inner.shape[:-1], 1))
+    one = jnp.ones((*inner.shape[:-1], 1), inner.dtype)
     slope = jnp.concatenate([one, inner, one], axis=-1)
     return Knots(edges(raw[..., :bins]), edges(raw[..., bins : 2 * bins]), slope)
 
@@ -107,7 +107,7 @@ def open_knots(raw: Float[Array, "... size"], bound: float) -> Knots:
 
     def edges(steps: Array) -> Array:
         inner = jnp.cumsum(steps[..., :-1], axis=-1)
-        ends = jnp.zeros((*inner.shape[:-1], 1))
+        ends = jnp.zeros((*inner.shape[:-1], 1), inner.dtype)
         return jnp.concatenate([ends, inner, jnp.sum(steps, axis=-1, keepdims=True)], axis=-1)
 
     return Knots(bound * (2 * edges(share) - 1), edges(height) - bound, slope)
