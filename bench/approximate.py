@@ -41,7 +41,7 @@ def on_posteriordb(engine: str, family: str, names: list[str]) -> None:
     folder = posteriordb.find_folder()
     if folder is None:
         raise SystemExit("the posteriordb references are not beside this checkout")
-    print("| model | Pareto k | off (sd) | ELBO converged | refined by | |z| after | seconds |")
+    print("| model | Pareto k | ELBO | off (sd) | converged | refined by | |z| after | seconds |")
     for case in posteriordb.cases(folder):
         if not case.proper or (names and not any(n in case.name for n in names)):
             continue
@@ -60,7 +60,8 @@ def on_posteriordb(engine: str, family: str, names: list[str]) -> None:
         report = pi.amortized.refinement(exact)
         settled = told.get("converged", "")
         print(
-            f"| {case.name} | {told['pareto_k']:.2f} | {_off(case, quick, folder)[0]:.2f} | "
+            f"| {case.name} | {told['pareto_k']:.2f} | {told['elbo']:.2f} ± "
+            f"{told['elbo_error']:.3f} | {_off(case, quick, folder)[0]:.2f} | "
             f"{settled} | {report.rung} | {_off(case, exact, folder)[1]:.2f} | "
             f"{middle - began:.1f} + {ended - middle:.1f} |",
             flush=True,

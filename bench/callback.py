@@ -59,6 +59,8 @@ def main() -> None:
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--engines", nargs="*", default=["Importance", "Ensemble", "Nested"])
+    parser.add_argument("--likelihoods", nargs="*", default=["SciPy", "waits"])
     options = parser.parse_args()
     began = time.perf_counter()
     for _ in range(50):
@@ -79,7 +81,7 @@ def main() -> None:
         n: pi.from_callback(waits, prior_transform=box, names=names, executor=n) for n in (1, 2)
     }
     print("likelihood  engine      evaluations  seconds on 1 and 2 processes   ratio")
-    table = [(kind, name) for kind in ("SciPy", "waits") for name in engines]
+    table = [(kind, name) for kind in options.likelihoods for name in options.engines]
     for kind, name in table:
         programs, method = {"SciPy": solving, "waits": waiting}[kind], engines[name]
         seconds: dict[int, list[float]] = {1: [], 2: []}

@@ -39,11 +39,17 @@ if _TYPE_CHECKING:
     from probinf.core.transformations.pushing import push as push
     from probinf.core.transformations.rebasing import rebase as rebase
     from probinf.core.transformations.rebasing import with_base as with_base
+    from probinf.core.transformations.weighing import weigh as weigh
     from probinf.evidence.bridge import bridge as bridge
     from probinf.evidence.comparison import compare_evidence as compare_evidence
     from probinf.evidence.fitting import fit as fit
+    from probinf.evidence.kfold import kfold as kfold
+    from probinf.evidence.kfold import reloo as reloo
+    from probinf.evidence.leave_future_out import lfo as lfo
     from probinf.evidence.loo import compare as compare
     from probinf.evidence.loo import loo as loo
+    from probinf.evidence.predictive_checks import predictive_check as predictive_check
+    from probinf.evidence.sensitivity import sensitivity as sensitivity
     from probinf.evidence.separation import SeparateMode as SeparateMode
     from probinf.evidence.separation import SeparateModes as SeparateModes
     from probinf.evidence.separation import separate_modes as separate_modes
@@ -117,7 +123,9 @@ _WHERE = {
     "importance": "probinf.core.population",
     "Kernel": "probinf.kernels.base",
     "kernels": "probinf.kernels",
+    "kfold": "probinf.evidence.kfold",
     "Laplace": "probinf.samplers",
+    "lfo": "probinf.evidence.leave_future_out",
     "load": "probinf.results.storage",
     "loo": "probinf.evidence.loo",
     "MAP": "probinf.samplers",
@@ -136,12 +144,14 @@ _WHERE = {
     "Population": "probinf.core.population",
     "Posterior": "probinf.results.posterior",
     "ppi": "probinf.ppi",
+    "predictive_check": "probinf.evidence.predictive_checks",
     "prefix": "probinf.core.transformations.paths",
     "prior_predictive": "probinf.results.prior",
     "Program": "probinf.core.program",
     "push": "probinf.core.transformations.pushing",
     "rebase": "probinf.core.transformations.rebasing",
     "refine": "probinf.amortized",
+    "reloo": "probinf.evidence.kfold",
     "resample": "probinf.core.population",
     "resampling": "probinf.resampling",
     "results": "probinf.results",
@@ -151,6 +161,7 @@ _WHERE = {
     "sample": "probinf.api",
     "samplers": "probinf.samplers",
     "Score": "probinf.core.program",
+    "sensitivity": "probinf.evidence.sensitivity",
     "separate_modes": "probinf.evidence.separation",
     "SeparateMode": "probinf.evidence.separation",
     "SeparateModes": "probinf.evidence.separation",
@@ -165,6 +176,7 @@ _WHERE = {
     "use_cpu_devices": "probinf.runtime.devices",
     "validity": "probinf.validity",
     "VI": "probinf.samplers",
+    "weigh": "probinf.core.transformations.weighing",
     "with_base": "probinf.core.transformations.rebasing",
     "with_parameters": "probinf.fronts",
     "with_dims": "probinf.core.transformations.labelling",

@@ -30,7 +30,7 @@ def _described(law: Any) -> dict[str, Any]:
         return {"law": name, "inner": _described(law.inner)}
     if name in _FLOWS:
         flow = law.flow
-        sizes = {"size": flow.size, "layers": flow.layers, "bins": flow.bins}
+        sizes = {"size": flow.size, "layers": flow.layers, "bins": flow.bins, "tails": flow.tails}
         return {"law": name, **sizes, "hidden": list(flow.hidden)}
     return {"law": name}
 
@@ -46,6 +46,7 @@ def _blank(described: dict[str, Any]) -> Any:
     from probinf.core.flows import laws as of_flows
 
     shape = {"layers": described["layers"], "bins": described["bins"]}
+    shape["tails"] = described.get("tails", "identity")
     hidden = tuple(described["hidden"])
     made = jax.eval_shape(
         lambda key: flow.SplineFlow(key, described["size"], 0, hidden=hidden, **shape),

@@ -5,19 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-import jax
 import numpy as np
 from scipy.special import logsumexp
 
-from probinf.core.coordinates import flatten
 from probinf.core.estimate import Estimate
-from probinf.core.program import Program
 from probinf.core.psis import psis
 from probinf.errors import StructureError
+from probinf.evidence.pointwise import log_likelihood, trusted_k
 from probinf.results.posterior import Posterior
 from probinf.results.precision import in_its_precision
-from probinf.results.sites import by_row
-from probinf.results.statistics.weighted import weights_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +27,8 @@ class Loo:
         pareto_k: (n,) reliability of every contribution; above ``threshold`` it is not.
         threshold: ``min(1 - 1 / log10(draws), 0.7)``.
         labels: (n,) which datum, ``y[3]``.
+        refitted: labels of the data whose contribution is that of a fit without them, with a
+            Pareto k of 0.
     """
 
     elpd: Estimate
@@ -39,6 +37,7 @@ class Loo:
     pareto_k: np.ndarray
     threshold: float
     labels: tuple[str, ...]
+    refitted: tuple[str, ...] = ()
 
     @property
     def unreliable(self) -> list[str]:
@@ -55,8 +54,12 @@ class Loo:
             lines.append(
                 f"Pareto k above {self.threshold:.2f} at {len(bad)} data ({', '.join(bad[:5])}"
                 f"{', ...' if len(bad) > 5 else ''}): the posterior without them differs too much. "
-                "Refit without them, or look for outliers and a model with heavier tails."
+                "Refit without them, pi.reloo(posterior, key=...), or look for outliers and a "
+                "model with heavier tails."
             )
+        if self.refitted:
+            shown = ", ".join(self.refitted[:5]) + (", ..." if len(self.refitted) > 5 else "")
+            lines.append(f"{len(self.refitted)} by fits without them: {shown}")
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -77,66 +80,21 @@ def loo(posterior: Posterior, *, site: str | None = None, max_draws: int = 4000)
     Source: Vehtari, Gelman & Gabry (2017), eq. 10; Vehtari et al. (2024) for the smoothing and
     the threshold.
     """
-    labels, log_l, log_w = _log_likelihood(posterior, site, max_draws)
-    if len(labels) < 2:
-        raise StructureError(
-            f"loo: the likelihood is known as one number, '{labels[0]}', not per datum. Build the "
-            "program with from_numpyro, one observed value for each datum."
-        )
+    _, labels, log_l, log_w, _ = log_likelihood(posterior, site, max_draws, "loo")
     full = logsumexp(log_l + log_w[:, None], axis=0) - logsumexp(log_w)
     pointwise, k = np.empty(len(labels)), np.empty(len(labels))
     for i in range(len(labels)):
         smoothed, k[i] = psis(log_w - log_l[:, i])
         pointwise[i] = logsumexp(smoothed + log_l[:, i])
     error = float(np.sqrt(len(labels) * pointwise.var(ddof=1)))
-    threshold = min(1 - 1 / np.log10(max(len(log_w), 11)), 0.7)
     return Loo(
         Estimate(float(pointwise.sum()), error),
         float((full - pointwise).sum()),
         pointwise,
         k,
-        float(threshold),
+        trusted_k(len(log_w)),
         tuple(labels),
     )
-
-
-def _pointwise(flat: Program, rows: tuple[jax.Array, ...]) -> dict[str, jax.Array]:
-    assert flat.pointwise is not None
-    return flat.pointwise(rows[0], flat.data)
-
-
-def _log_likelihood(
-    posterior: Posterior, site: str | None, max_draws: int
-) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Labels, (draw, datum) log likelihoods and log weights."""
-    program = posterior.program
-    if program is None or program.pointwise is None:
-        raise StructureError(
-            "loo: the log likelihood of a single datum is not known; the posterior needs its "
-            "program (pi.load(path, program=...)), built by from_numpyro with observed sites."
-        )
-    if max_draws < 10:
-        raise StructureError(f"loo: max_draws must be at least 10, got {max_draws}.")
-    flat, _ = flatten(program, integers=True)
-    # a draw of weight zero has likelihood zero too, which would have to be left out of itself
-    alive = np.flatnonzero(weights_of(posterior.log_weights.ravel()) > 0)
-    keep = alive[np.unique(np.linspace(0, alive.size - 1, min(alive.size, max_draws)).astype(int))]
-    rows = jax.tree.map(lambda leaf: leaf[keep], posterior.rows())
-    terms = by_row(_pointwise, flat, (rows,), (len(keep), 1))
-    known = {name: v.reshape(len(keep), -1) for name, v in terms.items()}
-    if site is None:
-        several = [name for name, v in known.items() if v.shape[1] > 1] or list(known)
-        if len(several) != 1:
-            raise StructureError(
-                f"loo: several sites hold data, {several}; say whose are left out with site=."
-            )
-        site = several[0]
-    if site not in known:
-        raise StructureError(f"loo: no observed site named '{site}'; there are {sorted(known)}.")
-    values = known[site].astype(float)
-    shape = terms[site].shape[2:]
-    labels = [f"{site}[{','.join(map(str, i))}]" if i else site for i in np.ndindex(*shape)]
-    return labels, values, posterior.log_weights.ravel()[keep]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,12 +129,12 @@ class Comparison:
 
 
 def compare(
-    posteriors: Mapping[str, Posterior], *, site: str | None = None, max_draws: int = 4000
+    posteriors: Mapping[str, Posterior | Loo], *, site: str | None = None, max_draws: int = 4000
 ) -> Comparison:
     """Several posteriors of the same data by PSIS-LOO.
 
     Args:
-        posteriors: by name.
+        posteriors: by name; or what ``loo``, ``reloo`` or ``kfold`` found of them.
         site: as in ``loo``.
         max_draws: as in ``loo``.
 
@@ -187,7 +145,10 @@ def compare(
     """
     if len(posteriors) < 2:
         raise StructureError("compare: give at least two posteriors, by name.")
-    found = {name: loo(p, site=site, max_draws=max_draws) for name, p in posteriors.items()}
+    found = {
+        name: p if isinstance(p, Loo) else loo(p, site=site, max_draws=max_draws)
+        for name, p in posteriors.items()
+    }
     sizes = {name: len(f.labels) for name, f in found.items()}
     if len(set(sizes.values())) > 1:
         raise StructureError(f"compare: the models do not predict the same data: {sizes}.")

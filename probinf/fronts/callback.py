@@ -129,6 +129,7 @@ def _on_prior(call: Call, prior: Any) -> Program:
         score=_AskedScore(base.score, read, call),
         pointwise=None,
         unconstrain=None if base.unconstrain is None else OnInner(base.unconstrain),
+        log_jacobian=None if base.log_jacobian is None else OnInner(base.log_jacobian),
     )
 
 

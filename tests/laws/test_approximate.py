@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +34,7 @@ def run(program: pi.Program, engine: pi.samplers.Method, key: int = 0) -> pi.Pos
 
 
 def some_laws() -> dict[str, object]:
+    """None with valleys, where the ratios that ``check_base`` averages would have no variance."""
     rng = np.random.default_rng(1)
     d = 3
     mean, factor = rng.normal(size=d), np.tril(rng.normal(size=(d, d)))
@@ -46,15 +48,19 @@ def some_laws() -> dict[str, object]:
     diagonal = DiagonalNormal(low.mean, low.log_scale)
     mixture = NormalMixture(
         jnp.log(jnp.array([0.3, 0.7])),
-        jnp.asarray(rng.normal(size=(2, d)), "f4"),
-        jnp.asarray(np.stack([factor, 0.5 * np.eye(d)]), "f4"),
+        jnp.asarray(0.5 * rng.normal(size=(2, d)), "f4"),
+        jnp.asarray(np.stack([factor, 0.8 * np.eye(d)]), "f4"),
     )
     scaled = Scaled(low, full.mean, full.factor)
-    flow = SplineFlow(jax.random.key(0), d, 0, layers=2, hidden=(16,))
-    bent = jax.tree.map(lambda leaf: leaf + 0.3 * rng.normal(size=leaf.shape).astype("f4"), flow)
+
+    def bent(tails: Literal["identity", "linear"]) -> SplineFlow:
+        flow = SplineFlow(jax.random.key(0), d, 0, layers=2, hidden=(16,), tails=tails)
+        return jax.tree.map(lambda v: v + 0.15 * rng.normal(size=v.shape).astype("f4"), flow)
+
     return {
-        "fitted_flow": FittedFlow(bent),
-        "drawn_flow": DrawnFlow(bent),
+        "fitted_flow": FittedFlow(bent("identity")),
+        "fitted_linear_flow": FittedFlow(bent("linear")),
+        "drawn_flow": DrawnFlow(bent("linear")),
         "diagonal": diagonal,
         "low_rank": low,
         "full_rank": full,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -11,10 +12,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from probinf.core.flows.splines import free_knots, spline, spline_inverse
+from probinf.core.flows.splines import (
+    Knots,
+    beyond,
+    free_knots,
+    open_knots,
+    spline,
+    spline_inverse,
+)
 from probinf.core.program import Key
 
-_BOUND = 5.0
+Tails = Literal["identity", "linear"]
+
+_BOUND: dict[Tails, float] = {"identity": 5.0, "linear": 3.0}
 _MOST_LOG_SCALE = 5.0
 
 
@@ -72,9 +82,9 @@ def _masks(order: np.ndarray, hidden: tuple[int, ...], outputs: int) -> list[np.
 class SplineFlow(eqx.Module):
     """A density on R^d given a context, by autoregressive rational-quadratic splines.
 
-    Each layer shifts and scales a coordinate and sends it through a monotone spline on
-    [-5, 5], the identity outside, with parameters that depend on the context and on earlier
-    coordinates; the image is standard normal.
+    Each layer shifts and scales a coordinate and sends it through a monotone spline with
+    parameters that depend on the context and on earlier coordinates; the image is standard
+    normal.
 
     Args:
         key: random key of the first weights.
@@ -83,6 +93,9 @@ class SplineFlow(eqx.Module):
         layers: transformations; their order of coordinates alternates.
         hidden: widths of the conditioner's layers.
         bins: of each spline.
+        tails: ``"identity"``, of splines on [-5, 5]; or ``"linear"``, of splines on [-3, 3] to any
+            interval, which go on with their outer slopes: what no draw of the training has reached
+            follows from what some have.
 
     Source: Durkan, Bekasov, Murray & Papamakarios (2019); Papamakarios, Pavlakou & Murray
     (2017) for the masked conditioner.
@@ -93,6 +106,7 @@ class SplineFlow(eqx.Module):
     layers: int = eqx.field(static=True)
     hidden: tuple[int, ...] = eqx.field(static=True)
     bins: int = eqx.field(static=True)
+    tails: Tails = eqx.field(static=True)
 
     def __init__(
         self,
@@ -103,12 +117,17 @@ class SplineFlow(eqx.Module):
         layers: int = 5,
         hidden: tuple[int, ...] = (64, 64),
         bins: int = 8,
+        tails: Tails = "identity",
     ) -> None:
         self.size, self.layers, self.hidden, self.bins = size, layers, tuple(hidden), bins
-        keys = jax.random.split(key, layers)
-        self.stack = eqx.filter_vmap(lambda k: Layer(k, size, context, self.hidden, 3 * bins + 1))(
-            keys
-        )
+        self.tails = tails
+        one = partial(Layer, size=size, context=context, hidden=self.hidden, outputs=self._outputs)
+        self.stack = eqx.filter_vmap(one)(jax.random.split(key, layers))
+
+    @property
+    def _outputs(self) -> int:
+        """Numbers that make the map of one coordinate."""
+        return 3 * self.bins + (1 if self.tails == "identity" else 3)
 
     @property
     def orders(self) -> np.ndarray:
@@ -122,7 +141,7 @@ class SplineFlow(eqx.Module):
 
     def _stacked(self) -> tuple[Layer, list[Array], Array]:
         """What differs between layers, for a scan: one compilation serves all of them."""
-        masks = [_masks(order, self.hidden, 3 * self.bins + 1) for order in self.orders]
+        masks = [_masks(order, self.hidden, self._outputs) for order in self.orders]
         stacked = [jnp.asarray(np.stack(m)) for m in zip(*masks, strict=True)]
         return self.stack, stacked, jnp.asarray(self.orders)
 
@@ -133,7 +152,7 @@ class SplineFlow(eqx.Module):
 
         def through(z: Array, item: Any) -> tuple[Array, Array]:
             layer, masks, _ = item
-            return _forward(z, layer(z, context, masks))
+            return _forward(z, layer(z, context, masks), self.tails)
 
         z, changes = jax.lax.scan(through, z, self._stacked())
         return z, jnp.sum(changes)
@@ -145,7 +164,7 @@ class SplineFlow(eqx.Module):
             layer, masks, order = item
 
             def fill(z: Array, i: Array) -> tuple[Array, None]:
-                return z.at[i].set(_backward(u[i], layer(z, context, masks)[i])), None
+                return z.at[i].set(_backward(u[i], layer(z, context, masks)[i], self.tails)), None
 
             return jax.lax.scan(fill, jnp.zeros_like(u), order)[0], None
 
@@ -166,16 +185,27 @@ def _scale(raw: Array) -> Array:
     return _MOST_LOG_SCALE * jnp.tanh(raw / _MOST_LOG_SCALE)
 
 
-def _forward(z: Array, raw: Array) -> tuple[Array, Array]:
+def _knots(raw: Array, tails: Tails) -> Knots:
+    make = free_knots if tails == "identity" else open_knots
+    return make(raw[..., 2:], _BOUND[tails])
+
+
+def _forward(z: Array, raw: Array, tails: Tails) -> tuple[Array, Array]:
     log_scale = _scale(raw[..., 1])
     v = (z - raw[..., 0]) * jnp.exp(-log_scale)
-    inside = jnp.abs(v) < _BOUND
-    image, log_slope = spline(jnp.where(inside, v, 0.0), free_knots(raw[..., 2:], _BOUND))
-    return jnp.where(inside, image, v), jnp.where(inside, log_slope, 0.0) - log_scale
+    inside = jnp.abs(v) < _BOUND[tails]
+    knots = _knots(raw, tails)
+    image, log_slope = spline(jnp.where(inside, v, 0.0), knots)
+    outside, log_outer = (v, 0.0) if tails == "identity" else beyond(v, knots)
+    return jnp.where(inside, image, outside), jnp.where(inside, log_slope, log_outer) - log_scale
 
 
-def _backward(u: Array, raw: Array) -> Array:
-    inside = jnp.abs(u) < _BOUND
-    knots = free_knots(raw[..., 2:], _BOUND)
-    v = jnp.where(inside, spline_inverse(jnp.where(inside, u, 0.0), knots), u)
+def _backward(u: Array, raw: Array, tails: Tails) -> Array:
+    knots = _knots(raw, tails)
+    low, high = knots.y[..., 0], knots.y[..., -1]
+    inside = (u > low) & (u < high)
+    swapped = Knots(knots.y, knots.x, 1 / knots.slope)
+    outside = u if tails == "identity" else beyond(u, swapped)[0]
+    middle = 0.5 * (low + high)
+    v = jnp.where(inside, spline_inverse(jnp.where(inside, u, middle), knots), outside)
     return v * jnp.exp(_scale(raw[..., 1])) + raw[..., 0]

@@ -82,11 +82,39 @@ def free_knots(raw: Float[Array, "... size"], bound: float) -> Knots:
     def edges(free: Array) -> Array:
         share = 1e-3 + (1 - 1e-3 * bins) * jax.nn.softmax(free, axis=-1)
         inner = jnp.cumsum(share[..., :-1], axis=-1)
-        ends = jnp.zeros((*inner.shape[:-1], 1))
+        ends = jnp.zeros((*inner.shape[:-1], 1), inner.dtype)
         return bound * (2 * jnp.concatenate([ends, inner, ends + 1], axis=-1) - 1)
 
     unit = jnp.log(jnp.expm1(1 - 1e-3))
     inner = 1e-3 + jax.nn.softplus(raw[..., 2 * bins :] + unit)
-    one = jnp.ones((*inner.shape[:-1], 1))
+    one = jnp.ones((*inner.shape[:-1], 1), inner.dtype)
     slope = jnp.concatenate([one, inner, one], axis=-1)
     return Knots(edges(raw[..., :bins]), edges(raw[..., bins : 2 * bins]), slope)
+
+
+def open_knots(raw: Float[Array, "... size"], bound: float) -> Knots:
+    """Knots on [-bound, bound] with values of any range, from 3 K + 1 free numbers.
+
+    Beyond the outer knots the spline goes on as a line with the outer derivative, so that a tail
+    that is short or long on one side is learned from the draws this side of the knots. Zeros give
+    the identity.
+    """
+    bins = (raw.shape[-1] - 1) // 3
+    share = 1e-3 + (1 - 1e-3 * bins) * jax.nn.softmax(raw[..., :bins], axis=-1)
+    unit = jnp.log(jnp.expm1(1 - 1e-3))
+    height = (2 * bound / bins) * (1e-3 + jax.nn.softplus(raw[..., bins : 2 * bins] + unit))
+    slope = 1e-3 + jax.nn.softplus(raw[..., 2 * bins :] + unit)
+
+    def edges(steps: Array) -> Array:
+        inner = jnp.cumsum(steps[..., :-1], axis=-1)
+        ends = jnp.zeros((*inner.shape[:-1], 1), inner.dtype)
+        return jnp.concatenate([ends, inner, jnp.sum(steps, axis=-1, keepdims=True)], axis=-1)
+
+    return Knots(bound * (2 * edges(share) - 1), edges(height) - bound, slope)
+
+
+def beyond(value: Float[Array, "..."], knots: Knots) -> tuple[Array, Array]:
+    """The lines that continue a spline at values beyond it, and the logarithms of their slopes."""
+    left = value < knots.x[..., 0]
+    x, y, d = (jnp.where(left, v[..., 0], v[..., -1]) for v in knots)
+    return y + d * (value - x), jnp.log(d)

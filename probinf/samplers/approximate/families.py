@@ -43,5 +43,5 @@ def first_law(key: Key, family: Family, size: int, dtype: Any, rank: int | None)
     from probinf.core.flows.flow import SplineFlow
     from probinf.core.flows.laws import DrawnFlow
 
-    flow = SplineFlow(key, size, 0, layers=_LAYERS, hidden=_HIDDEN, bins=_BINS)
+    flow = SplineFlow(key, size, 0, layers=_LAYERS, hidden=_HIDDEN, bins=_BINS, tails="linear")
     return DrawnFlow(jax.tree.map(lambda leaf: leaf.astype(dtype), flow))

@@ -44,6 +44,7 @@ _NARROWEST, _WIDEST = 1e-5, 10.0
 _REDUCTION = 0.3  # of the learning rate, where the bound stalls
 _REDUCTIONS = 4
 _STALLS = 2  # epochs without a gain
+_STALLS_OF_A_FLOW = 5  # whose weights go on where its moments have settled
 _MOST_SLOPE = 10.0  # nats per unit and coordinate of the law on average; more is cut
 _OF_A_FLOW = 0.1  # of the learning rate: its weights move a law by more than a mean does
 
@@ -216,7 +217,7 @@ class VI(Method[Posterior]):
         gained = elbo > best + least
         better = elbo > best
         stalls = jnp.where(gained, 0, state.stalls + 1)
-        fall = stalls >= _STALLS
+        fall = stalls >= (_STALLS_OF_A_FLOW if self.family == "flow" else _STALLS)
         lowest = jnp.full_like(best, -jnp.inf)
         found = state._replace(
             law=jax.tree.map(partial(jnp.where, fall), mean, law),
@@ -307,15 +308,6 @@ class VI(Method[Posterior]):
 
 
 _DENSE_FAMILIES = ("full_rank", "flow")
-
-
-def _cut(slope: Any) -> Any:
-    """A gradient no longer than some nats per unit and coordinate; NaN moves nothing."""
-    slope = jax.tree.map(jnp.nan_to_num, slope)
-    leaves = jax.tree.leaves(slope)
-    norm = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in leaves))
-    most = _MOST_SLOPE * jnp.sqrt(jnp.asarray(sum(leaf.size for leaf in leaves), norm.dtype))
-    return jax.tree.map(lambda leaf: leaf * jnp.minimum(1.0, most / (norm + 1e-30)), slope)
 
 
 def _entropy_and_energy(log_p: Array, log_q: Array) -> tuple[Array, Array]:
