@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from probinf.core.compiling import compiled, jitted
+from probinf.core.compiling import compiled
 from probinf.core.host.asking import asks
 from probinf.core.program import Key, Program
+from probinf.core.spreading import alone, in_turn, spread
 from probinf.runtime import hosted
 from probinf.runtime.method import Method
 
@@ -62,21 +63,12 @@ def advance_lane(
 
 
 def over_lanes(fn: Any, lanes: Any, count: int) -> Any:
-    """``fn`` on every lane: spread over local devices where there are several, else in turn."""
-    devices = jax.local_devices()
-    if devices[0].platform != "cpu":
-        return jax.vmap(fn)(lanes)
-    shards = max(n for n in range(1, min(len(devices), count) + 1) if count % n == 0)
-    if shards == 1:
-        return jax.lax.map(fn, lanes)
-    mesh = jax.make_mesh(
-        (shards,), ("lane",), devices=devices[:shards], axis_types=(jax.sharding.AxisType.Auto,)
-    )
-    spec = jax.sharding.PartitionSpec("lane")
-    mapped = jax.shard_map(
-        partial(jax.lax.map, fn), mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
-    )
-    return mapped(lanes)
+    """``fn`` on every lane, spread over devices; a single lane may spread its particles."""
+    if count == 1:
+        with alone(True):
+            return in_turn(fn, lanes, 1)
+    with alone(False):
+        return spread(fn, lanes, count)
 
 
 @partial(compiled, static=("count",), once=True)
@@ -139,4 +131,4 @@ def _advance_lanes(
 
 
 _advance_short = compiled(_advance_lanes, static=("method", "length"))
-_advance_long = jitted(_advance_lanes, static=("method", "length"))
+_advance_long = compiled(_advance_lanes, static=("method", "length"), long=True)
