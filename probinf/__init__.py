@@ -54,6 +54,7 @@ if _TYPE_CHECKING:
     from probinf.fronts import from_numpyro as from_numpyro
     from probinf.fronts import from_simulator as from_simulator
     from probinf.fronts import from_state_space as from_state_space
+    from probinf.fronts import shard_data as shard_data
     from probinf.kernels.base import Kernel as Kernel
     from probinf.results.plotting import compare_plot as compare_plot
     from probinf.results.posterior import Posterior as Posterior
@@ -152,6 +153,7 @@ _WHERE = {
     "SeparateMode": "probinf.evidence.separation",
     "SeparateModes": "probinf.evidence.separation",
     "Sequence": "probinf.core.sequence",
+    "shard_data": "probinf.fronts",
     "SMC": "probinf.samplers",
     "SMC2": "probinf.samplers",
     "StateSpace": "probinf.core.sequence",

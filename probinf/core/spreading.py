@@ -32,13 +32,13 @@ def is_first_process() -> bool:
     return jax.process_index() == 0
 
 
-def agreed(flag: bool) -> bool:
+def agreed(value: int) -> int:
     """What the first process says, where clocks of several that work together may differ."""
     if jax.process_count() == 1:
-        return flag
+        return value
     from jax.experimental.multihost_utils import broadcast_one_to_all
 
-    return bool(broadcast_one_to_all(np.asarray(flag)))
+    return int(broadcast_one_to_all(np.asarray(value)))
 
 
 def in_lockstep() -> bool:
@@ -69,34 +69,36 @@ def mesh_of(count: int) -> Mesh:
     return jax.make_mesh((len(found),), (AXIS,), devices=found, axis_types=(AxisType.Auto,))
 
 
-def spread(fn: Callable[[Any], Any], parts: Any, count: int, *, gather: bool = False) -> Any:
+def spread(
+    fn: Callable[..., Any], parts: Any, count: int, *, gather: bool = False, shared: Any = None
+) -> Any:
     """``fn`` on every part, the parts spread over devices.
 
     On a CPU a device takes its parts in turn, by a loop whose body is compiled alike however many
     there are; elsewhere it takes as many at once as its memory holds.
 
     Args:
-        fn: of one part.
+        fn: of one part, and of what they share where there is something.
         parts: a tree with leading axis ``count``.
         count: of the parts; where the devices do not divide it, the last one is done twice.
         gather: whether every device shall hold all results, so that what is computed from them is
             computed in one order.
+        shared: a tree of arrays, the same for all.
     """
     mesh = mesh_of(count)
     shards = mesh.devices.size
     each = -(-count // shards)
     local = partial(_local, fn, each)
     if shards == 1:
-        return local(parts)
+        return local(parts, shared)
     padded = parts
     if each * shards != count:
         index = jnp.minimum(jnp.arange(each * shards), count - 1)
         padded = jax.tree.map(lambda leaf: leaf[index], parts)
-    spec = PartitionSpec(AXIS)
+    spec, same = PartitionSpec(AXIS), PartitionSpec()
+    mapped = jax.shard_map(local, mesh=mesh, in_specs=(spec, same), out_specs=spec, check_vma=False)
+    found = mapped(padded, shared)
     gather = gather or jax.process_count() > 1
-    if gather:
-        padded = everywhere(padded, mesh)
-    found = jax.shard_map(local, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)(padded)
     if gather:
         found = everywhere(found, mesh)
     if each * shards != count:
@@ -129,6 +131,7 @@ def in_parts(fn: Callable[..., Any], *trees: Any) -> Any:
     parts = groups * each
     cut = jax.tree.map(lambda a: a.reshape(parts, count // each, *a.shape[2:]), members)
     repeated = jax.tree.map(lambda a: jnp.repeat(a, each, axis=0), shared)
+    cut, repeated = everywhere((cut, repeated), mesh_of(parts))
     with alone(False):
         found = spread(lambda part: fn(*part[0], part[1]), (cut, repeated), parts, gather=True)
     return jax.tree.map(lambda a: a.reshape(groups, count, *a.shape[2:]), found)
@@ -144,11 +147,17 @@ def everywhere(tree: Any, mesh: Mesh) -> Any:
     return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec()))
 
 
-def _local(fn: Callable[[Any], Any], count: int, parts: Any) -> Any:
+def _local(fn: Callable[..., Any], count: int, parts: Any, shared: Any) -> Any:
     """``fn`` on all parts of one device."""
+    if shared is not None:
+        fn = partial(_with_shared, fn, shared)
     if in_lockstep():
         return jax.lax.map(fn, parts, batch_size=_at_once(fn, count, parts))
     return in_turn(fn, parts, count)
+
+
+def _with_shared(fn: Callable[..., Any], shared: Any, part: Any) -> Any:
+    return fn(part, shared)
 
 
 def in_turn(fn: Callable[[Any], Any], parts: Any, count: int) -> Any:
@@ -162,7 +171,7 @@ def in_turn(fn: Callable[[Any], Any], parts: Any, count: int) -> Any:
 
     def one(index: Any) -> Any:
         part = jax.tree.map(lambda leaf: leaf[index], parts)
-        value = fn(jax.lax.optimization_barrier(part))
+        value = jax.tree.map(_array, fn(jax.lax.optimization_barrier(part)))
         kinds[:] = map(_kind_of_key, jax.tree.leaves(value))
         return jax.tree.map(_plain, value)
 
@@ -180,6 +189,10 @@ def in_turn(fn: Callable[[Any], Any], parts: Any, count: int) -> Any:
         for leaf, kind in zip(leaves, kinds, strict=True)
     ]
     return jax.tree.unflatten(treedef, typed)
+
+
+def _array(value: Any) -> Any:
+    return value if hasattr(value, "dtype") else jnp.asarray(value)
 
 
 def _kind_of_key(leaf: Any) -> Any:

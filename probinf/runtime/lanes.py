@@ -12,7 +12,8 @@ from jaxtyping import Array, Bool, Int
 from probinf.core.compiling import compiled
 from probinf.core.host.asking import asks
 from probinf.core.program import Key, Program
-from probinf.core.spreading import alone, in_turn, spread
+from probinf.core.rows import is_cut
+from probinf.core.spreading import alone, in_lockstep, in_turn, spread
 from probinf.runtime import hosted
 from probinf.runtime.method import Method
 
@@ -62,13 +63,20 @@ def advance_lane(
     return lane, records, taken
 
 
-def over_lanes(fn: Any, lanes: Any, count: int) -> Any:
-    """``fn`` on every lane, spread over devices; a single lane may spread its particles."""
-    if count == 1:
-        with alone(True):
-            return in_turn(fn, lanes, 1)
-    with alone(False):
-        return spread(fn, lanes, count)
+def over_lanes(fn: Any, lanes: Any, count: int, program: Program | None = None) -> Any:
+    """``fn`` on every lane, spread over devices; a single lane may spread its particles.
+
+    Args:
+        fn: of one lane.
+        lanes: leading axis lane.
+        count: of the lanes.
+        program: on which they are; where its rows lie on all devices, lanes are not spread.
+    """
+    rows = program is not None and is_cut(program.data)
+    with alone(count == 1 and not rows):
+        if rows and in_lockstep():
+            return jax.vmap(fn)(lanes)
+        return in_turn(fn, lanes, count) if rows or count == 1 else spread(fn, lanes, count)
 
 
 @partial(compiled, static=("count",), once=True)
@@ -91,7 +99,7 @@ def start_lanes(method: Method[Any], program: Program, keys: Key) -> Lane:
 @partial(compiled, static=("method",), once=True)
 def _start_lanes(method: Method[Any], program: Program, keys: Key) -> Lane:
     """All lanes before their first step."""
-    return over_lanes(partial(start_lane, method, program), keys, keys.shape[0])
+    return over_lanes(partial(start_lane, method, program), keys, keys.shape[0], program)
 
 
 @partial(compiled, static=("method",), once=True)
@@ -126,7 +134,9 @@ def _advance_lanes(
     def one(lane: Lane) -> tuple[Lane, Any, Int[Array, ""]]:
         return advance_lane(method, program, lane, limit, length)
 
-    found: tuple[Lane, Any, Int[Array, " lanes"]] = over_lanes(one, lanes, lanes.taken.shape[0])
+    found: tuple[Lane, Any, Int[Array, " lanes"]] = over_lanes(
+        one, lanes, lanes.taken.shape[0], program
+    )
     return found
 
 
