@@ -176,7 +176,5 @@ def _by_block(fn: Callable[..., Any], x: Any, fixed: Any, rows: Rows) -> Any:
 
 def _total(parts: Array, blocks: int) -> Array:
     """Block by block, without those that only fill up."""
-    total = parts[0]
-    for k in range(1, blocks):
-        total = total + parts[k]
-    return total
+    found: Array = jax.lax.fori_loop(1, blocks, lambda k, total: total + parts[k], parts[0])
+    return found

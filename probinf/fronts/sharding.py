@@ -24,6 +24,7 @@ from probinf.fronts.model import Model
 from probinf.fronts.observing import is_factor
 
 _TRIALS = 3
+_CACHE = 2**21  # bytes of a block
 _EXACT = 1e-9  # relative, in double precision
 
 
@@ -32,7 +33,7 @@ def shard_data(
     rows: str,
     *,
     axis: int | Mapping[str, int] = 0,
-    blocks: int = PIECES,
+    blocks: int | None = None,
     check: bool = True,
 ) -> Program:
     """The same measure, the rows of its data spread over all devices.
@@ -40,7 +41,7 @@ def shard_data(
     The log likelihood is a sum over rows. Each device holds some blocks of them and evaluates
     these in turn, value and gradient at once, so that on one device too no more than a block's
     intermediate results are in memory; sums of blocks are added in one order, so that the bits do
-    not depend on the number of devices up to ``blocks``. Chains and islands then run one after the
+    not depend on the number of devices. Chains and islands then run one after the
     other, each on all devices.
 
     Args:
@@ -50,7 +51,8 @@ def shard_data(
         axis: which axis of the model's arguments the rows are. A number is meant for all arrays
             that have as many entries there as there are rows; a dict names the arguments, by
             keyword or by position (``{"1": 0, "y": 0}``).
-        blocks: parts that the rows are cut into; more of them need less memory.
+        blocks: parts that the rows are cut into, of some 2 MB each by default, which fit into a
+            processor's cache, and at least 8; more of them need less memory.
         check: compare with the program as it was, at three points in double precision.
 
     Returns:
@@ -75,11 +77,20 @@ def shard_data(
     model = program.score.model
     count = _rows_of(model, program.data, rows)
     axes = _axes(program.data, rows, axis, count)
-    data = cut_rows(program.data, axes, count, blocks)
+    data = cut_rows(program.data, axes, count, blocks or _blocks(program.data, axes))
     sharded = _on_whole(program, model, rows, data)
     if check:
         _must_agree(program, sharded, rows)
     return sharded
+
+
+def _blocks(data: Data, axes: list[int | None]) -> int:
+    """As many as make blocks fit into a cache, in single precision."""
+    leaves = jax.tree.leaves(data)
+    size = sum(
+        4 * np.size(leaf) for leaf, axis in zip(leaves, axes, strict=True) if axis is not None
+    )
+    return max(PIECES, -(-size // _CACHE))
 
 
 def _rows_of(model: Model, data: Data, rows: str) -> int:
