@@ -5,8 +5,8 @@ Run from the project's root, on a machine with two idle cores:
 rows. Every figure is of a process of its own that is bound to the cores it may use. Weak scaling is
 the time of k replicas on one core over that of 2 k replicas on two, as two devices of one process
 and as two processes apart; 1 is perfect. Rows: seconds of one gradient of a logistic regression
-with 20 columns, as NumPyro's model on one device with two cores and with one, and by ``pi.shard_data``.
-Compilation is left out; of three runs the fastest counts.
+with 20 columns, as NumPyro's model on one device with two cores and with one, and by
+``pi.shard_data``. Compilation is left out; of three runs the fastest counts.
 """
 
 from __future__ import annotations

@@ -75,7 +75,9 @@ def main(names: list[str]) -> None:
             program = pi.from_numpyro(schools, _ERRORS, effects=_EFFECTS)
         told = {"progress": False, "check": False, "precision": "single"}
         posterior = pi.sample(program, ENGINES[name], key=0, **told)
-        print(f"{name}: {hashed(posterior)}", flush=True)
+        first = next(iter(posterior.draws.values()))
+        mean = (first * posterior.weights).sum() if first.ndim == 2 else first.mean()
+        print(f"{name}: {hashed(posterior)} {mean:.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -16,11 +16,20 @@ from tests.cases.device_hashes import ENGINES
 _DEVICES = "--xla_force_host_platform_device_count"
 
 
-def hashes(devices, *names):
-    """The hashes of a process with so many devices."""
+_LOCKSTEP = """
+from probinf.core import spreading
+spreading.in_lockstep = lambda: True
+from tests.cases.device_hashes import main
+main([])
+"""
+
+
+def hashes(devices, *names, lockstep=False):
+    """The hashes of a process with so many devices, and means of the first site."""
+    run = ["-c", _LOCKSTEP] if lockstep else ["-m", "tests.cases.device_hashes", *names]
     flags = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}={devices}"
     done = subprocess.run(
-        [sys.executable, "-m", "tests.cases.device_hashes", *names],
+        [sys.executable, *run],
         env={**os.environ, "XLA_FLAGS": flags},
         capture_output=True,
         text=True,
@@ -39,6 +48,14 @@ def test_every_engine_on_one_two_three_and_four_devices():
     found = [hashes(count) for count in (1, 2, 3, 4)]
     assert len(found[0]) == len(ENGINES)
     assert all(other == found[0] for other in found[1:])
+
+
+@pytest.mark.slow
+def test_every_engine_as_on_two_accelerators():
+    """Lanes in lockstep: other roundings, the same law."""
+    turn, step = ([float(line.split()[-1]) for line in hashes(2, lockstep=v)] for v in (0, 1))
+    assert len(turn) == len(ENGINES)
+    np.testing.assert_allclose(step, turn, atol=2.0)
 
 
 def lane(part):
