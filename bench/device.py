@@ -1,7 +1,7 @@
 """Every engine on whatever device is at hand, beside NumPyro and BlackJAX.
 
-Run from the project's root: ``python -m bench.device [ROW ...] [--small]``; by default all rows. The
-first line names the device; on a CPU it says so, and ``--small`` divides the sizes by a hundred.
+Run from the project's root: ``python -m bench.device [ROW ...] [--small]``; by default all rows.
+The first line names the device; on a CPU it says so, and ``--small`` divides sizes by a hundred.
 Seconds are those of a second run, compiled already, with the seconds of the first in brackets.
 """
 
@@ -35,6 +35,12 @@ def data(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
     x = _RANDOM.normal(size=(rows, columns)).astype(np.float32)
     chance = 1 / (1 + np.exp(-x @ np.linspace(-1, 1, columns)))
     return x, (_RANDOM.random(rows) < chance).astype(np.int32)
+
+
+def line(x: Any, y: Any = None) -> None:
+    slope = numpyro.sample("slope", dist.Normal(0, 1))
+    with numpyro.plate("row", x.shape[0]):
+        numpyro.sample("y", dist.Normal(slope * x[:, 0], 0.1), obs=y)
 
 
 def initial() -> Any:
@@ -121,10 +127,13 @@ def blackjax_smc(particles: int, columns: int) -> Callable[[int], Any]:
 
 
 def pfn(steps: int) -> Callable[[int], Any]:
-    """A small network's training."""
+    """A network's training, for a straight line with noise."""
+    from probinf.amortized import PFN, ModelPrior
+
+    prior = ModelPrior(line, inputs=1, design=dist.Uniform(0, 1))
 
     def run(key: int) -> None:
-        pi.amortized.PFN(steps=steps).fit(pi.amortized.priors.Linear(), key=key, progress=False)
+        PFN(context=30).fit(prior, key=key, steps=steps)
 
     return run
 

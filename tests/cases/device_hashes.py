@@ -76,7 +76,8 @@ def main(names: list[str]) -> None:
         told = {"progress": False, "check": False, "precision": "single"}
         posterior = pi.sample(program, ENGINES[name], key=0, **told)
         first = next(iter(posterior.draws.values()))
-        mean = (first * posterior.weights).sum() if first.ndim == 2 else first.mean()
+        weights = np.exp(posterior.log_weights - posterior.log_weights.max())
+        mean = np.average(first.reshape(weights.shape), weights=weights)
         print(f"{name}: {hashed(posterior)} {mean:.2f}", flush=True)
 
 
