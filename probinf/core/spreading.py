@@ -106,9 +106,16 @@ def spread(
     return found
 
 
-def over_particles(fn: Callable[[Any], Any], particles: Any) -> Any:
-    """``fn`` on every particle (leading axis); those of a lane that is alone over all devices."""
-    if not is_alone():
+def over_particles(fn: Callable[[Any], Any], particles: Any, *, alike: bool = True) -> Any:
+    """``fn`` on every particle (leading axis); those of a lane that is alone over all devices.
+
+    Args:
+        fn: of one particle.
+        particles: leading axis particle.
+        alike: cut them into parts on a single device too, so that products of matrices are rounded
+            as on several; it costs some 40 us a call.
+    """
+    if not is_alone() or (len(devices()) == 1 and not alike):
         return jax.vmap(fn)(particles)
     grouped = jax.tree.map(lambda leaf: leaf[None], particles)
     found = in_parts(lambda part, _: jax.vmap(fn)(part), grouped, jnp.zeros(1))
