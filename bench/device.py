@@ -89,12 +89,12 @@ def numpyro_nuts(rows: int, columns: int, chains: int) -> Callable[[int], Any]:
     return run
 
 
-def blackjax_smc(particles: int, columns: int) -> Callable[[int], Any]:
-    """Adaptive tempered SMC with the random-walk-free HMC of its documentation."""
+def blackjax_smc(particles: int, rows: int, columns: int) -> Callable[[int], Any]:
+    """Adaptive tempered SMC with HMC of a fixed step."""
     import blackjax
     from blackjax.smc import resampling
 
-    x, y = data(1000, columns)
+    x, y = data(rows, columns)
 
     def log_likelihood(beta: jax.Array) -> jax.Array:
         eta = x @ beta
@@ -140,10 +140,10 @@ def pfn(steps: int) -> Callable[[int], Any]:
 
 def table(small: bool) -> dict[str, Callable[[], Callable[[int], Any]]]:
     """The rows by name, each made when it is run."""
-    scale = 100 if small else 1
+    scale, rows = (100, 100) if small else (1, 1000)
 
     def regression(columns: int = 20) -> pi.Program:
-        x, y = data(1000, columns)
+        x, y = data(rows, columns)
         return pi.from_numpyro(logistic, x, y=y)
 
     def series() -> pi.Program:
@@ -157,7 +157,7 @@ def table(small: bool) -> dict[str, Callable[[], Callable[[int], Any]]]:
         f"NUTS, {chains} chains": lambda: ours(
             regression(), pi.NUTS(chains=chains, warmup=500, draws=500)
         ),
-        f"NumPyro NUTS, {chains} chains": lambda: numpyro_nuts(1000, 20, chains),
+        f"NumPyro NUTS, {chains} chains": lambda: numpyro_nuts(rows, 20, chains),
         f"ChEES, {chees} chains": lambda: ours(
             regression(), pi.ChEES(chains=chees, warmup=500, draws=500 // scale + 20)
         ),
@@ -165,7 +165,7 @@ def table(small: bool) -> dict[str, Callable[[], Callable[[int], Any]]]:
         f"SMC, {bigger} particles": lambda: ours(
             regression(5), pi.SMC(particles=bigger, islands=1)
         ),
-        f"BlackJAX SMC, {big} particles": lambda: blackjax_smc(big, 20),
+        f"BlackJAX SMC, {big} particles": lambda: blackjax_smc(big, rows, 20),
         f"Nested, {live} live, batches": lambda: ours(
             regression(5), pi.Nested(live=live, batch=live // 4)
         ),
