@@ -62,6 +62,7 @@ if _TYPE_CHECKING:
     from probinf.fronts import from_simulator as from_simulator
     from probinf.fronts import from_state_space as from_state_space
     from probinf.fronts import with_parameters as with_parameters
+    from probinf.fronts import shard_data as shard_data
     from probinf.kernels.base import Kernel as Kernel
     from probinf.results.plotting import compare_plot as compare_plot
     from probinf.results.posterior import Posterior as Posterior
@@ -167,6 +168,7 @@ _WHERE = {
     "SeparateModes": "probinf.evidence.separation",
     "Sequence": "probinf.core.sequence",
     "simulate": "probinf.results.simulating",
+    "shard_data": "probinf.fronts",
     "SMC": "probinf.samplers",
     "SMC2": "probinf.samplers",
     "StateSpace": "probinf.core.sequence",

@@ -13,6 +13,7 @@ from probinf.core.gradients import refuse_hidden_nan
 from probinf.core.keys import as_key
 from probinf.core.precision import Precision, precisely
 from probinf.core.program import Key, Program
+from probinf.core.spreading import is_first_process
 from probinf.errors import MethodError
 from probinf.results.posterior import Posterior
 from probinf.runtime import session
@@ -36,6 +37,7 @@ def sample(
     summaries_only: bool = False,
     precision: Literal["auto", "single", "double"] = "auto",
     start: Mapping[str, Any] | Posterior | None = None,
+    resume: bool = False,
 ) -> Posterior:
     """Run an engine on a program.
 
@@ -68,6 +70,8 @@ def sample(
             reason is printed (unless ``progress=False``) and kept in
             ``provenance["precision_reason"]``. Where ``jax_enable_x64`` is on, it is double.
 
+        resume: go on with the run that the checkpoint's folder holds, where there is one with the
+            same program, method and key; so a job that was ended is simply started again.
         start: where the chains of NUTS, MCMC and ChEES begin: values by site in the user's
             coordinates, of all sites or some (the others begin where they would without): of the
             site's shape for all chains alike, with a leading axis chain, or draws (chain, draw,
@@ -77,7 +81,8 @@ def sample(
         ModelError: the model is wrong; the message names the site and the remedy.
         StructureError: ``start`` names an unknown site, or a value outside the support.
         MethodError: the engine cannot serve this program.
-        SavedFileError: the checkpoint's folder holds something already.
+        SavedFileError: the checkpoint's folder holds something already; with ``resume``, a run of
+            another program, method or key.
     """
     if not isinstance(program, Program):
         raise MethodError(
@@ -89,8 +94,21 @@ def sample(
             f"sample: precision must be 'auto', 'single' or 'double', got {precision!r}."
         )
 
+    if resume and checkpoint is None:
+        raise MethodError("sample: resume=True goes on from a folder; name it with checkpoint=.")
+    if resume and checkpoint is not None and session.holds_run(checkpoint):
+        return session.resume(
+            checkpoint,
+            program,
+            method=_settled(method, program, as_key(key)),
+            key=as_key(key),
+            kept=wanted(program, keep, summaries_only),
+            progress=progress,
+            max_seconds=max_seconds,
+        )
+
     def tell(text: str) -> None:
-        if progress:
+        if progress and is_first_process():
             print(text)
 
     def once(chosen: Precision, notes: dict[str, Any]) -> Posterior:
@@ -132,6 +150,13 @@ def sample(
         max_seconds=max_seconds,
         tell=tell,
     )
+
+
+def _settled(method: Any, program: Program, key: Key) -> Method[Posterior] | None:
+    """The engine that a run would have; None where it was chosen by a pilot."""
+    if isinstance(method, str):
+        return None
+    return _engine(method, program, key)[0].settled(program, key)[0]
 
 
 def _engine(method: Any, program: Program, key: Key) -> tuple[Method[Posterior], dict[str, Any]]:

@@ -14,7 +14,11 @@ from probinf.core.xla import options
 
 
 def compiled(
-    fn: Callable[..., Any], *, static: Sequence[str] = (), once: bool = False
+    fn: Callable[..., Any],
+    *,
+    static: Sequence[str] = (),
+    once: bool = False,
+    long: bool = False,
 ) -> Callable[..., Any]:
     """``jax.jit`` for functions called from the host, with what XLA's CPU backend does best.
 
@@ -27,12 +31,13 @@ def compiled(
         fn: pure.
         static: names of static arguments.
         once: it runs once for each time it is compiled, so that compiling dominates.
+        long: it runs so long that its code shall be the fastest, however long that compiles.
     """
     plain = jax.jit(fn, static_argnames=tuple(static))
 
     @functools.cache
     def chosen() -> Callable[..., Any]:
-        found = options(once)
+        found = options(once, long)
         if found is None:
             return plain
         return jax.jit(fn, static_argnames=tuple(static), compiler_options=found)

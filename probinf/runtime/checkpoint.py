@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from probinf.core.program import Key, Program
+from probinf.core.spreading import is_first_process
 from probinf.errors import SavedFileError
 from probinf.runtime.archive import (
     own_folder,
@@ -33,7 +34,8 @@ class Checkpoint:
     """The folder of one run: a manifest, the lanes' states, and the records of every chunk.
 
     A chunk is on disk before the manifest names it, and every file is renamed into place, so
-    that a run can be killed at any instant.
+    that a run can be killed at any instant. Where several processes work together, the first one
+    writes.
 
     Attributes:
         folder: where.
@@ -63,8 +65,8 @@ class Checkpoint:
         Raises:
             SavedFileError: the folder holds something already.
         """
-        folder = own_folder(path, _MANIFEST)
-        if (folder / _MANIFEST).exists():
+        folder = own_folder(path, _MANIFEST) if is_first_process() else pathlib.Path(path)
+        if is_first_process() and (folder / _MANIFEST).exists():
             raise SavedFileError(
                 f"{folder} holds a run already. Continue it with pi.resume({str(path)!r}, program) "
                 "or choose another folder."
@@ -117,6 +119,11 @@ class Checkpoint:
             _refuse_changes(folder, header, program, method if same else None)
         return cls(folder, header, manifest["chunks"], manifest["seconds"], manifest["state"])
 
+    @staticmethod
+    def exists(path: str | pathlib.Path) -> bool:
+        """Whether a run has begun there."""
+        return (pathlib.Path(path) / _MANIFEST).exists()
+
     @property
     def key(self) -> Key:
         """The key of the run."""
@@ -125,6 +132,8 @@ class Checkpoint:
 
     def append(self, lanes: Any, pieces: list[Any], seconds: float) -> None:
         """Put one more chunk and the states after it on disk."""
+        if not is_first_process():
+            return
         index = len(self.chunks)
         records = {
             f"{lane}:{k}": leaf
@@ -140,6 +149,8 @@ class Checkpoint:
         self._file("state", index - 1).unlink(missing_ok=True)
 
     def _write_manifest(self) -> None:
+        if not is_first_process():
+            return
         entries = {
             "header": self.header,
             "chunks": self.chunks,

@@ -20,10 +20,8 @@ def _available_cores() -> int:
 def use_cpu_devices(count: int | None = None) -> None:
     """Split the CPU into JAX devices, so that chains, islands and data sets run in parallel.
 
-    To be called before anything is computed with JAX; importing probinf never does it. With
-    another number of devices the compiler rounds otherwise here and there. Most engines give the
-    same draws to the last bit, NUTS with its default metric those of another run: its metric
-    amplifies the last bit, and trajectories the metric.
+    To be called before anything is computed with JAX; importing probinf never does it. The draws
+    of a key do not depend on the number of devices.
 
     Args:
         count: number of devices; all available cores by default.

@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from probinf.core.compiling import compiled, jitted
+from probinf.core.compiling import compiled
 from probinf.core.host.asking import asks
 from probinf.core.program import Key, Program
+from probinf.core.rows import is_cut
+from probinf.core.spreading import alone, in_lockstep, in_turn, spread
 from probinf.runtime import hosted
 from probinf.runtime.method import Method
 
@@ -61,22 +63,20 @@ def advance_lane(
     return lane, records, taken
 
 
-def over_lanes(fn: Any, lanes: Any, count: int) -> Any:
-    """``fn`` on every lane: spread over local devices where there are several, else in turn."""
-    devices = jax.local_devices()
-    if devices[0].platform != "cpu":
-        return jax.vmap(fn)(lanes)
-    shards = max(n for n in range(1, min(len(devices), count) + 1) if count % n == 0)
-    if shards == 1:
-        return jax.lax.map(fn, lanes)
-    mesh = jax.make_mesh(
-        (shards,), ("lane",), devices=devices[:shards], axis_types=(jax.sharding.AxisType.Auto,)
-    )
-    spec = jax.sharding.PartitionSpec("lane")
-    mapped = jax.shard_map(
-        partial(jax.lax.map, fn), mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
-    )
-    return mapped(lanes)
+def over_lanes(fn: Any, lanes: Any, count: int, program: Program | None = None) -> Any:
+    """``fn`` on every lane, spread over devices; a single lane may spread its particles.
+
+    Args:
+        fn: of one lane.
+        lanes: leading axis lane.
+        count: of the lanes.
+        program: on which they are; where its rows lie on all devices, lanes are not spread.
+    """
+    rows = program is not None and is_cut(program.data)
+    with alone(count == 1 and not rows):
+        if rows and in_lockstep():
+            return jax.vmap(fn)(lanes)
+        return in_turn(fn, lanes, count) if rows or count == 1 else spread(fn, lanes, count)
 
 
 @partial(compiled, static=("count",), once=True)
@@ -99,7 +99,7 @@ def start_lanes(method: Method[Any], program: Program, keys: Key) -> Lane:
 @partial(compiled, static=("method",), once=True)
 def _start_lanes(method: Method[Any], program: Program, keys: Key) -> Lane:
     """All lanes before their first step."""
-    return over_lanes(partial(start_lane, method, program), keys, keys.shape[0])
+    return over_lanes(partial(start_lane, method, program), keys, keys.shape[0], program)
 
 
 @partial(compiled, static=("method",), once=True)
@@ -134,9 +134,11 @@ def _advance_lanes(
     def one(lane: Lane) -> tuple[Lane, Any, Int[Array, ""]]:
         return advance_lane(method, program, lane, limit, length)
 
-    found: tuple[Lane, Any, Int[Array, " lanes"]] = over_lanes(one, lanes, lanes.taken.shape[0])
+    found: tuple[Lane, Any, Int[Array, " lanes"]] = over_lanes(
+        one, lanes, lanes.taken.shape[0], program
+    )
     return found
 
 
 _advance_short = compiled(_advance_lanes, static=("method", "length"))
-_advance_long = jitted(_advance_lanes, static=("method", "length"))
+_advance_long = compiled(_advance_lanes, static=("method", "length"), long=True)

@@ -13,6 +13,7 @@ import numpy as np
 
 from probinf.core.host.asking import asks
 from probinf.core.program import Program
+from probinf.core.spreading import agreed
 from probinf.runtime.lanes import Lane, advance_lanes, all_done
 from probinf.runtime.method import Method
 from probinf.runtime.pace import Pace
@@ -68,7 +69,7 @@ def drive(
                 lanes = more[0]
                 continue
             began = seconds()
-            limit = jnp.asarray(pace.limit)
+            limit = jnp.asarray(agreed(pace.limit))
             moved, records, taken = jax.block_until_ready(
                 advance_lanes(method, length, flat, lanes, limit)
             )
@@ -83,7 +84,7 @@ def drive(
             lanes = moved
             del moved, records, host, chunk  # or they would be held beside the next ones
             show(method.status(jax.tree.map(to_host, lanes.state)))
-            if max_seconds is not None and seconds() > max_seconds and not finished():
+            if max_seconds is not None and agreed(seconds() > max_seconds) and not finished():
                 return lanes, True
     except KeyboardInterrupt:
         return lanes, True

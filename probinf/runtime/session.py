@@ -16,6 +16,8 @@ from probinf.core.coordinates import flatten, refuse_integers
 from probinf.core.host.answering import tallied
 from probinf.core.precision import current, precisely
 from probinf.core.program import Key, Program
+from probinf.core.rows import placed
+from probinf.core.spreading import agreed, is_first_process
 from probinf.errors import SavedFileError
 from probinf.fronts.recompiling import recompiles
 from probinf.runtime.checkpoint import Checkpoint
@@ -67,11 +69,17 @@ def start(
     return session.run(progress, max_seconds, states)
 
 
+def holds_run(path: str | pathlib.Path) -> bool:
+    """Whether a run has begun in a folder, as the first of several processes sees it."""
+    return bool(agreed(Checkpoint.exists(path)))
+
+
 def resume(
     path: str | pathlib.Path,
     program: Program,
     *,
     method: Method[Result] | None = None,
+    key: Key | None = None,
     kept: Kept = Kept(),
     progress: bool = True,
     max_seconds: float | None = None,
@@ -82,7 +90,7 @@ def resume(
     """Continue a run from its folder; see :func:`probinf.resume`.
 
     ``states`` begin a run whose folder has no chunk yet, and ``notes`` must be those that it was
-    started with.
+    started with. With ``key`` it must be the run of that key.
     """
     if "update_of" in Checkpoint.open(path, program, check=False).header["notes"] and not notes:
         raise SavedFileError(
@@ -94,6 +102,11 @@ def resume(
     for name, value in (notes or {}).items():
         if store.header["notes"].get(name) != value:
             raise SavedFileError(f"{path} holds a run that began otherwise: {name} differs.")
+    if key is not None and np.asarray(jax.random.key_data(key)).tolist() != store.header["key"]:
+        raise SavedFileError(
+            f"{path} holds the run of another key. Give every run a folder of its own, or go on "
+            "with that one by pi.resume."
+        )
     if method is None:
         method = decoded(store.header["method"])
         assert method is not None
@@ -120,7 +133,7 @@ class _Session:
         self.method, self.key, self.notes = method, key, notes
         self.store: Checkpoint | None = None
         flat, layout = flatten(program, integers=True)
-        flat = dataclasses.replace(flat, data=jax.tree.map(jnp.asarray, flat.data))
+        flat = dataclasses.replace(flat, data=placed(flat.data))
         plan = method.plan(program, layout)
         if not plan.moves_integers:
             refuse_integers(layout)
@@ -133,7 +146,7 @@ class _Session:
         began, method, flat = time.perf_counter(), self.method, self.blank.flat
         before = 0.0 if self.store is None else self.store.seconds
         length = int(np.clip(BUFFER // max(self.plan.row_bytes, 1), 1, self.plan.chunk))
-        with tallied() as tally, Bar(type(method).__name__, progress) as bar:
+        with tallied() as tally, Bar(type(method).__name__, progress and is_first_process()) as bar:
             bar.show(Status(0.0, "compiling"))
             lanes = self._begin(length, states)
             # limit 0: compiled, with no step taken
@@ -183,6 +196,7 @@ class _Session:
             for chunk in self.store.stored(records, count):
                 self.collector.add(chunk)
             self.earlier = self.store.seconds
+            agreed(1)  # all have read before one of them writes
             return lanes
         self.earlier = 0.0
         if states is None and self.notes.get("start") == "given":

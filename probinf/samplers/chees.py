@@ -15,6 +15,7 @@ from probinf.core.coordinates import Layout
 from probinf.core.gradients import require_gradient
 from probinf.core.inputs.limits import at_least, inside
 from probinf.core.program import Key, Position, Program, log_density
+from probinf.core.spreading import over_particles
 from probinf.errors import MethodError
 from probinf.kernels import blackjax
 from probinf.kernels.base import Params
@@ -183,12 +184,14 @@ class ChEES(ChainMethod):
         steps = jnp.clip(jnp.ceil(share * jnp.exp(log_length) / size), 1, self.max_steps)
         steps = steps.astype(int)
 
-        def move(key: Key, chain: Any) -> Any:
+        def move(keyed: tuple[Key, Any]) -> Any:
+            key, chain = keyed
             return blackjax.hmc().build_kernel()(
                 key, chain, lambda y: log_density(program, y), size, tuning.variance, steps
             )
 
-        moved, report = jax.vmap(move)(jax.random.split(key, self.chains), own.chains)
+        keys = jax.random.split(key, self.chains)
+        moved, report = over_particles(move, (keys, own.chains), alike=False)
         acceptance = jnp.where(jnp.isnan(report.acceptance_rate), 0.0, report.acceptance_rate)
         if self.warmup:
             tuning = jax.lax.cond(

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 
 from probinf.core.estimate import Estimate
 from probinf.core.precision import precisely
-from probinf.errors import StructureError
+from probinf.errors import SavedFileError, StructureError
 from probinf.results.belonging import close, densities, same_coordinates
 from probinf.results.posterior import Posterior
+from probinf.results.saving import MANIFEST
+from probinf.results.storage import load
 from probinf.samplers.nested.joining import joined_runs, told_of
 from probinf.samplers.populations.base import padded
 
 
-def merge(posteriors: Sequence[Posterior]) -> Posterior:
+def merge(posteriors: Sequence[Posterior] | str | pathlib.Path) -> Posterior:
     """One posterior from several runs of one engine on the same program, with different keys.
 
     Runs of nested sampling merge point by point: how many were alive at each contour is counted
@@ -25,20 +29,45 @@ def merge(posteriors: Sequence[Posterior]) -> Posterior:
     are put side by side.
 
     Args:
-        posteriors: two or more.
+        posteriors: two or more; or a folder with a subfolder for each job, in which that has saved
+            its posterior. A job that has not is left out with a warning: its loss biases nothing
+            as long as it does not hang on what the job would have found.
 
     Returns:
         A Posterior; ``provenance["merged"]`` says of how many.
 
     Raises:
+        SavedFileError: the folder holds fewer than two posteriors.
         StructureError: there are fewer than two, they are of different engines or programs, two
             are the same run, or draws of chains or islands differ in number.
     """
+    if isinstance(posteriors, str | pathlib.Path):
+        posteriors = _saved(pathlib.Path(posteriors))
     runs = list(posteriors)
     _check(runs)
     if "birth_log_likelihood" in runs[0].stats:
         return joined_runs(runs)
     return _side_by_side(runs)
+
+
+def _saved(folder: pathlib.Path) -> list[Posterior]:
+    """The posteriors of all jobs that have saved one."""
+    jobs = sorted(path for path in folder.glob("*") if path.is_dir())
+    found = {job: sorted(path.parent for path in job.rglob(MANIFEST)) for job in jobs}
+    lost = [job.name for job, saved in found.items() if not saved]
+    saved = [path for paths in found.values() for path in paths]
+    if len(saved) < 2:
+        raise SavedFileError(
+            f"merge: {folder} holds {len(saved)} saved posteriors in {len(jobs)} subfolders, two "
+            "at least are needed. Each job ends with posterior.save(folder / job)."
+        )
+    if lost:
+        warnings.warn(
+            f"merge: left out are {lost}, which have saved no posterior. Start these jobs again "
+            "(with resume=True they go on from their checkpoints) to have them all.",
+            stacklevel=3,
+        )
+    return [load(path) for path in saved]
 
 
 def _check(runs: list[Posterior]) -> None:

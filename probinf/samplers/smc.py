@@ -24,6 +24,7 @@ from probinf.core.population import (
 )
 from probinf.core.program import Key, Program
 from probinf.core.resampling import Resampler, systematic, thinned
+from probinf.core.spreading import over_particles
 from probinf.errors import MethodError
 from probinf.kernels.base import Kernel, Params, check_kernel
 from probinf.results.posterior import Posterior
@@ -167,7 +168,7 @@ class SMC(PopulationMethod):
 
     def terms(self, program: Program, position: Any) -> tuple[Array, Array, Array]:
         """Base log densities, likelihood terms without NaN, and how many were NaN."""
-        log_base, terms = jax.vmap(lambda x: self.way.terms(program, x))(position)
+        log_base, terms = over_particles(lambda x: self.way.terms(program, x), position)
         terms, lost = no_nan(terms)
         return log_base, terms, lost
 

@@ -13,6 +13,7 @@ from probinf import kernels
 from probinf.core.coordinates import Layout, vector_of
 from probinf.core.gradients import require_gradient
 from probinf.core.program import Key, Program
+from probinf.core.spreading import in_parts, is_alone, over_particles
 from probinf.errors import MethodError
 from probinf.kernels.base import Info, Kernel, Params
 from probinf.samplers.populations.schedule import largest_correlation
@@ -103,7 +104,7 @@ class Mover(NamedTuple):
 
     def start(self, program: Program, position: Any) -> Any:
         """Kernel states by group."""
-        states = jax.vmap(lambda x: self.kernel.init(program, x))(position)
+        states = over_particles(lambda x: self.kernel.init(program, x), position)
         return divided(states, self.groups)
 
     def sweep(
@@ -115,8 +116,9 @@ class Mover(NamedTuple):
             return jax.vmap(lambda k, s: self.kernel.step(k, program, s, params))(keys, state)
 
         groups, members = jax.tree.leaves(states)[0].shape[:2]
-        keys = jax.random.split(key, groups * members)
-        states, info = over_groups(move, divided(keys, groups), states, params)
+        keys = divided(jax.random.split(key, groups * members), groups)
+        moved = in_parts if is_alone() else over_groups
+        states, info = moved(move, keys, states, params)
         if self.tune and self.kernel.target_acceptance is not None:
             gain = jnp.exp(info.acceptance.mean(axis=1) - self.kernel.aims)
             size = params.step_size * gain.astype(params.step_size.dtype)

@@ -1,0 +1,206 @@
+"""Several processes on one machine: ``python -m probinf.launch -n 2 script.py``."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import queue
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+_JOB, _JOBS, _MEETING = "PROBINF_JOB", "PROBINF_JOBS", "PROBINF_MEETING"
+_GRACE = 2.0  # seconds between asking a process to end and ending it
+_ORPHANED = 143
+_CHILD = "from probinf.launch import _child; _child()"
+
+
+def job() -> int:
+    """The number of this process among those of its launch; 0 where it was not launched."""
+    return int(os.environ.get(_JOB, 0))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Start the processes, see them through, and return the exit code."""
+    given = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _leave)
+    try:
+        return _Launch(given).run()
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m probinf.launch",
+        description="Run a script in several processes, as one computation or apart.",
+    )
+    parser.add_argument("-n", type=_count(1), required=True, help="processes")
+    parser.add_argument("--devices", type=_count(1), help="CPU devices of each process")
+    parser.add_argument(
+        "--restarts",
+        type=_count(0),
+        default=0,
+        help="times that processes which end with an error are started again; a script with "
+        "pi.sample(..., checkpoint=folder, resume=True) then goes on from there",
+    )
+    parser.add_argument(
+        "--apart",
+        action="store_true",
+        help="independent processes that share only the disk: one that is lost takes nothing "
+        "else with it",
+    )
+    parser.add_argument("script")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+    return parser
+
+
+def _count(least: int) -> Any:
+    def whole(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}, got {value}")
+        return value
+
+    return whole
+
+
+def _leave(*_: Any) -> None:
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+class _Launch:
+    """The processes of one launch."""
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        self.given, self.left = given, given.restarts
+        self.running: dict[int, subprocess.Popen[bytes]] = {}
+        self.ended: queue.Queue[tuple[subprocess.Popen[bytes], int]] = queue.Queue()
+        self.meeting = ""
+
+    def run(self) -> int:
+        """Until all have ended; no process outlives this."""
+        with self._nobody_left():
+            self._start(range(self.given.n))
+            code = 0
+            while self.running:
+                process, number = self.ended.get()
+                if self.running.get(number) is not process:
+                    continue  # one that was ended here
+                del self.running[number]
+                if process.returncode != 0:
+                    code = self._failed(number, process.returncode) or code
+            return code
+
+    def _start(self, numbers: Sequence[int] | range) -> None:
+        if not self.given.apart:
+            self.meeting = f"127.0.0.1:{_free_port()}"
+        for number in numbers:
+            environment = {**os.environ, _JOB: str(number), _JOBS: str(self.given.n)}
+            environment.pop(_MEETING, None)
+            if self.meeting:
+                environment[_MEETING] = self.meeting
+            if self.given.devices is not None:
+                environment["JAX_NUM_CPU_DEVICES"] = str(self.given.devices)
+            # its input closes when this process ends, however it ends
+            process = subprocess.Popen(
+                [sys.executable, "-c", _CHILD, self.given.script, *self.given.arguments],
+                env=environment,
+                stdin=subprocess.PIPE,
+            )
+            self.running[number] = process
+            threading.Thread(target=self._wait, args=(process, number), daemon=True).start()
+
+    def _wait(self, process: subprocess.Popen[bytes], number: int) -> None:
+        process.wait()
+        self.ended.put((process, number))
+
+    def _failed(self, number: int, code: int) -> int:
+        """What to do about a process that has failed; the exit code that this means."""
+        how = f"was ended by {_signal_name(-code)}" if code < 0 else f"failed (exit code {code})"
+        said = f"process {number} of {self.given.n} {how}"
+        again, meant = self.left > 0, 128 - code if code < 0 else code
+        self.left -= again
+        if self.given.apart:
+            _tell(f"{said}; {'it is started again' if again else 'the others go on without it'}")
+            if again:
+                self._start([number])
+            return 0 if again else meant
+        self._end()
+        if again:
+            _tell(f"{said}; all are started again ({self.left} more times if need be)")
+            self._start(range(self.given.n))
+            return 0
+        _tell(
+            f"{said}; the others were ended, since they would wait for it forever. With "
+            "--restarts 1 and pi.sample(..., checkpoint=, resume=True) all go on from there."
+        )
+        return meant
+
+    def _end(self) -> None:
+        """End those that still run."""
+        processes, self.running = list(self.running.values()), {}
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+        for process in processes:
+            try:
+                process.wait(_GRACE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    @contextlib.contextmanager
+    def _nobody_left(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self._end()
+
+
+def _tell(text: str) -> None:
+    print(f"probinf.launch: {text}", file=sys.stderr, flush=True)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def _child() -> None:
+    """One process: meet the others, and run the script as ``__main__``."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    sys.argv = sys.argv[1:]
+    sys.path[0] = os.path.dirname(os.path.abspath(sys.argv[0]))
+    if _MEETING in os.environ:
+        import jax
+
+        jax.distributed.initialize(
+            os.environ[_MEETING], num_processes=int(os.environ[_JOBS]), process_id=job()
+        )
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+def _end_with_parent() -> None:
+    """A process whose launcher is gone would wait for nobody."""
+    while os.read(0, 1):
+        pass
+    os._exit(_ORPHANED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
