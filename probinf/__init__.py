@@ -61,8 +61,8 @@ if _TYPE_CHECKING:
     from probinf.fronts import from_numpyro as from_numpyro
     from probinf.fronts import from_simulator as from_simulator
     from probinf.fronts import from_state_space as from_state_space
-    from probinf.fronts import with_parameters as with_parameters
     from probinf.fronts import shard_data as shard_data
+    from probinf.fronts import with_parameters as with_parameters
     from probinf.kernels.base import Kernel as Kernel
     from probinf.results.plotting import compare_plot as compare_plot
     from probinf.results.posterior import Posterior as Posterior

@@ -119,11 +119,6 @@ class Checkpoint:
             _refuse_changes(folder, header, program, method if same else None)
         return cls(folder, header, manifest["chunks"], manifest["seconds"], manifest["state"])
 
-    @staticmethod
-    def exists(path: str | pathlib.Path) -> bool:
-        """Whether a run has begun there."""
-        return (pathlib.Path(path) / _MANIFEST).exists()
-
     @property
     def key(self) -> Key:
         """The key of the run."""
