@@ -7,8 +7,8 @@ the time of k replicas on one core over that of 2 k replicas on two, as two devi
 and as two processes apart; 1 is perfect. On a busy machine the clock tells little: then ratios of
 processor seconds say what spreading costs, and the control what anything else would reach. Rows:
 seconds of one gradient of a logistic regression with 20 columns, as NumPyro's model on one device
-with two cores and with one, and by ``pi.shard_data``. Compilation is left out; of nine runs (forty gradients) the fastest
-counts.
+with two cores and with one, and by ``pi.shard_data``. Compilation is left out; of nine runs (forty
+gradients) the fastest counts.
 """
 
 from __future__ import annotations
