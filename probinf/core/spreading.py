@@ -113,9 +113,10 @@ def over_particles(fn: Callable[[Any], Any], particles: Any, *, alike: bool = Tr
         fn: of one particle.
         particles: leading axis particle.
         alike: cut them into parts on a single device too, so that products of matrices are rounded
-            as on several; it costs some 40 us a call.
+            as on several. False is for short steps of few particles: they are spread over
+            accelerators only, since meeting costs CPU devices more than they gain.
     """
-    if not is_alone() or (len(devices()) == 1 and not alike):
+    if not is_alone() or not (alike or (in_lockstep() and len(devices()) > 1)):
         return jax.vmap(fn)(particles)
     grouped = jax.tree.map(lambda leaf: leaf[None], particles)
     found = in_parts(lambda part, _: jax.vmap(fn)(part), grouped, jnp.zeros(1))

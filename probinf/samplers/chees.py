@@ -158,6 +158,8 @@ class ChEES(ChainMethod):
 
     def _begun(self, states: Any) -> Ensemble:
         """All chains before their first trajectory."""
+        # placed as transitions leave them, or the second chunk would be compiled anew
+        states = over_particles(_as_it_is, states, alike=False)
         x = states.position
         unit = jnp.ones((), x.dtype)
         tuning = Tuning(
@@ -274,6 +276,10 @@ class ChEES(ChainMethod):
         length = float(np.exp(run.states.own.tuning.log_length_mean[0]))
         told = {"trajectory_length": length, "superchains": self.superchains}
         return {**super().report(run, stats), "provenance": told}
+
+
+def _as_it_is(chain: Any) -> Any:
+    return chain
 
 
 def _van_der_corput(index: Int[Array, ""]) -> Float[Array, ""]:
