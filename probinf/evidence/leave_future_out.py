@@ -121,8 +121,8 @@ def lfo(
             pareto_k[j] = 0.0
         next_ones = log_l[:, t : t + ahead].sum(axis=1)
         pointwise[j] = logsumexp(log_w + next_ones) - logsumexp(log_w)
-    at_time: np.ndarray = seen.real.reshape(count, -1).any(axis=1)
-    real = np.array([at_time[t : t + ahead].any() for t in times])
+    at_time = np.any(seen.real.reshape(count, -1), axis=1).tolist()
+    real = np.array([any(at_time[t : t + ahead]) for t in times])
     times, pointwise, pareto_k = times[real], pointwise[real], pareto_k[real]
     error = _error(pointwise, ahead)
     return FutureOut(
