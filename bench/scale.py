@@ -4,9 +4,11 @@ Run from the project's root, on a machine with two idle cores:
 ``python -m bench.scale [islands] [chains] [rows] [COUNT]``; all three by default, with 2,000,000
 rows. Every figure is of a process of its own that is bound to the cores it may use. Weak scaling is
 the time of k replicas on one core over that of 2 k replicas on two, as two devices of one process
-and as two processes apart; 1 is perfect. Rows: seconds of one gradient of a logistic regression
-with 20 columns, as NumPyro's model on one device with two cores and with one, and by
-``pi.shard_data``. Compilation is left out; of three runs the fastest counts.
+and as two processes apart; 1 is perfect. On a busy machine the clock tells little: then ratios of
+processor seconds say what spreading costs, and the control what anything else would reach. Rows:
+seconds of one gradient of a logistic regression with 20 columns, as NumPyro's model on one device
+with two cores and with one, and by ``pi.shard_data``. Compilation is left out; of nine runs (forty
+gradients) the fastest counts.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 HEAD = """
 import json, os, sys, time
@@ -37,14 +40,30 @@ REPLICAS = """
 x, y = data(500, 10)
 program, count = pi.from_numpyro(logistic, x, y=y), TASK["count"]
 method = {
-    "islands": pi.SMC(particles=2000, islands=count),
+    "islands": pi.SMC(
+        particles=1000, islands=count, moves=5, schedule=tuple(np.linspace(0, 1, 13) ** 3)
+    ),
     "chains": pi.NUTS(chains=count, warmup=500, draws=1500),
 }[TASK["what"]]
 told = dict(progress=False, check=False, precision="single")
-seconds = [
-    pi.sample(program, method, key=TASK["key"], **told).provenance["run_seconds"] for _ in range(3)
-]
-print("ROW" + json.dumps(min(seconds)))
+pi.sample(program, method, key=TASK["key"], **told)
+seconds, processor = [], []
+for _ in range(9):
+    began = time.process_time()
+    posterior = pi.sample(program, method, key=TASK["key"], **told)
+    processor.append(time.process_time() - began)
+    seconds.append(posterior.provenance["run_seconds"])
+print("ROW" + json.dumps([min(seconds), min(processor)]))
+"""
+
+CONTROL = """
+seconds, processor = [], []
+for _ in range(9):
+    began = time.perf_counter(), time.process_time()
+    sum(k * k for k in range(3_000_000))
+    seconds.append(time.perf_counter() - began[0])
+    processor.append(time.process_time() - began[1])
+print("ROW" + json.dumps([min(seconds), min(processor)]))
 """
 
 ROWS = """
@@ -57,7 +76,7 @@ gradient = jax.jit(jax.grad(lambda x, data: sum(program.score(x, data))))
 at, here = {"beta": jnp.zeros(20)}, placed(program.data)
 jax.block_until_ready(gradient(at, here))
 seconds = []
-for _ in range(20):
+for _ in range(40):
     began = time.perf_counter()
     jax.block_until_ready(gradient(at, here))
     seconds.append(time.perf_counter() - began)
@@ -76,22 +95,37 @@ def begun(body: str, cores: str, devices: int, **task: object) -> subprocess.Pop
     )
 
 
-def told(process: subprocess.Popen[str]) -> float:
-    """The figure that it prints."""
+def told(process: subprocess.Popen[str]) -> Any:
+    """The figures that it prints."""
     lines = [line for line in process.communicate()[0].splitlines() if line.startswith("ROW")]
-    return float(json.loads(lines[0][3:]))
+    return json.loads(lines[0][3:])
 
 
 def weak(what: str) -> None:
-    """Replicas on one core, and twice as many on two."""
+    """Replicas on one core, and twice as many on two: by the clock, and by processor seconds."""
     k = 2
     one = told(begun(REPLICAS, "0", 1, what=what, count=k, key=0))
     devices = told(begun(REPLICAS, "0,1", 2, what=what, count=2 * k, key=0))
-    apart = [begun(REPLICAS, str(c), 1, what=what, count=k, key=c) for c in (0, 1)]
-    processes = max(map(told, apart))
-    print(f"{what}: {k} on one core {one:.2f} s; {2 * k} on two devices {devices:.2f} s, weak "
-          f"scaling {one / devices:.2f}; {k} in each of two processes {processes:.2f} s, "
-          f"{one / processes:.2f}", flush=True)  # fmt: skip
+    apart = _both(REPLICAS, what=what, count=k)
+    print(f"{what}, weak scaling by the clock, and by processor seconds")
+    for name, (seconds, processor), copies in (
+        (f"{2 * k} on two devices of one process", devices, 2),
+        (f"{k} in each of two processes", apart, 1),
+    ):
+        ratios = one[0] / seconds, copies * one[1] / processor
+        print(f"  {name:36}{ratios[0]:7.2f}{ratios[1]:7.2f}   ({seconds:.2f} s)", flush=True)
+
+
+def control() -> None:
+    """What a loop in Python makes of two cores: 1 where they are idle otherwise."""
+    one, both = told(begun(CONTROL, "0", 1)), _both(CONTROL)
+    print(f"control, two loops of Python            {one[0] / both[0]:5.2f}{one[1] / both[1]:7.2f}")
+
+
+def _both(body: str, **task: Any) -> tuple[float, float]:
+    """The slower one of two processes, each on a core of its own."""
+    found = [told(p) for p in [begun(body, str(c), 1, key=0, **task) for c in (0, 1)]]
+    return max(v[0] for v in found), max(v[1] for v in found)
 
 
 def rows(count: int) -> None:
@@ -113,6 +147,8 @@ def main(arguments: list[str]) -> None:
     """Print the rows that are asked for."""
     names = [a for a in arguments if not a.isdigit()] or ["islands", "chains", "rows"]
     count = next((int(a) for a in arguments if a.isdigit()), 2_000_000)
+    if names != ["rows"]:
+        control()
     for name in names:
         if name == "rows":
             rows(count)

@@ -159,8 +159,24 @@ def _local(fn: Callable[..., Any], count: int, parts: Any, shared: Any) -> Any:
     if shared is not None:
         fn = partial(_with_shared, fn, shared)
     if in_lockstep():
-        return jax.lax.map(fn, parts, batch_size=_at_once(fn, count, parts))
+        return _in_batches(fn, parts, count)
     return in_turn(fn, parts, count)
+
+
+def _in_batches(fn: Callable[[Any], Any], parts: Any, count: int) -> Any:
+    """``fn`` on as many parts at once as a device has room for."""
+    # lax.map(batch_size=) divides by zero where a leaf of a part is empty
+    batches = -(-count // _at_once(fn, count, parts))
+    if batches == 1:
+        return jax.vmap(fn)(parts)
+    size = -(-count // batches)
+    index = jnp.minimum(jnp.arange(batches * size), count - 1).reshape(batches, size)
+
+    def batch(rows: Any) -> Any:
+        return jax.vmap(fn)(jax.tree.map(lambda leaf: leaf[rows], parts))
+
+    found = jax.lax.map(batch, index)
+    return jax.tree.map(lambda a: a.reshape(batches * size, *a.shape[2:])[:count], found)
 
 
 def _with_shared(fn: Callable[..., Any], shared: Any, part: Any) -> Any:

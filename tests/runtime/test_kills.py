@@ -95,5 +95,5 @@ def test_two_processes_of_two_devices_are_as_one_process(tmp_path, name):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    lines = [line for line in done.stdout.splitlines() if ": " in line and "Gloo" not in line]
-    assert lines == 2 * hashes(1, name)
+    (line,) = hashes(1, name)  # JAX's own transport prints to the same stream
+    assert done.stdout.count(line) == 2, (line, done.stdout)

@@ -63,18 +63,21 @@ def test_every_engine_as_on_two_accelerators():
 
 def lane(part):
     key, x = part
-    return key, jnp.sum(x / 3 + jax.random.normal(key, x.shape)), x.astype(bool)
+    total = jnp.sum(x / 3 + jax.random.normal(key, x.shape))
+    return key, total, x.astype(bool), x[:0]  # a key, flags, and nothing at all
 
 
 @pytest.mark.parametrize("lockstep", [False, True])
 @pytest.mark.parametrize("count", [1, 5])
 def test_lanes_are_independent_whatever_their_number(monkeypatch, count, lockstep):
+    monkeypatch.setattr(spreading, "_at_once", lambda fn, count, parts: 2)
     monkeypatch.setattr(spreading, "in_lockstep", lambda: lockstep)
     keys = jax.random.split(jax.random.key(0), 5)[:count]
     parts = keys, jnp.arange(15.0).reshape(5, 3)[:count]
-    key, total, flags = jax.jit(lambda parts: over_lanes(lane, parts, count))(parts)
+    key, total, flags, nothing = jax.jit(lambda parts: over_lanes(lane, parts, count))(parts)
     assert jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     np.testing.assert_array_equal(jax.random.key_data(key), jax.random.key_data(keys))
+    assert nothing.shape == (count, 0)
     np.testing.assert_array_equal(flags, parts[1].astype(bool))
     np.testing.assert_allclose(total, [lane((k, x))[1] for k, x in zip(*parts, strict=True)], 1e-5)
 
