@@ -167,8 +167,8 @@ _WHERE = {
     "SeparateMode": "probinf.evidence.separation",
     "SeparateModes": "probinf.evidence.separation",
     "Sequence": "probinf.core.sequence",
-    "simulate": "probinf.results.simulating",
     "shard_data": "probinf.fronts",
+    "simulate": "probinf.results.simulating",
     "SMC": "probinf.samplers",
     "SMC2": "probinf.samplers",
     "StateSpace": "probinf.core.sequence",
@@ -180,8 +180,8 @@ _WHERE = {
     "VI": "probinf.samplers",
     "weigh": "probinf.core.transformations.weighing",
     "with_base": "probinf.core.transformations.rebasing",
-    "with_parameters": "probinf.fronts",
     "with_dims": "probinf.core.transformations.labelling",
+    "with_parameters": "probinf.fronts",
 }
 
 _get, _names = _on_first_use(__name__, _WHERE)

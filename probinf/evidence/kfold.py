@@ -49,7 +49,7 @@ def kfold(
     method: Method[Any] | None = None,
     *,
     key: int | Key,
-    folds: int | Any = 10,
+    folds: int | Any = None,
     groups: Any = None,
     site: str | None = None,
     max_draws: int = 4000,
@@ -63,7 +63,8 @@ def kfold(
         posterior: given all data, with a program that knows its likelihood per datum.
         method: of the fits; by default that of the posterior's chains, else NUTS.
         key: random key or seed, of the folds and the fits.
-        folds: how many, of equal size and at random; or (n,) labels, which datum belongs to which.
+        folds: how many, of equal size and at random (ten by default, or as many as there are data
+            or groups); or (n,) labels, which datum belongs to which.
         groups: (n,) labels of data that are left out together (patients, schools); with as many
             folds as groups, one group at a time.
         site: whose data are left out; needed where there are several observed sites.
@@ -88,6 +89,9 @@ def kfold(
         found = refits.without(out, k, f"fold {k}")
         pointwise[out] = _predictive(found)[out]
     full = logsumexp(seen.log_l + seen.log_w[:, None], axis=0) - logsumexp(seen.log_w)
+    real = seen.real
+    pointwise, full, label = pointwise[real], full[real], label[real]
+    labels = tuple(np.asarray(seen.labels)[real].tolist())
     error = float(np.sqrt(pointwise.size * pointwise.var(ddof=1)))
     return KFold(
         Estimate(float(pointwise.sum()), error),
@@ -95,8 +99,8 @@ def kfold(
         pointwise,
         np.zeros(pointwise.size),
         0.7,
-        tuple(seen.labels),
-        tuple(seen.labels),
+        labels,
+        labels,
         label,
         refits.findings,
     )
@@ -148,9 +152,9 @@ def reloo(
     refits = refits_of(posterior, seen, method, key, max_draws, progress)
     pointwise, pareto_k = found.pointwise.copy(), found.pareto_k.copy()
     for label in bad:
-        i = found.labels.index(label)
-        fitted = refits.without(np.arange(pointwise.size) == i, i, label)
-        pointwise[i], pareto_k[i] = _predictive(fitted)[i], 0.0
+        i, place = found.labels.index(label), seen.labels.index(label)
+        fitted = refits.without(np.arange(len(seen.labels)) == place, place, label)
+        pointwise[i], pareto_k[i] = _predictive(fitted)[place], 0.0
     error = float(np.sqrt(pointwise.size * pointwise.var(ddof=1)))
     gained = float(found.pointwise.sum() - pointwise.sum())
     return dataclasses.replace(
@@ -183,13 +187,14 @@ def _folds(folds: Any, groups: Any, n: int, rng: np.random.Generator) -> np.ndar
         units = int(label.max()) + 1
     else:
         label, units = np.arange(n), n
-    if np.ndim(folds) > 0:
+    if folds is not None and np.ndim(folds) > 0:
         if groups is not None:
             raise StructureError("kfold: folds= as labels say it all; leave groups= out.")
         found = _labels(folds, n, "folds")
         if found.max() < 1:
             raise StructureError("kfold: the labels name one fold, so that nothing is left to fit.")
         return found
+    folds = min(10, units) if folds is None else folds
     at_least(2, folds=folds)
     if folds > units:
         what = "groups" if groups is not None else "data"
@@ -201,4 +206,11 @@ def _labels(values: Any, n: int, name: str) -> np.ndarray:
     given = np.asarray(values)
     if given.size != n:
         raise StructureError(f"kfold: {name} has {given.size} labels, there are {n} data.")
-    return np.asarray(np.unique(given.ravel(), return_inverse=True)[1]).ravel()
+    flat = given.ravel()
+    lost = [i for i, v in enumerate(flat.tolist()) if v is None or v != v]
+    if lost:
+        raise StructureError(
+            f"kfold: {name} has {len(lost)} missing labels, the first at [{lost[0]}]; give each "
+            "datum one."
+        )
+    return np.asarray(np.unique(flat, return_inverse=True)[1]).ravel()

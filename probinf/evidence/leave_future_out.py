@@ -77,7 +77,8 @@ def lfo(
         method: of the fits; by default that of the posterior's chains, else NUTS.
         key: random key or seed of the fits.
         first: data of the first fit; a third of the series by default.
-        ahead: how many data are predicted at a time, jointly.
+        ahead: how many data are predicted at a time, jointly. The windows overlap: most data count
+            ``ahead`` times in the sum, and the standard error knows that neighbours depend.
         site: of the series; needed where there are several observed sites. Its first axis is time.
         max_draws: thin to at most this many draws.
         max_k: Pareto k beyond which the model is fitted anew; by default
@@ -120,8 +121,10 @@ def lfo(
             pareto_k[j] = 0.0
         next_ones = log_l[:, t : t + ahead].sum(axis=1)
         pointwise[j] = logsumexp(log_w + next_ones) - logsumexp(log_w)
-    spread = pointwise.var(ddof=1) if times.size > 1 else np.nan
-    error = float(np.sqrt(times.size * spread))
+    at_time = np.any(seen.real.reshape(count, -1), axis=1).tolist()
+    real = np.array([any(at_time[t : t + ahead]) for t in times])
+    times, pointwise, pareto_k = times[real], pointwise[real], pareto_k[real]
+    error = _error(pointwise, ahead)
     return FutureOut(
         Estimate(float(pointwise.sum()), error),
         pointwise,
@@ -131,3 +134,18 @@ def lfo(
         ahead,
         refits.findings,
     )
+
+
+def _error(pointwise: np.ndarray, ahead: int) -> float:
+    """Standard error of the sum, of windows that overlap in ``ahead - 1`` data.
+
+    Source: Newey & West (1987), equation 5, with ``ahead - 1`` lags.
+    """
+    n = pointwise.size
+    if n < 2:
+        return float("nan")
+    rest = pointwise - pointwise.mean()
+    total = float(rest @ rest)
+    for lag in range(1, min(ahead, n)):
+        total += 2 * (1 - lag / ahead) * float(rest[lag:] @ rest[:-lag])
+    return float(np.sqrt(max(total, 0.0) * n / (n - 1)))

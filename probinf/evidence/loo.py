@@ -80,7 +80,9 @@ def loo(posterior: Posterior, *, site: str | None = None, max_draws: int = 4000)
     Source: Vehtari, Gelman & Gabry (2017), eq. 10; Vehtari et al. (2024) for the smoothing and
     the threshold.
     """
-    _, labels, log_l, log_w, _ = log_likelihood(posterior, site, max_draws, "loo")
+    seen = log_likelihood(posterior, site, max_draws, "loo")
+    log_w, log_l = seen.log_w, seen.log_l[:, seen.real]
+    labels = [label for label, real in zip(seen.labels, seen.real, strict=True) if real]
     full = logsumexp(log_l + log_w[:, None], axis=0) - logsumexp(log_w)
     pointwise, k = np.empty(len(labels)), np.empty(len(labels))
     for i in range(len(labels)):
@@ -145,6 +147,12 @@ def compare(
     """
     if len(posteriors) < 2:
         raise StructureError("compare: give at least two posteriors, by name.")
+    for name, p in posteriors.items():
+        if not isinstance(p, Posterior | Loo):
+            raise StructureError(
+                f"compare: '{name}' must be a Posterior, or what loo, reloo or kfold found, got "
+                f"{type(p).__name__}."
+            )
     found = {
         name: p if isinstance(p, Loo) else loo(p, site=site, max_draws=max_draws)
         for name, p in posteriors.items()

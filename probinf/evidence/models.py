@@ -90,12 +90,21 @@ def model_probabilities(
     }
     values = np.array([e.value for e in found.values()])
     errors = np.array([e.error for e in found.values()])
+    for name, e in found.items():
+        if np.isnan(e.value) or e.value == np.inf:
+            raise EvidenceError(
+                f"compare_evidence: the log evidence of model '{name}' is {e.value}; there is "
+                "nothing to compare. Look at what its posterior's diagnose() says."
+            )
     p = _softmax(values + np.log(before))
     # of p_i = softmax_i, whose derivatives are p_i (1[i = j] - p_j)
     slopes = p[:, None] * (np.eye(len(p)) - p)
-    spread = np.sqrt((slopes**2) @ errors**2)
-    noise = np.random.default_rng(0).normal(size=(_SIMULATED, len(p))) * np.nan_to_num(errors)
-    low, high = np.quantile(_softmax(values + np.log(before) + noise), [0.05, 0.95], axis=0)
+    if np.isfinite(errors).all():
+        spread = np.sqrt((slopes**2) @ errors**2)
+        noise = np.random.default_rng(0).normal(size=(_SIMULATED, len(p))) * errors
+        low, high = np.quantile(_softmax(values + np.log(before) + noise), [0.05, 0.95], axis=0)
+    else:  # of an unknown error nothing follows
+        spread, low, high = np.full(len(p), np.nan), np.zeros(len(p)), np.ones(len(p))
     names, best = list(found), int(np.argmax(p))
     order = np.argsort(-p, kind="stable")
 

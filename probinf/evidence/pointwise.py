@@ -32,6 +32,11 @@ class Pointwise(NamedTuple):
     log_w: np.ndarray
     shape: tuple[int, ...]
 
+    @property
+    def real(self) -> np.ndarray:
+        """(n,) whether an entry is a datum; one that is masked has likelihood one at every draw."""
+        return np.asarray((self.log_l != 0).any(axis=0))
+
 
 def _of_row(flat: Program, rows: tuple[jax.Array, ...]) -> dict[str, jax.Array]:
     assert flat.pointwise is not None
@@ -75,7 +80,7 @@ def log_likelihood(posterior: Posterior, site: str | None, max_draws: int, who: 
     if site not in known:
         raise StructureError(f"{who}: no observed site named '{site}'; there are {sorted(known)}.")
     shape = terms[site].shape[2:]
-    labels = [f"{site}[{','.join(map(str, i))}]" if i else site for i in np.ndindex(*shape)]
+    labels = program.axes.scalars({site: shape})
     if len(labels) < 2:
         raise StructureError(
             f"{who}: the likelihood is known as one number, '{labels[0]}', not per datum. Build "

@@ -15,7 +15,7 @@ from probinf.core.inputs.limits import at_least
 from probinf.core.program import Key
 from probinf.core.psis import psis
 from probinf.errors import MissingPackageError, StructureError
-from probinf.evidence.pointwise import log_likelihood, trusted_k
+from probinf.evidence.pointwise import Pointwise, log_likelihood, trusted_k
 from probinf.results.posterior import Posterior
 from probinf.results.precision import in_its_precision
 
@@ -48,6 +48,7 @@ class PredictiveCheck:
         loo: whether each datum was left out (by Pareto-smoothed weights) for its own probability,
             which makes them uniform under a true model.
         unreliable: labels of the data for which these weights are not to be trusted.
+        draws: (n,) how many draws each probability rests on, effectively.
         level: of all data together, at which one is called surprising.
     """
 
@@ -59,12 +60,17 @@ class PredictiveCheck:
     pointwise: np.ndarray
     loo: bool
     unreliable: tuple[str, ...]
+    draws: np.ndarray
     level: float = 0.05
 
     @property
     def surprising(self) -> list[str]:
-        """Labels of data beyond ``level`` on both sides, for all data together; worst first."""
-        two_sided = 2 * np.minimum(self.pointwise, 1 - self.pointwise)
+        """Labels of data beyond ``level`` on both sides, for all data together; worst first.
+
+        A datum beyond all of m draws counts as one of m + 1.
+        """
+        tail = np.minimum(self.pointwise, 1 - self.pointwise)
+        two_sided = 2 * (tail * self.draws + 1) / (self.draws + 1)
         order = np.argsort(two_sided)
         return [self.labels[i] for i in order if two_sided[i] * len(self.labels) < self.level]
 
@@ -81,6 +87,12 @@ class PredictiveCheck:
         if bad := self.surprising:
             shown = ", ".join(bad[:5]) + (", ..." if len(bad) > 5 else "")
             lines.append(f"surprising data: {len(bad)} of {len(self.labels)} ({shown})")
+        needed = 2 * len(self.labels) / self.level
+        if self.draws.size and self.draws.max() < needed:
+            lines.append(
+                f"no datum of {len(self.labels)} can be called surprising at the level "
+                f"{self.level:g} with {self.draws.max():.0f} draws: {needed:.0f} are needed"
+            )
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -137,7 +149,8 @@ def predictive_check(
     Args:
         posterior: with a program that simulates its observations.
         statistics: functions of the data of the site, an array of its shape, to a number, by
-            name; or a list of them, ``"mean"``, ``"sd"``, ``"min"``, ``"max"`` and ``"median"``
+            name (entries that are masked are left out, and the array is flat then); or a list of
+            them, ``"mean"``, ``"sd"``, ``"min"``, ``"max"`` and ``"median"``
             among them. A function of two arguments takes the data and the dict of parameters of
             the draw.
         key: random key or seed of the drawn data.
@@ -171,6 +184,12 @@ def predictive_check(
     new = drawn[name].reshape(count, *drawn[name].shape[2:])[keep]
     params = {n: v.reshape(count, *v.shape[2:])[keep] for n, v in view.draws.items()}
     y = np.broadcast_to(y, new.shape[1:])
+    seen_l = _likelihood(view, name, keep, y)
+    labels = program.axes.scalars({name: y.shape})
+    real = np.ones(y.size, bool) if seen_l is None else seen_l.real
+    if not real.all():
+        labels = [label for label, is_real in zip(labels, real, strict=True) if is_real]
+        y, new = y.ravel()[real], new.reshape(len(keep), -1)[:, real]
     observed, replicated, p_values, errors = {}, {}, {}, {}
     for label, fn in functions.items():
         seen, made = _values(label, fn, y, new, params)
@@ -182,11 +201,11 @@ def predictive_check(
         observed[label], replicated[label] = seen, made
         p_values[label] = float(larger.mean())
         errors[label] = float(larger.std() / np.sqrt(_worth(posterior, len(keep))))
-    weights, unreliable = _left_out(view, name, keep, y) if loo else (None, ())
+    weights, unreliable = (None, ()) if seen_l is None or not loo else _left_out(seen_l)
     smaller = (new < y) + 0.5 * (new == y)
     smaller = smaller.reshape(len(keep), -1)
     pointwise = smaller.mean(axis=0) if weights is None else (weights * smaller).sum(axis=0)
-    labels = [f"{name}[{','.join(map(str, i))}]" if i else name for i in np.ndindex(*y.shape)]
+    worth = np.full(len(labels), float(len(keep)))
     return PredictiveCheck(
         observed,
         replicated,
@@ -196,6 +215,7 @@ def predictive_check(
         pointwise,
         weights is not None,
         unreliable,
+        worth if weights is None else 1 / (weights**2).sum(axis=0),
         level,
     )
 
@@ -207,13 +227,11 @@ def _worth(posterior: Posterior, draws: int) -> float:
     return float(np.clip(finite.min(), 1, draws)) if finite.size else float(draws)
 
 
-def _left_out(
-    view: Posterior, site: str, keep: np.ndarray, y: np.ndarray
-) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """(draw, n) weights that leave out one datum each; None where that cannot be done."""
+def _likelihood(view: Posterior, site: str, keep: np.ndarray, y: np.ndarray) -> Pointwise | None:
+    """The log likelihood of every datum at the draws; None where it is not known."""
     assert view.program is not None
     if view.program.pointwise is None:
-        return None, ()
+        return None
     chosen = dataclasses.replace(
         view,
         draws={n: v.reshape(1, -1, *v.shape[2:])[:, keep] for n, v in view.draws.items()},
@@ -226,15 +244,19 @@ def _left_out(
     try:
         seen = log_likelihood(chosen, site, max(10, len(keep)), "predictive_check")
     except StructureError:  # one number for all data
-        return None, ()
-    if seen.log_l.shape != (len(keep), y.size):
-        return None, ()
-    weights, bad = np.empty(seen.log_l.shape), []
-    for i, label in enumerate(seen.labels):
+        return None
+    return seen if seen.log_l.shape == (len(keep), y.size) else None
+
+
+def _left_out(seen: Pointwise) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(draw, n) weights that leave out one datum each, and where they are not to be trusted."""
+    places = np.flatnonzero(seen.real)
+    weights, bad = np.empty((len(seen.log_w), places.size)), []
+    for j, i in enumerate(places):
         smoothed, k = psis(-seen.log_l[:, i])
-        weights[:, i] = np.exp(smoothed - logsumexp(smoothed))
-        if k > trusted_k(len(keep)):
-            bad.append(label)
+        weights[:, j] = np.exp(smoothed - logsumexp(smoothed))
+        if k > trusted_k(len(seen.log_w)):
+            bad.append(seen.labels[i])
     return weights, tuple(bad)
 
 

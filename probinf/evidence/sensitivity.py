@@ -133,7 +133,7 @@ def sensitivity(
             "sensitivity: the likelihood is the same at every draw, so that there is nothing but "
             "a prior. Pass the data to sites with numpyro.sample(..., obs=)."
         )
-    known, values = scalars(posterior.draws)
+    known, values = scalars(posterior.draws, posterior.axes)
     at = _wanted(known, names)
     x = values.reshape(-1, len(known))[alive][:, at]
     log_w = posterior.log_weights.ravel()[alive]

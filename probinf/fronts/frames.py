@@ -32,9 +32,9 @@ def as_arrays(name: str, value: Any) -> Any:
         if array is None:
             raise ModelError(f"{name} is a Series of {why}")
         return array
-    found = {str(column): _numbers(value[column]) for column in value.columns}
-    if len(found) < len(value.columns):
+    if len({str(column) for column in value.columns}) < len(value.columns):
         raise ModelError(f"{name}: two columns have the same name; rename one of them.")
+    found = {str(column): _numbers(value[column]) for column in value.columns}
     good = {column: array for column, (array, _) in found.items() if array is not None}
     bad = tuple((column, why) for column, (array, why) in found.items() if array is None)
     return Columns(good, tuple(found), bad, name)
@@ -55,7 +55,7 @@ def _numbers(series: Any) -> tuple[np.ndarray | None, str]:
     values = [v for v in array.ravel().tolist() if isinstance(v, int | float | bool)]
     if array.size and len(values) == array.size and "ategor" not in kind:
         return np.asarray(values), ""  # numbers that were kept as objects
-    missing = [v for v in array.ravel().tolist() if v is None or v != v or str(v) == "<NA>"]
+    missing = [v for v in array.ravel().tolist() if v is None or str(v) in ("<NA>", "nan", "NaT")]
     if values and len(values) + len(missing) == array.size and "ategor" not in kind:
         return None, (
             f"{kind} with {len(missing)} missing values. Leave their rows out (dropna), or pass "

@@ -64,6 +64,10 @@ def corner(
         raise MissingPackageError("corner needs matplotlib: pip install 'probinf[plot]'.") from None
 
     labels, values, weights = _chosen(posterior, names)
+    if len(quantiles) != 3 or not 0 < quantiles[0] < quantiles[1] < quantiles[2] < 1:
+        raise MethodError(
+            f"corner: quantiles must be three, rising, in (0, 1), got {tuple(quantiles)}."
+        )
     wrong = [level for level in levels if not 0 < level < 1]
     if wrong or not levels or bins < 2 or smooth < 0:
         raise MethodError(
@@ -127,7 +131,7 @@ def _chosen(
         for name in wanted:
             found = [k for k, n in enumerate(labels) if n == name or n.startswith(f"{name}[")]
             if not found:
-                raise MethodError(f"plot: no site or scalar named {name!r}; there are {labels}.")
+                raise MethodError(f"corner: no site or scalar named {name!r}; there are {labels}.")
             rows += found
         labels, draws = [labels[k] for k in rows], draws[:, :, rows]
     if len(labels) > _MOST:
@@ -158,6 +162,8 @@ def title(name: str, values: np.ndarray, weights: np.ndarray, quantiles: Sequenc
     low, middle, high = (weighted_quantile(values, weights, q) for q in quantiles)
     up, down = high - middle, middle - low
     smaller = min(d for d in (up, down) if d > 0) if max(up, down) > 0 else 1.0
+    if not 1e-5 < max(smaller, abs(middle) * 1e-8) < 1e6:
+        return f"{name} = ${middle:.3g}^{{+{up:.2g}}}_{{-{down:.2g}}}$"
     digits = int(np.clip(1 - math.floor(math.log10(smaller)), 0, 8))
     return f"{name} = ${middle:.{digits}f}^{{+{up:.{digits}f}}}_{{-{down:.{digits}f}}}$"
 

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from probinf.core.axes import NOTHING, Axes
+from probinf.core.transformations.labelling import RESERVED
 
 if TYPE_CHECKING:
     import xarray
-
-_TAKEN = ("chain", "draw", "stage", "scalar", "sample", "log_weight")
 
 
 def safe_names(values: Mapping[str, np.ndarray]) -> dict[str, str]:
@@ -21,13 +20,13 @@ def safe_names(values: Mapping[str, np.ndarray]) -> dict[str, str]:
     A slash (NumPyro's scope) becomes a dot, and a name that is taken gets underscores.
     """
     dimensions = {f"{name}_dim_{k}" for name, v in values.items() for k in range(np.ndim(v))}
-    taken = {*_TAKEN, *dimensions, *(name for name in values if "/" not in name)}
+    taken = {*RESERVED, *dimensions, *(name for name in values if "/" not in name)}
     safe: dict[str, str] = {}
     for name in values:
         new = name.replace("/", ".")
         if not new.strip("."):  # no name in HDF5
             new = f"{new}_"
-        while (new != name and new in taken) or new in (*_TAKEN, *dimensions, *safe.values()):
+        while (new != name and new in taken) or new in (*RESERVED, *dimensions, *safe.values()):
             new = f"{new}_"
         safe[name] = new
     return safe

@@ -49,6 +49,13 @@ def save_getdist(posterior: Posterior, root: str | pathlib.Path) -> list[pathlib
     root = pathlib.Path(root)
     if not root.parent.is_dir():
         raise SavedFileError(f"save_getdist: there is no folder {root.parent}. Make it first.")
+    chains = len(posterior.log_weights)
+    older = [p.name for p in root.parent.glob(f"{root.name}_*.txt") if _number(p, root) > chains]
+    if older:
+        raise SavedFileError(
+            f"save_getdist: {sorted(older)} are of another posterior and would be read as chains "
+            "of this one. Remove them, or choose another root."
+        )
     names, values = scalars(posterior.draws, posterior.axes)
     known = next((n for n in ("log_likelihood", "log_density") if n in posterior.stats), None)
     log_p = np.zeros(posterior.log_weights.shape) if known is None else posterior.stats[known]
@@ -63,6 +70,12 @@ def save_getdist(posterior: Posterior, root: str | pathlib.Path) -> list[pathlib
     lines = ["\t".join(("_".join(name.split()), _latex(name))) for name in names]
     paths[-1].write_text("\n".join(lines) + "\n", encoding="utf-8")
     return paths
+
+
+def _number(path: pathlib.Path, root: pathlib.Path) -> int:
+    """Of a chain's file; 0 for a file of something else."""
+    rest = path.stem[len(root.name) + 1 :]
+    return int(rest) if rest.isdecimal() else 0
 
 
 def _latex(name: str) -> str:

@@ -46,6 +46,11 @@ def simulate(
         raise StructureError("simulate: the program has no simulator of its observations.")
     known = jax.eval_shape(program.constrain, program.template(), program.data)
     given: dict[str, Any] = {}
+    if not isinstance(values, Mapping):
+        raise StructureError(
+            f"simulate: values must be a dict by site, got {type(values).__name__}; {{}} is the "
+            "prior predictive."
+        )
     for name, value in values.items():
         if name not in known:
             raise StructureError(f"simulate: no site named {name!r}; there are {sorted(known)}.")
@@ -53,6 +58,10 @@ def simulate(
         if given[name].shape != known[name].shape:
             raise StructureError(
                 f"simulate: site '{name}' has shape {known[name].shape}, got {given[name].shape}."
+            )
+        if given[name].dtype.kind in "iub" and not np.array_equal(given[name], value):
+            raise StructureError(
+                f"simulate: site '{name}' takes whole numbers ({given[name].dtype}), got {value}."
             )
     if program.predict is None and program.unconstrain is None and given:
         raise StructureError(

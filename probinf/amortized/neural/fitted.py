@@ -8,7 +8,6 @@ from typing import Any, ClassVar, TypeVar
 
 import equinox as eqx
 import jax
-from jaxtyping import Array
 
 from probinf.amortized.neural.base import Neural, Record
 from probinf.amortized.neural.parameters import Parameters
@@ -90,7 +89,7 @@ def is_traced(program: Program) -> bool:
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(program.data))
 
 
-def observations_of(program: Program) -> dict[str, Array]:
+def observations_of(program: Program) -> dict[str, Any]:
     """What the program has observed.
 
     Raises:

@@ -20,7 +20,7 @@ Dims = Mapping[str, str | Sequence[str | None]]
 Coords = Mapping[str, Any]
 """By dimension, the labels of its entries."""
 
-RESERVED = ("chain", "draw", "sample", "stage", "scalar")
+RESERVED = ("chain", "draw", "sample", "stage", "scalar", "log_weight")
 """Names that no dimension of a site can have."""
 
 P = TypeVar("P", bound=Program)
