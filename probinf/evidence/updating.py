@@ -20,7 +20,6 @@ from probinf.results.posterior import Posterior
 from probinf.results.precision import in_its_precision
 from probinf.results.statistics.weighted import chain_blocks
 from probinf.runtime import session
-from probinf.runtime.checkpoint import Checkpoint
 from probinf.runtime.loop import to_host
 from probinf.samplers.populations.pooling import pooled_error
 from probinf.samplers.populations.restarting import restarted
@@ -147,7 +146,7 @@ def _run(
     **options: Any,
 ) -> Posterior:
     """The run along the data, from its checkpoint where that has begun."""
-    if checkpoint is None or not Checkpoint.exists(checkpoint):
+    if checkpoint is None or not session.holds_run(checkpoint):
         return session.start(method, program, key, checkpoint=checkpoint, **options)
     return session.resume(checkpoint, program, method=method, **options)
 

@@ -16,7 +16,7 @@ from probinf.results.belonging import close, densities, same_coordinates
 from probinf.results.posterior import Posterior
 from probinf.results.saving import MANIFEST
 from probinf.results.storage import load
-from probinf.samplers.nested.joining import joined_runs, told_of
+from probinf.samplers.nested.joining import joined_runs, keys_of, told_of
 from probinf.samplers.populations.base import padded
 
 
@@ -37,9 +37,9 @@ def merge(posteriors: Sequence[Posterior] | str | pathlib.Path) -> Posterior:
         A Posterior; ``provenance["merged"]`` says of how many.
 
     Raises:
-        SavedFileError: the folder holds fewer than two posteriors.
+        SavedFileError: the folder holds fewer than two posteriors, or several of one job.
         StructureError: there are fewer than two, they are of different engines or programs, two
-            are the same run, or draws of chains or islands differ in number.
+            have a key in common, or draws of chains or islands differ in number.
     """
     if isinstance(posteriors, str | pathlib.Path):
         posteriors = _saved(pathlib.Path(posteriors))
@@ -55,6 +55,12 @@ def _saved(folder: pathlib.Path) -> list[Posterior]:
     jobs = sorted(path for path in folder.glob("*") if path.is_dir())
     found = {job: sorted(path.parent for path in job.rglob(MANIFEST)) for job in jobs}
     lost = [job.name for job, saved in found.items() if not saved]
+    twice = {job.name: len(paths) for job, paths in found.items() if len(paths) > 1}
+    if twice:
+        raise SavedFileError(
+            f"merge: one posterior for each job is wanted, these folders hold more: {twice}. Move "
+            "older ones away, or merge a list."
+        )
     saved = [path for paths in found.values() for path in paths]
     if len(saved) < 2:
         raise SavedFileError(
@@ -82,18 +88,19 @@ def _check(runs: list[Posterior]) -> None:
             )
         if run.streamed is not None or first.streamed is not None:
             raise StructureError("merge: runs with summaries_only=True kept no draws to merge.")
-        if run.provenance.get("merged") is None and any(
-            run.provenance.get("key") == other.provenance.get("key")
-            and other.log_weights.shape == run.log_weights.shape
-            and np.array_equal(other.log_weights, run.log_weights)
-            and all(np.array_equal(other.draws[n], v) for n, v in run.draws.items())
-            for other in runs[:k]
-        ):
+        if any(_keys(run) & _keys(other) for other in runs[:k]):
             raise StructureError(
-                f"merge: run {k} is one of those before it, made with the same key; counted twice "
-                "it would only look like more. Give each run a key of its own."
+                f"merge: run {k} was made with a key of those before it, alone or in what "
+                "was merged; counted twice it would only look like more. Give each run a key of "
+                "its own."
             )
         _same_program(first, run, k)
+
+
+def _keys(run: Posterior) -> set[tuple[int, ...]]:
+    """Keys of all runs in it; none where it was put together by hand."""
+    known = run.provenance.get("key")
+    return set() if known is None else {tuple(np.ravel(key).tolist()) for key in keys_of(known)}
 
 
 def _same_program(first: Posterior, run: Posterior, k: int) -> None:
@@ -144,7 +151,8 @@ def _side_by_side(runs: list[Posterior]) -> Posterior:
     if "superchains" in told:
         told["superchains"] = sum(run.provenance["superchains"] for run in runs)
     stats = sorted(set.intersection(*(set(run.stats) for run in runs)))
-    rows = {n: [row for run in runs for row in run.history[n]] for n in runs[0].history}
+    shared = sorted(set.intersection(*(set(run.history) for run in runs)))
+    rows = {n: [row for run in runs for row in run.history[n]] for n in shared}
     return dataclasses.replace(
         runs[0],
         draws={n: joined([run.draws[n] for run in runs]) for n in runs[0].draws},

@@ -13,7 +13,7 @@ import pytest
 
 import probinf as pi
 from probinf.amortized import NPE
-from probinf.amortized.neural.familiar import LEVEL, Familiar
+from probinf.amortized.neural.familiar import LEVEL, Familiar, p_of_furthest
 from probinf.amortized.neural.predictive import predictive_p
 
 SMALL = {"layers": 1, "hidden": (8,), "bins": 4}
@@ -68,6 +68,31 @@ def test_shifted_data_are_flagged(fitted) -> None:
     apart = y + np.array([6.0, -6.0, 0.0, 0.0, 0.0])
     assert flagged(fitted, one).any(axis=0).mean() > 0.95
     assert flagged(fitted, apart)[0].mean() > 0.6  # each entry alone is nothing special
+
+
+def several(m: int, seed: int, shifted: int = 0) -> float:
+    """The p-value of the furthest of m data sets, of which some lie beyond all others."""
+    rng = np.random.default_rng(seed)
+    ranks = rng.random(999)
+    new = rng.random(m)
+    new[:shifted] = 2.0
+    shares = (ranks[None] >= new[:, None]).mean(axis=1)
+    return p_of_furthest(float(shares.min()), int((shares == 0).sum()), m, 999)
+
+
+@pytest.mark.parametrize("m", [2, 6, 20, 200])
+def test_several_data_sets_are_flagged_at_most_at_the_stated_rate(m: int) -> None:
+    p = np.array([several(m, seed) for seed in range(4000)])
+    for level in (0.005, 0.1, 0.3):
+        assert np.mean(p <= level) < level + 4 * np.sqrt(level / 4000)
+    assert np.mean(p <= 0.4) > 0.1  # and not never
+
+
+def test_many_strange_data_sets_are_flagged_whatever_their_number() -> None:
+    assert all(several(m, seed, shifted=m) < 1e-4 for m in (2, 6, 20, 200) for seed in range(20))
+    assert all(several(20, seed, shifted=2) < LEVEL for seed in range(20))
+    alone = [several(20, seed, shifted=1) for seed in range(20)]
+    assert np.median(alone) > LEVEL  # 999 that calibrate cannot tell
 
 
 def test_a_calibration_by_the_data_that_describe_forgets_new_data() -> None:

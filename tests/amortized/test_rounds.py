@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 import probinf as pi
-from probinf.amortized import NPE, load
+from probinf.amortized import NPE, SetEmbedding, load
 from probinf.amortized.neural import rounds
 from probinf.amortized.neural.rounds import Region, draws_within, inside, learned_from
 from probinf.amortized.neural.simulations import Simulated
@@ -105,8 +105,16 @@ def inside_line(regions: list[Region]) -> np.ndarray:
 def test_rounds_answer_for_their_observation(tmp_path) -> None:
     program = pi.from_numpyro(model, y=1.5)
     fitted = NPE(**SMALL).fit(
-        program, key=0, simulations=600, rounds=2, epsilon=1e-3, steps=150, progress=False
+        program,
+        key=0,
+        simulations=600,
+        rounds=2,
+        epsilon=1e-3,
+        steps=150,
+        progress=False,
+        checkpoint=tmp_path / "checkpoint",
     )
+    assert sorted(p.name for p in (tmp_path / "checkpoint").iterdir()) == ["round-1", "round-2"]
     told = fitted.training.facts["rounds"]
     assert [r["simulations"] for r in told] == [300, 300]
     assert told[0]["share_of_prior"] == 1 and 0.02 < told[1]["share_of_prior"] < 0.9
@@ -120,6 +128,23 @@ def test_rounds_answer_for_their_observation(tmp_path) -> None:
     assert abs(found["mean"] - 1.5 / 1.04) < 4.5 * found["mcse"]
     with pytest.raises(ObservationError, match="in rounds for one observation"):
         again.posterior(np.array(0.3))
+
+
+@pytest.mark.slow
+def test_rounds_of_a_set_answer_for_it_alone() -> None:
+    def many(y=None):
+        m = numpyro.sample("m", dist.Normal(0.0, 1.0))
+        numpyro.sample("y", dist.Normal(m, 1.0).expand([4]), obs=y)
+
+    y = np.array([0.7, 0.1, 0.3, 0.5])
+    method = NPE(embedding=SetEmbedding(hidden=(8,), size=4), **SMALL)
+    fitted = method.fit(
+        pi.from_numpyro(many, y=y), key=0, simulations=400, rounds=2, steps=60, progress=False
+    )
+    fitted.posterior(y[::-1].copy())
+    for other in (y + 9, y[:3]):
+        with pytest.raises(ObservationError, match="in rounds for one observation"):
+            fitted.posterior(other)
 
 
 def test_bad_rounds_are_named(monkeypatch) -> None:

@@ -12,6 +12,7 @@ from scipy import stats
 
 import probinf as pi
 from probinf.errors import MethodError, ZeroLikelihoodError
+from probinf.samplers.nested import merging
 from probinf.samplers.nested import sampling as nested
 from probinf.samplers.nested.findings import judged
 from probinf.samplers.nested.merging import Merged, merge
@@ -107,8 +108,8 @@ def test_runs_merge_by_concatenation() -> None:
     assert 0 < information < 2
 
 
-def four_runs(rng: np.random.Generator) -> Merged:
-    runs = [perfect_run(rng, 30, 3, 60) for _ in range(4)]
+def four_runs(rng: np.random.Generator, live: tuple[int, ...] = (30,) * 4) -> Merged:
+    runs = [perfect_run(rng, n, max(1, n // 10), 2 * n) for n in live]
     blank = [np.zeros((p.birth.size, 1)) for p in runs]
     return merge([LanePoints(b, b[:, 0], *p) for b, p in zip(blank, runs, strict=True)], rng)
 
@@ -120,6 +121,26 @@ def test_errors_of_four_runs_are_right() -> None:
         z.append(merged.evidence(merged.single())[0].z(np.log(truth())))
     low, high = np.sqrt(stats.chi2.ppf([5e-5, 1 - 5e-5], 99) / 99)
     assert low < np.std(z, ddof=1) < high
+
+
+def errors_of_unequal_runs() -> np.ndarray:
+    rng, z = np.random.default_rng(12), []
+    for _ in range(100):
+        merged = four_runs(rng, (600, 20, 20, 20))
+        z.append(merged.evidence(merged.single())[0].z(np.log(truth())))
+    return np.array(z)
+
+
+def test_errors_of_runs_of_unequal_size_are_right() -> None:
+    low, high = np.sqrt(stats.chi2.ppf([5e-5, 1 - 5e-5], 99) / 99)
+    assert low < errors_of_unequal_runs().std(ddof=1) < high
+
+
+def test_runs_that_all_count_alike_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    spread = merging._spread
+    monkeypatch.setattr(merging, "_spread", lambda single, live: spread(single, np.ones(4)))
+    with pytest.raises(AssertionError):
+        test_errors_of_runs_of_unequal_size_are_right()
 
 
 def test_runs_that_spread_have_the_error_of_their_spread() -> None:

@@ -92,6 +92,30 @@ def test_nobody_outlives_a_launcher_that_was_killed(launch, tmp_path):
     assert all(gone(int(path.read_text())) for path in tmp_path.glob("pid-*"))
 
 
+_POOL = """
+from concurrent.futures import ProcessPoolExecutor
+import multiprocessing
+if __name__ == "__main__":
+    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    (folder / f"pid-{job()}-worker").write_text(str(pool.submit(os.getpid).result()))
+    (folder / f"ready-{job()}").touch()
+    time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="groups of processes are POSIX's")
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_nor_does_what_the_script_itself_has_started(launch, tmp_path, how):
+    begun = launch(_POOL, "-n", "1", "--apart")
+    while not list(tmp_path.glob("ready-*")):
+        assert begun.poll() is None
+        time.sleep(0.05)
+    begun.send_signal(how)
+    begun.communicate()
+    pids = [int(path.read_text()) for path in tmp_path.glob("pid-*")]
+    assert len(pids) == 2 and all(gone(pid) for pid in pids)
+
+
 @pytest.mark.parametrize("options", [("-n", "0"), ("-n", "two"), ("--restarts", "1")])
 def test_wrong_options(launch, options):
     begun = launch("", *options)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import numpyro
 import numpyro.distributions as dist
 import pytest
 
 import probinf as pi
-from probinf.errors import StructureError
+from probinf.errors import SavedFileError, StructureError
 from tests.fronts.test_callback import PRIOR, in_jax
 
 SMC = pi.SMC(particles=100, islands=2, kernel=pi.kernels.RandomWalk(), moves=2)
@@ -83,7 +84,10 @@ def test_refusals() -> None:
     named = pi.from_log_likelihood(of_y, {"y": dist.Normal(0, 1)})
     cases = [
         ("two or more", [one]),
-        ("same key", [one, two, one]),
+        ("a key of those before", [one, two, one]),
+        ("a key of those before", [pi.merge([one, two]), pi.merge([one, two])]),
+        ("a key of those before", [pi.merge([one, two]), one]),
+        ("a key of those before", [one, *runs(pi.Importance(draws=200), 1)]),
         ("different engines", [one, *runs(SMC, 1)]),
         ("another likelihood", [one, *runs(pi.Importance(draws=100), 3, program=other)]),
         ("has sites", [one, *runs(pi.Importance(draws=100), 3, program=named)]),
@@ -98,6 +102,31 @@ def test_refusals() -> None:
     for words, posteriors in cases:
         with pytest.raises(StructureError, match=words):
             pi.merge(posteriors)
+
+
+def test_histories_that_one_run_lacks_are_left_out() -> None:
+    program = pi.from_numpyro(counts, y=np.array([1, 0, 2, 1]))
+    along = pi.SMC(path="data", particles=60, islands=2, kernel=pi.kernels.RandomWalk(), moves=1)
+    parts = [*runs(along, 1, program=program), *runs(SMC, 2, program=program)]
+    for both in (parts, parts[::-1]):
+        names = set(pi.merge(both).history)
+        assert names == set(parts[0].history) & set(parts[1].history)
+
+
+def test_a_job_with_two_posteriors_is_refused(tmp_path) -> None:
+    one, two = runs(pi.Importance(draws=50), 1, 2)
+    one.save(tmp_path / "job-0" / "fit")
+    two.save(tmp_path / "job-1" / "fit")
+    assert pi.merge(tmp_path).provenance["merged"] == 2
+    one.save(tmp_path / "job-0" / "older")
+    with pytest.raises(SavedFileError, match=r"more: \{'job-0': 2\}"):
+        pi.merge(tmp_path)
+
+
+def counts(y):
+    rate = numpyro.sample("rate", dist.Gamma(2.0, 1.0))
+    with numpyro.plate("n", 4):
+        numpyro.sample("y", dist.Poisson(rate), obs=y)
 
 
 def elsewhere(x):

@@ -115,6 +115,7 @@ class Familiar(Fixed):
             d2,
             jnp.mean(self.distances >= d2),
             jnp.mean(self.extremes >= extreme),
+            extreme,
             d2 / jnp.maximum(self.distances[-1], 1e-30),
             data,
             self.low,
@@ -125,6 +126,29 @@ class Familiar(Fixed):
         )
 
 
+def p_of_furthest(share: float, beyond: int, among: int, calibrated: int) -> float:
+    """Probability that data of a right simulator are as unusual, from ranks.
+
+    Exact, whatever the network, for data of the trained shape; for sets, whose calibration mixes
+    sizes, on average over these. Of several data sets it is twice the smaller of two exact ones:
+    that the furthest is as far out, and that as many lie beyond all that calibrate.
+
+    Args:
+        share: of the data that calibrate, at least as far out as the furthest.
+        beyond: data sets further out than all of these.
+        among: data sets.
+        calibrated: data that calibrate.
+    """
+    m, n = among, calibrated
+    if m == 1:
+        return (1 + n * share) / (n + 1)
+    before = np.arange(round(n * share) + 1)  # of n + m in order, none of the first is new
+    furthest = 1 - float(np.prod((n - before) / (n + m - before)))
+    first = np.arange(beyond)
+    several = float(np.prod((m - first) / (n + m - first))) if beyond else 1.0
+    return min(1.0, 2 * min(furthest, several))
+
+
 class Familiarity(eqx.Module):
     """How unusual one data set is.
 
@@ -132,6 +156,7 @@ class Familiarity(eqx.Module):
         distance: squared Mahalanobis distance of its summary.
         share: of the data of the simulator at least as far out; 0 beyond all of them.
         share_outer: of them with an entry at least as far out in its own marginal.
+        extreme: largest absolute normal score of an entry.
         excess: distance over the largest one in training.
         data: the data set.
         low: smallest simulated value of every entry.
@@ -139,12 +164,14 @@ class Familiarity(eqx.Module):
         inputs: marginals of the simulated data.
         sites: the observed sites.
         calibrated: number of data sets that the shares come from.
-        among: number of data sets of which this is the most unusual.
+        among: data sets of which this is the most unusual: none, where it is about one.
+        beyond: of them, those further out than all that calibrate: by distance, by an entry.
     """
 
     distance: Float[Array, ""]
     share: Float[Array, ""]
     share_outer: Float[Array, ""]
+    extreme: Float[Array, ""]
     excess: Float[Array, ""]
     data: Float[Array, "*n d"]
     low: Float[Array, " d"]
@@ -153,16 +180,16 @@ class Familiarity(eqx.Module):
     sites: Sites = eqx.field(static=True)
     calibrated: int = eqx.field(static=True)
     among: int = eqx.field(static=True, default=1)
+    beyond: tuple[Any, Any] = (0, 0)
 
     @property
     def level(self) -> float:
         """Largest p-value that counts as unusual."""
         return max(LEVEL, 1 / (self.calibrated + 1))
 
-    def p_value(self, share: Any) -> Any:
-        """Probability that data of the simulator are as unusual: exact, whatever the network."""
-        one = (1 + self.calibrated * share) / (self.calibrated + 1)
-        return np.minimum(self.among * one, 1.0)
+    def p_value(self, share: Any, beyond: Any = 0) -> float:
+        """Probability that data of the simulator are as unusual; see :func:`p_of_furthest`."""
+        return p_of_furthest(float(share), int(beyond), self.among, self.calibrated)
 
     def warn(self) -> None:
         """Warn when the data lie beyond all training data; silent under a trace."""
@@ -179,7 +206,8 @@ class Familiarity(eqx.Module):
     def unusual(self) -> list[Finding]:
         """What the data alone say against the simulator."""
         found = []
-        outer, inner = (float(self.p_value(v)) for v in (self.share_outer, self.share))
+        outer = self.p_value(self.share_outer, self.beyond[1])
+        inner = self.p_value(self.share, self.beyond[0])
         if outer <= self.level * (1 + 1e-6):
             found.append(Finding("outside_simulations", self._entries(outer)))
         if inner <= self.level * (1 + 1e-6):

@@ -15,7 +15,7 @@ from probinf.amortized.neural.simulations import Sites
 from probinf.amortized.training import weights
 from probinf.amortized.training.ranges import Ranges
 from probinf.core.program import Program
-from probinf.errors import StructureError
+from probinf.errors import SavedFileError, StructureError
 
 _Fitted = TypeVar("_Fitted", bound="FittedNeural")
 
@@ -98,6 +98,20 @@ def observations_of(program: Program) -> dict[str, Any]:
     if program.observations is None:
         raise StructureError("posterior: pass the observations; the program does not name any.")
     return program.observations.get(program.data)
+
+
+def stored(config: dict[str, Any], name: str) -> Any:
+    """An entry that files of before may lack.
+
+    Raises:
+        SavedFileError: it is not there.
+    """
+    if name not in config:
+        raise SavedFileError(
+            f"the file says nothing of {name!r}: it was written by an earlier version of probinf. "
+            "Train the network again and save it anew."
+        )
+    return config[name]
 
 
 def stored_options(method: type[Neural], config: dict[str, Any]) -> dict[str, Any]:

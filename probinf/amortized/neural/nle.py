@@ -19,6 +19,7 @@ from probinf.amortized.neural.fitted import (
     FittedNeural,
     is_traced,
     observations_of,
+    stored,
     stored_options,
     stored_parameters,
     stored_sites,
@@ -158,15 +159,24 @@ def _scored(targets: Marginals, data: Array) -> Array:
 
 @partial(jax.jit, static_argnames=("sites",))
 def _worst(network: LikelihoodNetwork, sites: Sites, data: Array) -> Familiarity:
-    """Of the most unusual of several data sets."""
+    """Of several data sets: the furthest, and the one with the most unusual entry."""
 
     def one(row: Array) -> Familiarity:
         scores = network.targets(row)[0]
         return network.familiar(widened(scores), row, scores, network.targets, sites)
 
     each = jax.vmap(one)(data)
-    worst = jax.tree.map(lambda v: v[jnp.argmax(each.distance)], each)
-    return dataclasses.replace(worst, among=len(data))
+    far, outer = jnp.argmax(each.distance), jnp.argmax(each.extreme)
+    beyond = tuple(jnp.sum(share == 0) for share in (each.share, each.share_outer))
+    worst = jax.tree.map(lambda v: v[far], each)
+    return dataclasses.replace(
+        worst,
+        share_outer=each.share_outer[outer],
+        extreme=each.extreme[outer],
+        data=each.data[outer],
+        among=len(data),
+        beyond=beyond,
+    )
 
 
 class FittedNLE(FittedNeural):
@@ -255,7 +265,7 @@ class FittedNLE(FittedNeural):
             sites,
             TrainedPrior.blank(size),
             config["failures"],
-            config["calibrated"],
+            stored(config, "calibrated"),
         )
 
     @classmethod

@@ -20,6 +20,7 @@ from probinf.amortized.neural.fitted import (
     FittedNeural,
     is_traced,
     observations_of,
+    stored,
     stored_options,
     stored_parameters,
     stored_sites,
@@ -320,6 +321,7 @@ class FittedNPE(FittedNeural):
         network, sites = self.network, self.sites
         if takes_sets(self.options.embedding):
             data = sites.rows(observed, masked=masked)
+            self._check_only(data)
             _warn_longer(len(data), sites.shapes[0][0])
             context = network.context(data, sites, jnp.ones(len(data), bool))
             scores = jax.vmap(network.scores)(data)
@@ -349,7 +351,12 @@ class FittedNPE(FittedNeural):
         """Refuse other data than those that the rounds were for."""
         if self.only is None or isinstance(data, jax.core.Tracer):
             return
-        if not np.allclose(data, self.only, rtol=1e-5, atol=0):
+        ours, theirs = self.only, np.asarray(data)
+        if theirs.ndim == 2:  # exchangeable ones, in any order
+            ours = _in_order(np.asarray(self.sites.rows(self.sites.split(ours), masked=True)))
+            theirs = _in_order(theirs)
+        same = ours.shape == theirs.shape
+        if not same or not np.allclose(theirs, ours, rtol=1e-5, atol=0, equal_nan=True):
             raise ObservationError(
                 "posterior: this network was trained in rounds for one observation and knows "
                 "nothing of others. Train with rounds=1 to answer for any data."
@@ -397,7 +404,7 @@ class FittedNPE(FittedNeural):
         width = sites.size
         if takes_sets(method.embedding):
             width = sites.size // sites.shapes[0][0]
-        lacked = config["lacked"]
+        lacked = stored(config, "lacked")
         return posterior_network(
             method,
             method.embedding,
@@ -407,7 +414,7 @@ class FittedNPE(FittedNeural):
             sites,
             TrainedPrior.blank(stored_parameters(config).size),
             lacked=None if lacked is None else tuple(lacked),
-            calibrated=config["calibrated"],
+            calibrated=stored(config, "calibrated"),
         )
 
     @classmethod
@@ -416,6 +423,10 @@ class FittedNPE(FittedNeural):
         method, sites = _options(contents.config), stored_sites(contents.config)
         parameters = stored_parameters(contents.config)
         return cls(network, None, sites, parameters, method, Record(contents.training))
+
+
+def _in_order(rows: np.ndarray) -> np.ndarray:
+    return rows[np.lexsort(rows.T)]
 
 
 def _warn_longer(rows: int, longest: int) -> None:

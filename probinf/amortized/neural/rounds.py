@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
@@ -169,13 +170,23 @@ def in_rounds(
             "observed": np.asarray(observed, float).tolist(),
         }  # fmt: skip
         source = Pairs(program, sites, found, told=facts, room=count)
-        fitted = method.fit(source, key=third, training=training, **options)
+        fitted = method.fit(
+            source, key=third, training=training, **_own_folder(number, training, options)
+        )
         if number + 1 < settings.rounds:
             law = fitted.posterior(sites.split(observed)).data[1]._replace(familiarity=None)
             regions.append(Region.of(law, fourth, settings.epsilon, regions))
     everything = Simulated(*(np.concatenate(v) for v in zip(*parts, strict=True)))
     warn_failed(everything, "the posterior learned here counts it so.")
     return fitted
+
+
+def _own_folder(number: int, training: Training | None, options: Options) -> Options:
+    """Options with a folder for the checkpoints of this round alone."""
+    whole = options.get("checkpoint", None if training is None else training.checkpoint)
+    if whole is None:
+        return options
+    return {**options, "checkpoint": pathlib.Path(whole) / f"round-{number + 1}"}
 
 
 def learned_from(parts: list[Simulated], regions: list[Region]) -> Simulated:

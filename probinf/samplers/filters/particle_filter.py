@@ -33,6 +33,7 @@ from probinf.samplers.populations.pooling import pooled_evidence
 Smoother = Literal["genealogy", "fixed lag", "backward", "rejection", "mcmc"]
 _STORE = 4 * 2**30  # bytes of stored particles from which a run is refused
 _LONG = 10_000  # particles
+_OVER = 1e-3  # nats by which rounding may lift a density above its bound
 
 
 class FilterState(NamedTuple):
@@ -319,7 +320,13 @@ class ParticleFilter(PopulationMethod):
         stored = jax.tree.map(jnp.asarray, run.records[island].stored)
         key = jax.random.fold_in(jax.random.key(0), island)
         key = jax.random.fold_in(key, int(np.sum(run.provenance["key"]) % 2**31))
-        found = _smoothed(self, run.flat, key, stored)
+        found, over = _smoothed(self, run.flat, key, stored)
+        if over > _OVER:
+            raise MethodError(
+                f"smoother='rejection': a transition density lies {float(over):.2g} nats above its "
+                "log_peak, so that paths would be biased. Correct Sequence(log_peak=), or use "
+                "smoother='backward'."
+            )
         return {name: np.asarray(value) for name, value in found.items()}
 
     def _history(self, records: list[FilterRecord]) -> dict[str, np.ndarray]:
@@ -374,6 +381,7 @@ def _kept(draws: dict[str, np.ndarray], run: Run) -> dict[str, np.ndarray]:
 @partial(jax.jit, static_argnums=0)
 def _smoothed(method: ParticleFilter, program: Program, key: Key, stored: Any) -> Any:
     sequence, paths = method.known(program).sequence, method.paths
+    over = jnp.zeros(())
     if method.smoother == "genealogy":
         index = smoothing.genealogy(key, stored, paths)
     elif method.smoother == "fixed lag":
@@ -381,7 +389,7 @@ def _smoothed(method: ParticleFilter, program: Program, key: Key, stored: Any) -
     elif method.smoother == "backward":
         index = smoothing.backward(key, sequence, stored, paths)
     elif method.smoother == "rejection":
-        index = smoothing.backward_rejection(key, sequence, stored, paths)
+        index, over = smoothing.backward_rejection(key, sequence, stored, paths)
     else:
         index = smoothing.backward_mcmc(key, sequence, stored, paths, method.mcmc_steps)
-    return smoothing.taken(stored, index)
+    return smoothing.taken(stored, index), over

@@ -124,13 +124,14 @@ def backward(key: Key, sequence: Sequence, stored: Stored, paths: int) -> Int[Ar
 
 def backward_rejection(
     key: Key, sequence: Sequence, stored: Stored, paths: int
-) -> Int[Array, "t m"]:
+) -> tuple[Int[Array, "t m"], Float[Array, ""]]:
     """Backward sampling by rejection: exact given the particles, most of it without the N.
 
     Particles are proposed by their weights and accepted by how likely they lead to the next state,
     against a bound that holds for all of them. Rounds of proposals for all paths end when one
     has saved less than it has cost; what is left is drawn at N evaluations each, as ``backward``
-    does. When they end depends on how many were accepted, never on which.
+    does. When they end depends on how many were accepted, never on which. The second result is
+    how far a density was above its bound, which must not be.
 
     Source: Douc, Garivier, Moulines & Olsson (2011), algorithm 1; the end: Taghavi, Lindsten,
     Svensson & Schon (2013).
@@ -147,11 +148,11 @@ def backward_rejection(
         ends = running_sum(jnp.exp(log_w))
 
         def useful(carry: Any) -> Any:
-            _, done, gained, _ = carry
+            _, done, gained, _, _ = carry
             return ~done.all() & (gained * n >= paths)
 
         def tried(carry: Any) -> Any:
-            index, done, _, k = carry
+            index, done, _, k, over = carry
             draw, accept = jax.random.split(jax.random.fold_in(tries, k))
             u = jax.random.uniform(draw, (paths,), ends.dtype) * ends[-1]
             proposed = jnp.minimum(jnp.searchsorted(ends, u, side="right"), n - 1)
@@ -159,10 +160,12 @@ def backward_rejection(
             log_m = jax.vmap(move, (0, 0, None, None))(here, after, value, sequence.data)
             u = jax.random.uniform(accept, (paths,), log_m.dtype)
             new = (jnp.log(u) < log_m - bound) & possible[proposed] & ~done
-            return jnp.where(new, proposed, index), done | new, new.sum(), k + 1
+            over = jnp.fmax(over, jnp.max(jnp.where(possible[proposed], log_m - bound, -jnp.inf)))
+            return jnp.where(new, proposed, index), done | new, new.sum(), k + 1, over
 
-        start = (jnp.zeros((paths,), int), jnp.zeros((paths,), bool), jnp.asarray(paths), 0)
-        index, done, _, _ = jax.lax.while_loop(useful, tried, start)
+        nobody = jnp.zeros((paths,), int), jnp.zeros((paths,), bool)
+        start = (*nobody, jnp.asarray(paths), 0, jnp.zeros((), bound.dtype))
+        index, done, _, _, over = jax.lax.while_loop(useful, tried, start)
 
         def left(item: Any) -> Array:
             key, index, done, after = item
@@ -174,15 +177,15 @@ def backward_rejection(
             return jax.lax.cond(done, lambda: index, exact)
 
         index = jax.lax.map(left, (jax.random.split(rest, paths), index, done, after))
-        return jax.tree.map(lambda leaf: leaf[index], states), index
+        return jax.tree.map(lambda leaf: leaf[index], states), (index, over)
 
     first, rest = jax.random.split(key)
     end = last(first, stored, paths)
     after = jax.tree.map(lambda leaf: leaf[-1][end], stored.states)
     keys = jax.random.split(rest, stored.log_w.shape[0] - 1)
     earlier = jax.tree.map(lambda leaf: leaf[:-1], (stored.states, stored.log_w))
-    _, found = jax.lax.scan(back, after, (keys, *earlier, sequence.inputs), reverse=True)
-    return jnp.concatenate([found, end[None]])
+    _, (found, over) = jax.lax.scan(back, after, (keys, *earlier, sequence.inputs), reverse=True)
+    return jnp.concatenate([found, end[None]]), jnp.max(over, initial=0.0)
 
 
 def _one_of(key: Key, weights: Float[Array, " n"]) -> Int[Array, ""]:

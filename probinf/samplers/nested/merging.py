@@ -48,7 +48,8 @@ class Merged(NamedTuple):
         their spread.
         """
         total, information = evidence(self.log_likelihood, self.volumes, self.rng)
-        spread, others = _spread(single), len(single) - 1
+        born = np.array([np.isnan(lane.birth).sum() for lane in self.lanes], float)
+        spread, others = _spread(single, born), len(single) - 1
         if others * spread**2 > chdtri(max(others, 1), _LEVEL) * total.error**2:
             total = total._replace(error=spread)
         return total, information
@@ -74,12 +75,23 @@ def merge(lanes: list[LanePoints], rng: np.random.Generator) -> Merged:
     return Merged(lanes, found, every.log_likelihood[found.order], rng)
 
 
-def _spread(single: list[Estimate]) -> float:
-    """Standard error of the mean of four or more runs: it also sees modes that some runs lost."""
+def _spread(single: list[Estimate], live: np.ndarray) -> float:
+    """Standard error of the mean of four or more runs: it also sees modes that some runs lost.
+
+    Runs count by their live points, to which the variance of each is inverse, as they do in what
+    is merged from them.
+    """
     if len(single) < 4:
         return 0.0
+    weight = live if live.size == len(single) and (live > 0).all() else np.ones(len(single))
+    weight = weight / weight.sum()
     values = np.array([e.value for e in single])
+
+    def error(found: np.ndarray) -> tuple[float, float]:
+        mean = float(weight @ found)
+        return mean, float(np.sqrt(weight @ (found - mean) ** 2 / (len(single) - 1)))
+
     if np.isfinite(values).all():
-        return float(values.std(ddof=1) / np.sqrt(len(single)))
-    ratio = np.exp(values - values.max())  # some runs found nothing
-    return float(ratio.std(ddof=1) / np.sqrt(len(single)) / ratio.mean())
+        return error(values)[1]
+    mean, spread = error(np.exp(values - values.max()))  # some runs found nothing
+    return spread / mean

@@ -15,6 +15,7 @@ from scipy.stats import chi2
 import probinf as pi
 from probinf.core.state_space import Sequence
 from probinf.errors import MethodError
+from probinf.fronts.states import sequence as peaks_of
 from probinf.fronts.states.peaks import log_peak
 from probinf.samplers.filters import smoothing
 from probinf.samplers.filters.known import known_states
@@ -56,7 +57,7 @@ def p_value(sequence: Sequence, stored: smoothing.Stored, key: int = 0) -> float
     mass = [
         w[2, c] * second[c, b] * first[b, a] for a, b, c in itertools.product(range(4), repeat=3)
     ]
-    index = smoothing.backward_rejection(jax.random.key(key), sequence, stored, PATHS)
+    index, _ = smoothing.backward_rejection(jax.random.key(key), sequence, stored, PATHS)
     counts = np.bincount(np.array([16, 4, 1]) @ np.asarray(index), minlength=64)
     expected = PATHS * np.array(mass)
     keep = expected > 5
@@ -80,6 +81,23 @@ def test_mutant_a_bound_that_does_not_hold() -> None:
 def test_mutant_what_is_left_takes_any(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(smoothing, "_one_of", lambda key, weights: jnp.zeros((), int))
     assert p_value(*small()) < 1e-8
+
+
+def test_a_bound_that_does_not_hold_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    sequence, stored = small()
+    key = jax.random.key(0)
+    assert smoothing.backward_rejection(key, sequence, stored, 100)[1] == 0
+
+    def too_low(state, value, data):
+        return sequence.log_peak(state, value, data) - 0.7
+
+    lower = dataclasses.replace(sequence, log_peak=too_low)
+    assert smoothing.backward_rejection(key, lower, stored, 100)[1] > 0.01
+    monkeypatch.setattr(peaks_of, "log_peak", lambda name, law: log_peak(name, law) - 0.7)
+    program = pi.from_state_space(case.initial, spreading, seen, np.zeros(3))
+    method = pi.ParticleFilter(200, smoother="rejection")
+    with pytest.raises(MethodError, match=r"nats above its log_peak"):
+        pi.sample(program, method, key=0, progress=False, check=False)
 
 
 LAWS = [

@@ -1,4 +1,4 @@
-"""Several processes on one machine: ``python -m probinf.launch -n 2 script.py``."""
+"""The processes of one launch: started, watched, started again or ended."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import os
 import queue
-import runpy
 import signal
 import socket
 import subprocess
@@ -15,15 +14,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-_JOB, _JOBS, _MEETING = "PROBINF_JOB", "PROBINF_JOBS", "PROBINF_MEETING"
+from probinf.launch.child import JOB, JOBS, MEETING
+
+_GROUPS = hasattr(os, "killpg")
 _GRACE = 2.0  # seconds between asking a process to end and ending it
-_ORPHANED = 143
-_CHILD = "from probinf.launch import _child; _child()"
-
-
-def job() -> int:
-    """The number of this process among those of its launch; 0 where it was not launched."""
-    return int(os.environ.get(_JOB, 0))
+_CHILD = "from probinf.launch.child import child; child()"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -94,6 +89,7 @@ class _Launch:
                 if self.running.get(number) is not process:
                     continue  # one that was ended here
                 del self.running[number]
+                _kill(process)
                 if process.returncode != 0:
                     code = self._failed(number, process.returncode) or code
             return code
@@ -102,10 +98,10 @@ class _Launch:
         if not self.given.apart:
             self.meeting = f"127.0.0.1:{_free_port()}"
         for number in numbers:
-            environment = {**os.environ, _JOB: str(number), _JOBS: str(self.given.n)}
-            environment.pop(_MEETING, None)
+            environment = {**os.environ, JOB: str(number), JOBS: str(self.given.n)}
+            environment.pop(MEETING, None)
             if self.meeting:
-                environment[_MEETING] = self.meeting
+                environment[MEETING] = self.meeting
             if self.given.devices is not None:
                 environment["JAX_NUM_CPU_DEVICES"] = str(self.given.devices)
             # its input closes when this process ends, however it ends
@@ -113,6 +109,7 @@ class _Launch:
                 [sys.executable, "-c", _CHILD, self.given.script, *self.given.arguments],
                 env=environment,
                 stdin=subprocess.PIPE,
+                start_new_session=_GROUPS,  # with what the script itself starts
             )
             self.running[number] = process
             threading.Thread(target=self._wait, args=(process, number), daemon=True).start()
@@ -144,17 +141,15 @@ class _Launch:
         return meant
 
     def _end(self) -> None:
-        """End those that still run."""
+        """End those that still run, and what they have started."""
         processes, self.running = list(self.running.values()), {}
         for process in processes:
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
+            _ask_to_end(process)
         for process in processes:
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_GRACE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            _kill(process)
+            process.wait()
 
     @contextlib.contextmanager
     def _nobody_left(self) -> Iterator[None]:
@@ -162,6 +157,23 @@ class _Launch:
             yield
         finally:
             self._end()
+
+
+def _ask_to_end(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        if _GROUPS:
+            os.killpg(process.pid, signal.SIGTERM)
+        else:
+            process.terminate()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """What is left of a process and of those that it has started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if _GROUPS:
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
 
 
 def _tell(text: str) -> None:
@@ -179,28 +191,3 @@ def _free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
-
-
-def _child() -> None:
-    """One process: meet the others, and run the script as ``__main__``."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    sys.argv = sys.argv[1:]
-    sys.path[0] = os.path.dirname(os.path.abspath(sys.argv[0]))
-    if _MEETING in os.environ:
-        import jax
-
-        jax.distributed.initialize(
-            os.environ[_MEETING], num_processes=int(os.environ[_JOBS]), process_id=job()
-        )
-    runpy.run_path(sys.argv[0], run_name="__main__")
-
-
-def _end_with_parent() -> None:
-    """A process whose launcher is gone would wait for nobody."""
-    while os.read(0, 1):
-        pass
-    os._exit(_ORPHANED)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
