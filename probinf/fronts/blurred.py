@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from probinf.core.inputs.given import as_given
 from probinf.core.inputs.shapes import Shape
-from probinf.core.program import Data, Key, Placed, Position, Program
+from probinf.core.program import Data, Key, Observations, Placed, Position, Program
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,3 +79,28 @@ def set_(data: Data, values: dict[str, Any]) -> Data:
     old = data[1]
     new = {**old, **values} if isinstance(old, dict) else as_given("site 'y'", values["y"])
     return (data[0], new, *data[2:])
+
+
+def blurred_program(
+    score: type[Blurred], simulate: type[Blurred], static: tuple[Any, ...], data: Data, axes: Any
+) -> Program:
+    """The program, but for who simulates.
+
+    Args:
+        score: of ``(theta, key)``.
+        simulate: draws of the data.
+        static: fields of all the callables.
+        data: of the program.
+        axes: names of the prior's dimensions.
+    """
+    return Program(
+        draw=BlurredDraw(*static),
+        start=BlurredDraw(*static),
+        score=score(*static),  # type: ignore[arg-type]
+        constrain=BlurredConstrain(*static),
+        simulate=simulate(*static),  # type: ignore[arg-type]
+        unconstrain=BlurredUnconstrain(*static),
+        observations=Observations(get, set_),
+        data=data,
+        axes=axes,
+    )

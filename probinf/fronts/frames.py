@@ -163,5 +163,27 @@ class Columns:
     def __sub__(self, other: Any) -> jax.Array:
         return self.values - other
 
+    def __rsub__(self, other: Any) -> jax.Array:
+        return other - self.values
+
     def __truediv__(self, other: Any) -> jax.Array:
         return self.values / other
+
+    def __rtruediv__(self, other: Any) -> jax.Array:
+        return other / self.values
+
+    def __pow__(self, other: Any) -> jax.Array:
+        return self.values**other
+
+    def __neg__(self) -> jax.Array:
+        return -self.values
+
+    def __rmatmul__(self, other: Any) -> jax.Array:
+        return other @ self.values
+
+    __array_ufunc__ = None  # so that NumPy's arrays leave the operators to this class
+
+    @property
+    def T(self) -> jax.Array:
+        """The matrix of all columns, transposed."""
+        return self.values.T

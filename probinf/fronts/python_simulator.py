@@ -18,16 +18,12 @@ from probinf.core.host.jobs import evaluated
 from probinf.core.host.pools import Failure, check_executor, check_picklable
 from probinf.core.host.seeded import SEED, Apart, Seeded
 from probinf.core.inputs.shapes import Shape
-from probinf.core.program import Data, Key, Observations, Position, Program, Score
+from probinf.core.program import Data, Key, Position, Program, Score
 from probinf.errors import CallbackError, ModelError
 from probinf.fronts.blurred import (
     Blurred,
-    BlurredConstrain,
-    BlurredDraw,
-    BlurredUnconstrain,
     as_observables,
-    get,
-    set_,
+    blurred_program,
 )
 
 _TRIALS = 3  # points at which the simulator is tried before anything is run
@@ -130,16 +126,7 @@ def python_program(
     apart = Call(Apart(distance, not isinstance(data[1], dict), names, shapes), counted=False)
     check_picklable(settings.executor, simulate, run.name)
     static = (dataclasses.replace(prior, data=None), run, apart, kernel, shape)
-    program = Program(
-        draw=BlurredDraw(*static),
-        start=BlurredDraw(*static),
-        score=_AskedScore(*static),
-        constrain=BlurredConstrain(*static),
-        simulate=_AskedSimulate(*static),
-        unconstrain=BlurredUnconstrain(*static),
-        observations=Observations(get, set_),
-        data=(*data, Asks(run)),
-    )
+    program = blurred_program(_AskedScore, _AskedSimulate, static, (*data, Asks(run)), prior.axes)
     _try(program, _Asked(*static))
     return program
 

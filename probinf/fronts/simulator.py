@@ -15,17 +15,14 @@ from numpyro.distributions import Distribution
 
 from probinf.core.inputs.given import as_given
 from probinf.core.inputs.shapes import Shape
-from probinf.core.program import Data, Key, Observations, Position, Program, Score
+from probinf.core.program import Data, Key, Position, Program, Score
 from probinf.core.transformations.labelling import Coords, Dims, labelled
 from probinf.errors import ModelError
 from probinf.fronts.blurred import (
     Blurred,
-    BlurredConstrain,
     BlurredDraw,
-    BlurredUnconstrain,
     as_observables,
-    get,
-    set_,
+    blurred_program,
 )
 from probinf.fronts.log_density import priors_by_name, shape_of
 from probinf.fronts.prior import as_prior
@@ -110,7 +107,7 @@ def from_simulator(
     if python:
         settings = Settings(executor, timeout, max_failures)
         program = python_program(full, simulate, distance, data, kernel, shape, settings)
-        return labelled(dataclasses.replace(program, axes=full.axes), dims, coords)
+        return labelled(program, dims, coords)
     if executor is not None or timeout is not None:
         raise ModelError(
             "from_simulator: executor= and timeout= are for simulators in ordinary Python, "
@@ -118,17 +115,7 @@ def from_simulator(
         )
     static = (dataclasses.replace(full, data=None), simulate, distance, kernel, shape)
     _check_output(static, data)
-    program = Program(
-        draw=BlurredDraw(*static),
-        start=BlurredDraw(*static),
-        score=_Score(*static),
-        constrain=BlurredConstrain(*static),
-        simulate=_Simulate(*static),
-        unconstrain=BlurredUnconstrain(*static),
-        observations=Observations(get, set_),
-        data=data,
-        axes=full.axes,
-    )
+    program = blurred_program(_Score, _Simulate, static, data, full.axes)
     return labelled(program, dims, coords)
 
 

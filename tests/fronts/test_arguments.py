@@ -14,6 +14,7 @@ import pytest
 
 import probinf as pi
 from probinf.errors import ModelError, StructureError
+from probinf.fronts.frames import as_arrays
 from tests.results.test_predicting import N, fitted
 
 RNG = np.random.default_rng(0)
@@ -133,3 +134,18 @@ def test_what_cannot_be_left_out_is_said(fits: dict[str, pi.Posterior]) -> None:
         fits["arrays"].predict(z=1, key=0)
     with pytest.raises(StructureError, match="Give either new arguments"):
         fits["arrays"].predict(X, key=0, program=fits["arrays"].program)
+
+
+def test_a_frame_reckons_as_its_matrix_does() -> None:
+    frame = as_arrays("data", FRAME[["a", "b"]])
+    matrix, ones = FRAME[["a", "b"]].to_numpy(), np.ones(len(FRAME))
+    for found, wanted in (
+        (1 - frame, 1 - matrix),
+        (1 / frame, 1 / matrix),
+        (-frame, -matrix),
+        (frame**2, matrix**2),
+        (ones @ frame, ones @ matrix),
+        (frame.T, matrix.T),
+        (np.ones(2) * frame, matrix),
+    ):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5)
