@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import runpy
-import signal
 import sys
 import threading
+
+from probinf.launch.groups import end_own
 
 JOB, JOBS, MEETING = "PROBINF_JOB", "PROBINF_JOBS", "PROBINF_MEETING"
 """Environment variables: its number, how many there are, and where they meet."""
@@ -37,6 +38,4 @@ def _end_with_parent() -> None:
     """A process whose launcher is gone would wait for nobody."""
     while os.read(0, 1):
         pass
-    if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
-        os.killpg(0, signal.SIGKILL)  # itself, and what the script has started
-    os._exit(_ORPHANED)
+    end_own(_ORPHANED)

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from probinf.launch.child import JOB, JOBS, MEETING
+from probinf.launch.groups import GROUPS, ask_to_end, kill
 
-_GROUPS = hasattr(os, "killpg")
 _GRACE = 2.0  # seconds between asking a process to end and ending it
 _CHILD = "from probinf.launch.child import child; child()"
 
@@ -89,7 +89,7 @@ class _Launch:
                 if self.running.get(number) is not process:
                     continue  # one that was ended here
                 del self.running[number]
-                _kill(process)
+                kill(process)
                 if process.returncode != 0:
                     code = self._failed(number, process.returncode) or code
             return code
@@ -109,7 +109,7 @@ class _Launch:
                 [sys.executable, "-c", _CHILD, self.given.script, *self.given.arguments],
                 env=environment,
                 stdin=subprocess.PIPE,
-                start_new_session=_GROUPS,  # with what the script itself starts
+                start_new_session=GROUPS,  # with what the script itself starts
             )
             self.running[number] = process
             threading.Thread(target=self._wait, args=(process, number), daemon=True).start()
@@ -144,11 +144,11 @@ class _Launch:
         """End those that still run, and what they have started."""
         processes, self.running = list(self.running.values()), {}
         for process in processes:
-            _ask_to_end(process)
+            ask_to_end(process)
         for process in processes:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_GRACE)
-            _kill(process)
+            kill(process)
             process.wait()
 
     @contextlib.contextmanager
@@ -157,23 +157,6 @@ class _Launch:
             yield
         finally:
             self._end()
-
-
-def _ask_to_end(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        if _GROUPS:
-            os.killpg(process.pid, signal.SIGTERM)
-        else:
-            process.terminate()
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """What is left of a process and of those that it has started."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        if _GROUPS:
-            os.killpg(process.pid, signal.SIGKILL)
-        else:
-            process.kill()
 
 
 def _tell(text: str) -> None:

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pathlib
 import signal
+import subprocess
 import sys
 
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 import probinf as pi
 from probinf.core.host import pools
 from probinf.errors import MethodError
+from probinf.launch import groups
 from probinf.runtime import archive, devices, memory
 from tests.cases import callbacks
 from tests.fronts.test_callback import PRIOR, in_jax, same
@@ -23,7 +25,8 @@ from tests.fronts.test_callback import PRIOR, in_jax, same
 ONLY_SOME = {
     "sched_getaffinity": "runtime/devices.py",
     "sysconf": "runtime/memory.py",
-    **dict.fromkeys(("fork", "getuid", "uname", "SIGKILL", "SIGALRM", "setitimer", "mkfifo"), ""),
+    **dict.fromkeys(("killpg", "getpgrp", "SIGKILL"), "launch/groups.py"),
+    **dict.fromkeys(("fork", "getuid", "uname", "setsid", "SIGALRM", "setitimer", "mkfifo"), ""),
 }
 WHERE_THERE_IS_ONE = {"/proc/cpuinfo": "runtime/compilation_cache.py"}  # another name elsewhere
 MODULES = {"fcntl", "resource", "pwd", "grp", "termios", "posix"}
@@ -48,6 +51,15 @@ def test_nothing_else_is_asked_of_the_system() -> None:
                 assert not node.value.startswith(("/tmp", "/proc", "/dev/")), name
 
 
+@pytest.mark.parametrize("end", [groups.ask_to_end, groups.kill])
+def test_a_process_is_ended_where_there_are_no_groups(monkeypatch, end) -> None:
+    monkeypatch.setattr(groups, "GROUPS", False)
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    end(process)
+    assert process.wait(60) != 0
+    groups.kill(process)  # of what has ended nothing is left
+
+
 @pytest.fixture
 def windows(monkeypatch) -> None:
     """What Windows lacks."""
@@ -56,6 +68,8 @@ def windows(monkeypatch) -> None:
         (os, "sched_getaffinity"),
         (os, "fork"),
         (os, "getuid"),
+        (os, "killpg"),
+        (os, "getpgrp"),
         (signal, "SIGKILL"),
         (signal, "SIGALRM"),
     ):
