@@ -10,6 +10,7 @@ import jax
 
 from probinf.core.host.asking import asks
 from probinf.core.host.walking import on_host
+from probinf.core.rows import converted
 from probinf.core.xla import options
 
 
@@ -71,6 +72,8 @@ def _on_the_host_where_asked(
             return plain(*args, **kwargs)
         if asks((args, kwargs)):
             return on_host(fn, tuple(static), *args, **kwargs)
+        if jax.device_count() > 1:
+            args, kwargs = converted((args, kwargs))
         return chosen()(*args, **kwargs)
 
     return call

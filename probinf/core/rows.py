@@ -137,6 +137,23 @@ def placed(data: Any) -> Any:
     return jax.tree.map(put, data, is_leaf=_is_rows)
 
 
+def converted(arguments: Any) -> Any:
+    """Arguments of a compiled function whose host arrays are arrays of JAX, in this precision.
+
+    Where compiled code runs on several devices, JAX converts host arrays that it is given in
+    threads of its own, which do not know the precision of the thread that called: the program
+    reads beyond their ends.
+    """
+
+    def put(value: Any) -> Any:
+        if _is_rows(value):
+            host = any(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(value))
+            return placed(value) if host else value
+        return jnp.asarray(value) if isinstance(value, np.ndarray) else value
+
+    return jax.tree.map(put, arguments, is_leaf=_is_rows)
+
+
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def sum_over_rows(term: Callable[..., Array], x: Any, fixed: Any, rows: Rows) -> Array:
     """The sum of ``term`` over blocks: on all devices at once, added in the order of the blocks.

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from probinf.core.compiling import jitted
 from probinf.core.coordinates import Layout, flatten
 from probinf.core.estimate import Estimate
 from probinf.core.keys import as_key
@@ -235,7 +236,7 @@ def _start(posterior: Posterior, method: SMC, random: np.random.Generator) -> _S
     return _Start(position, np.stack(weights), np.stack(eves), relative)
 
 
-@jax.jit
+@jitted
 def _densities(program: Program, x: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
     def one(x: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
         assert program.pointwise is not None

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from probinf.core.abstract import once_per_shape
+from probinf.core.compiling import jitted
 from probinf.core.doctor import used_variables
 from probinf.core.inputs.arrays import is_traced
 from probinf.core.program import Program
@@ -153,7 +154,7 @@ def _filled(leaf: Any) -> Any:
     return jnp.where(fine, leaf, mean)
 
 
-@jax.jit
+@jitted
 def _density(program: Program) -> jax.Array:
     def at(key: jax.Array) -> jax.Array:
         log_base, log_weight = program.score(program.start(key, program.data), program.data)

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool
 from numpyro.primitives import Messenger
 
+from probinf.core.compiling import jitted
 from probinf.core.inputs.limits import at_least
 from probinf.core.keys import numbered
 from probinf.core.precision import precisely
@@ -305,10 +306,8 @@ def _on_whole(program: Program, model: Model, rows: str, data: Rows) -> Program:
 def _must_agree(program: Program, sharded: Program, rows: str) -> None:
     with precisely("double"):
         for trial in range(_TRIALS):
-            x = jax.jit(program.start)(numbered(trial), program.data)
-            ours, theirs = (
-                np.array(jax.jit(p.score)(x, p.data), float) for p in (sharded, program)
-            )
+            x = jitted(program.start)(numbered(trial), program.data)
+            ours, theirs = (np.array(jitted(p.score)(x, p.data), float) for p in (sharded, program))
             near = np.isclose(ours, theirs, rtol=_EXACT, atol=_EXACT, equal_nan=True)
             if not near.all():
                 part = "prior" if not near[0] else "log likelihood"

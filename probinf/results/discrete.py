@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from probinf.core.batches import batches
+from probinf.core.compiling import jitted
 from probinf.core.coordinates import flatten
 from probinf.core.keys import as_key
 from probinf.core.program import Key, Program
@@ -57,7 +58,7 @@ def responsibilities(
     return total
 
 
-@jax.jit
+@jitted
 def _averaged(flat: Program, rows: Any, weights: jax.Array) -> dict[str, jax.Array]:
     found = jax.vmap(partial(_probabilities, flat))(rows)
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from probinf.core.compiling import jitted
 from probinf.core.coordinates import Layout, flatten
 from probinf.core.gradients import no_gradient
 from probinf.core.program import Program, log_density
@@ -38,18 +39,18 @@ class Mode(NamedTuple):
     share: float
 
 
-@jax.jit
+@jitted
 def _value_and_grad(flat: Program, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jax.value_and_grad(lambda y: -log_density(flat, y))(x)
 
 
-@jax.jit
+@jitted
 def _starts(flat: Program) -> jax.Array:
     keys = jax.random.split(jax.random.key(0), _STARTS)
     return jax.lax.map(lambda key: flat.start(key, flat.data), keys)
 
 
-@jax.jit
+@jitted
 def _base(flat: Program) -> jax.Array:
     keys = jax.random.split(jax.random.key(1), _STARTS)
     return jax.lax.map(lambda key: flat.draw(key, flat.data), keys)

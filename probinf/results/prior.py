@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 
+from probinf.core.compiling import jitted
 from probinf.core.coordinates import flatten
 from probinf.core.inputs.limits import at_least
 from probinf.core.keys import as_key
@@ -42,7 +43,7 @@ def prior_predictive(program: Program, *, key: int | Key, draws: int = 1000) -> 
     return Predictions(found, program.axes)
 
 
-@jax.jit
+@jitted
 def _drawn(flat: Program, keys: Key) -> jax.Array:
     return jax.vmap(flat.draw, (0, None))(keys, flat.data)
 

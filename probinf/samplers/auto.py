@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from probinf import kernels
+from probinf.core.compiling import jitted
 from probinf.core.coordinates import Layout, flatten
 from probinf.core.gradients import HIDDEN_SHARE, hidden_nan, no_gradient
 from probinf.core.host.asking import asks
@@ -144,7 +145,7 @@ def _proper(program: Program) -> bool:
     return True
 
 
-@jax.jit
+@jitted
 def _useful_gradients(flat: Program, keys: Key) -> jax.Array:
     def one(key: Key) -> jax.Array:
         x = flat.start(key, flat.data)

@@ -82,7 +82,7 @@ def given_starts(method: Method[Any], program: Program, key: Key, start: Any) ->
     return states
 
 
-@jax.jit
+@jitted
 def _place(flat: Program, values: dict[str, jax.Array], wide: Any) -> Any:
     assert flat.unconstrain is not None
     return jax.vmap(flat.unconstrain, (0, 0, None))(values, wide, flat.data)

@@ -8,12 +8,13 @@ import jax
 import numpy as np
 
 from probinf.core.check_result import CheckResult, z_to_p
+from probinf.core.compiling import jitted
 from probinf.core.coordinates import flatten, vector_of
 from probinf.core.keys import as_key
 from probinf.core.program import Key, Program
 
 
-@partial(jax.jit, static_argnames=("n",))
+@partial(jitted, static=("n",))
 def _draws(flat: Program, key: Key, n: int) -> tuple[jax.Array, jax.Array]:
     x = jax.vmap(flat.draw, (0, None))(jax.random.split(key, n), flat.data)
     return vector_of(x), jax.vmap(flat.score, (0, None))(x, flat.data).log_base

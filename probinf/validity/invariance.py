@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from probinf.core.check_result import CheckResult, two_sample
+from probinf.core.compiling import jitted
 from probinf.core.coordinates import flatten, vector_of
 from probinf.core.keys import as_key
 from probinf.core.program import Key, Position, Program, condition
@@ -38,14 +39,27 @@ def _chain(
     return state.position
 
 
-@partial(jax.jit, static_argnames=("kernel", "steps"))
+@partial(
+    jitted,
+    static=(
+        "kernel",
+        "steps",
+    ),
+)
 def _move_exact(
     kernel: Kernel, flat: Program, params: Params, steps: int, keys: Key, x: Position
 ) -> Position:
     return jax.vmap(partial(_chain, kernel, flat, params, steps))(keys, x)
 
 
-@partial(jax.jit, static_argnames=("kernel", "rounds", "steps"))
+@partial(
+    jitted,
+    static=(
+        "kernel",
+        "rounds",
+        "steps",
+    ),
+)
 def _joint(
     kernel: Kernel, flat: Program, params: Params, rounds: int, steps: int, keys: Key
 ) -> tuple[Position, Position, dict[str, jax.Array]]:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from probinf.core.check_result import CheckResult, z_to_p
+from probinf.core.compiling import jitted
 from probinf.core.coordinates import flatten, vector_of
 from probinf.core.keys import as_key
 from probinf.core.population import Population, importance, normalise
@@ -29,7 +30,7 @@ def _population(engine: Engine, key: Key, flat: Program) -> Population:
     return found
 
 
-@partial(jax.jit, static_argnames=("engine",))
+@partial(jitted, static=("engine",))
 def _replicate(engine: Engine, flat: Program, keys: Key, centre: Any, scale: Any) -> Any:
     """Per key: log_z, and sum W f for every test function f."""
 
@@ -76,7 +77,7 @@ def check_proper(
     """
     flat, layout = flatten(program)
     key = as_key(key)
-    pilot = jax.jit(partial(importance, n=_REFERENCE))(jax.random.fold_in(key, 0), flat)
+    pilot = jitted(partial(importance, n=_REFERENCE))(jax.random.fold_in(key, 0), flat)
     vectors, w = np.asarray(vector_of(pilot.x), float), np.exp(np.asarray(pilot.log_w, float))
     vectors = np.where(w[:, None] > 0, vectors, 0.0)
     centre = w @ vectors / w.sum()

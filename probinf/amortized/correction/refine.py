@@ -13,6 +13,7 @@ from probinf.amortized.correction.report import Refinement, Rung, how_far_off
 from probinf.amortized.correction.reweighted import reweighted
 from probinf.amortized.neural.familiar import Familiarity
 from probinf.api import sample
+from probinf.core.compiling import jitted
 from probinf.core.coordinates import Layout, flatten
 from probinf.core.keys import as_key
 from probinf.core.normalised import normalised
@@ -180,7 +181,7 @@ def _judge(weighted: Posterior | None) -> tuple[float, float, tuple[float, float
     return float(k), share, _tails(weighted, np.exp(smoothed))
 
 
-@jax.jit
+@jitted
 def _weights(flat: Program, keys: Key) -> jax.Array:
     """log_weight at draws from the base."""
     x = jax.vmap(flat.draw, (0, None))(keys, flat.data)

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from probinf.core.compiling import jitted
 from probinf.core.coordinates import Layout, flatten, restored
 from probinf.core.program import Data, Key, Position, Program
 from probinf.core.transformations.nesting import OnInner
@@ -76,7 +77,7 @@ def reweighted(program: Program, posterior: Posterior) -> tuple[Program, Posteri
     )
 
 
-@jax.jit
+@jitted
 def _totals(flat: Program, rows: Any) -> jax.Array:
     def total(x: Any) -> jax.Array:
         score = flat.score(x, flat.data)

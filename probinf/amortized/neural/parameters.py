@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from probinf.core.compiling import jitted
 from probinf.core.program import Key, Position, Program
 from probinf.errors import ImproperPriorError, StructureError
 
@@ -94,7 +95,7 @@ def _written(name: str, values: dict[str, Any]) -> str:
     return name
 
 
-@partial(jax.jit, static_argnames=("parameters",))
+@partial(jitted, static=("parameters",))
 def _drawn(program: Program, keys: Key, parameters: Parameters) -> Array:
     def one(key: Key) -> Array:
         x: Position = program.draw(key, program.data)

@@ -17,6 +17,7 @@ from probinf.amortized.neural.keyless import parameters_only
 from probinf.amortized.neural.simulations import Simulated, Sites, simulate_at, warn_failed
 from probinf.amortized.neural.sources import Pairs
 from probinf.amortized.training.options import Options, Training
+from probinf.core.compiling import jitted
 from probinf.core.coordinates import flatten
 from probinf.core.keys import as_key
 from probinf.core.program import Key, Program
@@ -221,7 +222,7 @@ def _by_parts(fn: Any, of: Any, rows: np.ndarray) -> np.ndarray:
     return np.concatenate(found)
 
 
-@jax.jit
+@jitted
 def _drawn(flat: Program, keys: Key) -> Float[Array, "n d"]:
     return jax.vmap(lambda key: flat.draw(key, flat.data))(keys)
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from probinf.core.compiling import jitted
 from probinf.core.program import Key, Program, log_density
 from probinf.errors import MethodError
 from probinf.samplers.warmup.starting import found_start, scattered
@@ -171,7 +172,7 @@ class Top(NamedTuple):
     promise: float
 
 
-@partial(jax.jit, static_argnames=("user",))
+@partial(jitted, static=("user",))
 def _curved(program: Program, x: Array, user: bool) -> tuple[Array, Array, Array]:
     fn = partial(objective, program, user=user)
     value, grad = jax.value_and_grad(fn)(x)

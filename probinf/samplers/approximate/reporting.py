@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from probinf.core.compiling import jitted
 from probinf.core.coordinates import Layout
 from probinf.core.estimate import log_mean_exp
 from probinf.core.gradients import require_gradient
@@ -71,7 +72,7 @@ def compared(run: Run, law: Any, key: Key, count: int) -> Compared:
     return Compared(np.asarray(rows), np.asarray(log_q, float), np.asarray(log_p, float))
 
 
-@jax.jit
+@jitted
 def _drawn(flat: Program, law: Any, keys: Key) -> Any:
     def one(key: Key) -> Any:
         x = law.sample(key)

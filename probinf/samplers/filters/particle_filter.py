@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from probinf.core.compiling import jitted
 from probinf.core.coordinates import Layout
 from probinf.core.filtering import Filtered, first_step, next_step
 from probinf.core.inputs.limits import at_least, check_choice, inside
@@ -378,7 +379,7 @@ def _kept(draws: dict[str, np.ndarray], run: Run) -> dict[str, np.ndarray]:
     return {n: np.asarray(v) for n, v in draws.items() if sites is None or n in sites}
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jitted, static=("method",))
 def _smoothed(method: ParticleFilter, program: Program, key: Key, stored: Any) -> Any:
     sequence, paths = method.known(program).sequence, method.paths
     over = jnp.zeros(())

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from probinf import kernels
+from probinf.core.compiling import jitted
 from probinf.core.coordinates import flatten, restored, vector_of
 from probinf.core.program import Key, Program
 from probinf.errors import ImproperPriorError, ZeroLikelihoodError
@@ -82,7 +83,7 @@ def settle(program: Program, options: Filter, blocks: int, key: Key) -> Settled:
     return Settled(count, float(found))
 
 
-@jax.jit
+@jitted
 def _walked(flat: Program, key: Key) -> tuple[Any, Any]:
     total = _WALK.warmup + _WALK.draws
     lane = start_lane(_WALK, flat, key)
@@ -108,7 +109,13 @@ def noise(
     return float(np.mean((values[:, 1] - values[:, 0]) ** 2) / 2)
 
 
-@partial(jax.jit, static_argnames=("options", "blocks"))
+@partial(
+    jitted,
+    static=(
+        "options",
+        "blocks",
+    ),
+)
 def _estimates(program: Program, vector: Any, key: Key, options: Filter, blocks: int) -> Any:
     """Pairs of log likelihoods, the second with one block of random numbers renewed."""
     assert program.state_space is not None
@@ -145,7 +152,7 @@ def dying(program: Program, options: Filter, happened: str) -> ZeroLikelihoodErr
     )
 
 
-@partial(jax.jit, static_argnames=("options",))
+@partial(jitted, static=("options",))
 def _deaths(program: Program, key: Key, options: Filter) -> Any:
     """The step at which the filter dies at each of 32 draws of the prior; -1 where it does not."""
     assert program.state_space is not None

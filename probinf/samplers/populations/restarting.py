@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from probinf.core.compiling import jitted
 from probinf.core.coordinates import vector_of
 from probinf.core.program import Program
 from probinf.errors import MethodError
@@ -58,7 +59,7 @@ def restarted(
     )
 
 
-@partial(jax.jit, static_argnames="method")
+@partial(jitted, static=("method",))
 def _island_terms(method: SMC, program: Program, position: Any) -> tuple[Any, Any]:
     """Terms of the log likelihood, and evaluations lost to NaN, of every island."""
     _, terms, lost = jax.vmap(partial(method.terms, program))(position)
