@@ -56,6 +56,7 @@ if _TYPE_CHECKING:
     from probinf.evidence.updating import update as update
     from probinf.fronts import formula as formula
     from probinf.fronts import from_callback as from_callback
+    from probinf.fronts import from_language_model as from_language_model
     from probinf.fronts import from_log_density as from_log_density
     from probinf.fronts import from_log_likelihood as from_log_likelihood
     from probinf.fronts import from_numpyro as from_numpyro
@@ -114,6 +115,7 @@ _WHERE = {
     "fit": "probinf.evidence.fitting",
     "formula": "probinf.fronts",
     "from_callback": "probinf.fronts",
+    "from_language_model": "probinf.fronts",
     "from_log_density": "probinf.fronts",
     "from_log_likelihood": "probinf.fronts",
     "from_numpyro": "probinf.fronts",

@@ -17,7 +17,7 @@ class LanguageModel(Protocol):
 
     A model is a pytree: weights are its leaves, everything else is static and compared by value.
     So weights are data, and a second model of the same shape compiles nothing. It is called
-    within compiled code.
+    within compiled code. One that can begin without any prompt has ``starts_empty = True``.
 
     Attributes:
         vocab_size: V; tokens are 0 to V - 1.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,8 @@ class TableLM:
         logits: (nodes, V), for all prefixes of fewer than ``depth`` tokens.
         eos: the token that ends a text.
     """
+
+    starts_empty: ClassVar[bool] = True
 
     logits: Float[Array, "nodes vocab"]
     eos: int = dataclasses.field(metadata={"static": True})
@@ -109,6 +112,24 @@ class TableLM:
 
         _, out = jax.lax.scan(walk, (nodes, logits), (tokens.T, mask.T))
         return out.T
+
+    def texts(self, max_tokens: int) -> tuple[Int[Array, "m t"], Int[Array, " m"]]:
+        """All texts that end with ``eos`` or have ``max_tokens``, and their lengths.
+
+        Tokens after the end are ``eos``.
+        """
+        found: list[tuple[int, ...]] = []
+        open_ones: list[tuple[int, ...]] = [()]
+        others = [v for v in range(self.vocab_size) if v != self.eos]
+        for _ in range(max_tokens):
+            found += [(*text, self.eos) for text in open_ones]
+            open_ones = [(*text, v) for text in open_ones for v in others]
+        found += open_ones
+        lengths = np.array([len(text) for text in found], np.int32)
+        tokens = np.full((len(found), max_tokens), self.eos, np.int32)
+        for row, text in zip(tokens, found, strict=True):
+            row[: len(text)] = text
+        return jnp.asarray(tokens), jnp.asarray(lengths)
 
     def _below(self, node: Array, token: Array) -> Array:
         return (self.vocab_size * node + token + 1).astype(jnp.int32)
