@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 from probinf.core.program import Key, Position, Program, Score
 from probinf.core.state_space import StateSpace
@@ -67,12 +66,12 @@ class _ScoreOf:
 class _Constrain:
     sizes: Sizes
 
-    def __call__(self, x: Position, data: TokenData) -> dict[str, Array]:
+    def __call__(self, x: Position, data: TokenData) -> dict[str, Any]:
         rows = replayed(x["tokens"][None], self.sizes, data).rows
         return {name: value[0] for name, value in shown(rows).items()}
 
 
-def shown(rows: Rows) -> dict[str, Array]:
+def shown(rows: Rows) -> dict[str, Any]:
     """What users see of texts."""
     return {
         "tokens": rows.tokens,
@@ -91,11 +90,11 @@ class TokenSpace:
     def __call__(self, data: TokenData) -> StateSpace:
         return StateSpace(nothing(), sequence_of(self.sizes, data))
 
-    def shown(self, rows: Rows) -> dict[str, Array]:
+    def shown(self, rows: Rows) -> dict[str, Any]:
         """Draws by name."""
         return shown(rows)
 
-    def followed(self, rows: Rows) -> dict[str, Array]:
+    def followed(self, rows: Rows) -> dict[str, Any]:
         """What is summed up at every step."""
         return {"length": rows.length, "log_prob": rows.log_prob}
 

@@ -31,8 +31,8 @@ class Known(NamedTuple):
     lookahead: Lookahead | None
     levels: tuple[tuple[str, tuple[int, int]], ...]
     steps: int
-    shown: Callable[[Any], dict[str, Array]]
-    followed: Callable[[Any], dict[str, Array]]
+    shown: Callable[[Any], dict[str, Any]]
+    followed: Callable[[Any], dict[str, Any]]
 
 
 def refuse_unknown(program: Program, who: str) -> None:
@@ -86,7 +86,7 @@ def known_states(
     return Known(sequence, lookahead, levels, steps, shown, followed)
 
 
-def _same(state: Any) -> dict[str, Array]:
+def _same(state: Any) -> dict[str, Any]:
     return dict(state)
 
 
