@@ -1,6 +1,6 @@
 """Make the weights of TinyLM from their seed: ``python -m bench.train_tinylm [--steps N]``.
 
-One core, some minutes. The training stops early on purpose: about half of the texts are right.
+One core, two minutes. The training stops early on purpose: about half of the texts are right.
 The seed, the steps and the measured share are kept in the file.
 """
 
@@ -61,7 +61,7 @@ def main() -> None:
     from safetensors.numpy import save_file
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=1100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=pathlib.Path, default=FILE)
     parser.add_argument("--every", type=int, default=0, help="also write every so many steps")

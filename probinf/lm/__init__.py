@@ -7,11 +7,15 @@ from probinf.core.lazy import on_first_use as _on_first_use
 if _TYPE_CHECKING:
     from probinf.lm.architecture import Architecture as Architecture
     from probinf.lm.architecture import RopeScaling as RopeScaling
+    from probinf.lm.drawing import draw as draw
     from probinf.lm.flax_transformer import Transformer as Transformer
+    from probinf.lm.functions import FnLM as FnLM
     from probinf.lm.generating import Generated as Generated
     from probinf.lm.generating import generate as generate
     from probinf.lm.gguf_models import load_gguf as load_gguf
     from probinf.lm.gguf_models import load_smollm2 as load_smollm2
+    from probinf.lm.hosted import HostLM as HostLM
+    from probinf.lm.hosted import Stepped as Stepped
     from probinf.lm.protocol import LanguageModel as LanguageModel
     from probinf.lm.safetensors_models import Loaded as Loaded
     from probinf.lm.safetensors_models import load_safetensors as load_safetensors
@@ -22,6 +26,10 @@ if _TYPE_CHECKING:
 
 _WHERE = {
     "Architecture": "probinf.lm.architecture",
+    "FnLM": "probinf.lm.functions",
+    "HostLM": "probinf.lm.hosted",
+    "Stepped": "probinf.lm.hosted",
+    "draw": "probinf.lm.drawing",
     "Generated": "probinf.lm.generating",
     "LanguageModel": "probinf.lm.protocol",
     "Loaded": "probinf.lm.safetensors_models",

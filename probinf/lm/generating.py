@@ -13,6 +13,7 @@ from probinf.core.compiling import compiled
 from probinf.core.inputs.limits import at_least
 from probinf.core.keys import as_key
 from probinf.errors import LevelError
+from probinf.lm.drawing import draw
 from probinf.lm.prompts import check_room, padded
 
 
@@ -88,7 +89,7 @@ def _decode(
 
     def chosen(place: Array, logits: Array, alive: Array, total: Array) -> tuple[Array, Array]:
         logs = jax.nn.log_softmax(logits.astype(jnp.float32))
-        drawn = jax.random.categorical(jax.random.fold_in(key, place), logs / temperature)
+        drawn = draw(jax.random.fold_in(key, place), logs / temperature)
         token = jnp.argmax(logs, -1) if greedy else drawn
         token = jnp.where(alive, token.astype(jnp.int32), end)
         gained = jnp.take_along_axis(logs, token[:, None], 1)[:, 0]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from probinf.core.inputs.arrays import plain
-from probinf.errors import ArrayError
+from probinf.errors import ArrayError, ModelError
 
 
 def bucket(length: int) -> int:
@@ -64,3 +64,13 @@ def check_room(name: str, prompt: int, length: int, context: int | None) -> None
             f"context of {context}. Shorten the prompt, or let at most "
             f"{max(context - prompt, 0)} tokens follow."
         )
+
+
+def check_eos(name: str, eos: int, vocab_size: int) -> None:
+    """Raise unless the token that ends texts is one.
+
+    Raises:
+        ModelError: it is not in the vocabulary.
+    """
+    if not 0 <= eos < vocab_size:
+        raise ModelError(f"{name}: eos must be a token, 0 to {vocab_size - 1}, got {eos}.")

@@ -40,6 +40,11 @@ class Decoding:
         read_before = 0 if self.base is None else self.base.keys[0].shape[0]
         return self.architecture.context - read_before
 
+    @property
+    def starts_empty(self) -> bool:
+        """Whether a prompt may be empty: only after a text that was read before."""
+        return self.base is not None
+
     def init(
         self, prompt: Int[Array, " p"], used: Int[Array, ""], rows: int, length: int
     ) -> tuple[Store, Float[Array, "rows vocab"]]:
