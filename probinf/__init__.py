@@ -14,6 +14,7 @@ if _TYPE_CHECKING:
     from probinf import kernels as kernels
     from probinf import ppi as ppi
     from probinf import resampling as resampling
+    from probinf import tokens as tokens
     from probinf import validity as validity
     from probinf.amortized import refine as refine
     from probinf.api import resume as resume
@@ -175,6 +176,7 @@ _WHERE = {
     "SMC2": "probinf.samplers",
     "StateSpace": "probinf.core.sequence",
     "temper": "probinf.core.transformations.paths",
+    "tokens": "probinf.tokens",
     "update": "probinf.evidence.updating",
     "use_compilation_cache": "probinf.runtime.compilation_cache",
     "use_cpu_devices": "probinf.runtime.devices",

@@ -85,7 +85,7 @@ class Exact:
 
     def index(self, tokens: Any) -> np.ndarray:
         """Which of all texts each is."""
-        base = LM.vocab_size ** np.arange(self.tokens.shape[1])
+        base = (1 + self.tokens.max()) ** np.arange(self.tokens.shape[1])
         codes = self.tokens @ base
         order = np.argsort(codes)
         found = np.searchsorted(codes[order], np.asarray(tokens) @ base)
@@ -121,7 +121,7 @@ def exact(name: str, max_tokens: int = T, lm: TableLM = LM, exponent: float | No
         ends = (np.arange(1, max_tokens + 1) % 2 == 0) | _last(lengths, max_tokens)
         log_mass = log_mass + np.where(ends, scores, 0).sum(1)
     elif name == "steps":
-        return _with_steps(tokens, lengths, log_ps, scores)
+        return _with_steps(tokens, lengths, log_ps, scores, lm.eos)
     return Exact(tokens, lengths, log_p, log_mass)
 
 
@@ -130,7 +130,7 @@ def _last(lengths: np.ndarray, max_tokens: int) -> np.ndarray:
 
 
 def _with_steps(
-    tokens: np.ndarray, lengths: np.ndarray, log_ps: np.ndarray, scores: np.ndarray
+    tokens: np.ndarray, lengths: np.ndarray, log_ps: np.ndarray, scores: np.ndarray, eos: int
 ) -> Exact:
     """Steps end with token 1 or their third token; texts with their third step."""
     found: dict[tuple[int, ...], tuple[int, float, float]] = {}
@@ -143,7 +143,7 @@ def _with_steps(
                 if steps == 3:
                     cut = t + 1
                     break
-        text = (*row[:cut].tolist(), *[LM.eos] * (len(row) - cut))
+        text = (*row[:cut].tolist(), *[eos] * (len(row) - cut))
         found[text] = (cut, float(log_p[:cut].sum()), total)
     cuts, log_p, totals = map(np.array, zip(*found.values(), strict=True))
     return Exact(np.array(list(found)), cuts, log_p, log_p + totals)

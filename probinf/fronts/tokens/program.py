@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Int
 
 from probinf.core.program import Key, Position, Program, Score
 from probinf.core.state_space import StateSpace
@@ -97,6 +98,10 @@ class TokenSpace:
     def followed(self, rows: Rows) -> dict[str, Any]:
         """What is summed up at every step."""
         return {"length": rows.length, "log_prob": rows.log_prob}
+
+    def finished(self, rows: Rows, t: Int[Array, ""], data: TokenData) -> Bool[Array, ""]:
+        """Whether no later step can change anything: all texts have ended, at full exponent."""
+        return rows.done.all() & (data.steps.exponent[t] == data.steps.exponent[-1])
 
     def refuse(self, rows: Rows) -> None:
         """Raise where a potential was no number, at whichever step.

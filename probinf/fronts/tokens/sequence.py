@@ -119,10 +119,16 @@ def run_through(key: Key, n: int, sizes: Sizes, data: TokenData, choose: Any = a
     later = jax.tree.map(lambda leaf: leaf[1:], data.steps)
     keys = jax.random.split(rest, later.number.shape[0])
 
-    def step(before: Moved, item: tuple[Key, Step]) -> tuple[Moved, None]:
-        own, value = item
+    def further(before: Moved, own: Key, value: Step) -> Moved:
         found = next_step(own, before.rows, sizes, data, value, choose)
-        return Moved(found.rows, before.gained + found.gained, before.log_q + found.log_q), None
+        return Moved(found.rows, before.gained + found.gained, before.log_q + found.log_q)
+
+    def same(before: Moved, own: Key, value: Step) -> Moved:
+        return before
+
+    def step(before: Moved, item: tuple[Key, Step]) -> tuple[Moved, None]:
+        over = before.rows.done.all() & (item[1].exponent == item[1].before)
+        return jax.lax.cond(over, same, further, before, *item), None
 
     return jax.lax.scan(step, begun, (keys, later))[0]
 

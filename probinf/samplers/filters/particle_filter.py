@@ -237,6 +237,10 @@ class ParticleFilter(PopulationMethod):
             looked = None if known.lookahead is None else found.chosen_by
             lines = followed(lines, found.ancestors, found.resampled, cloud.log_w, looked)
         dead = jnp.isneginf(found.increment) & (state.died < 0)
+        end, finished = state.end, getattr(program.state_space, "finished", None)
+        if finished is not None:
+            over = finished(cloud.x, state.t, program.data)
+            end = jnp.where(over, state.t + 1, end)
         after = FilterState(
             cloud.x,
             cloud.log_w,
@@ -245,7 +249,7 @@ class ParticleFilter(PopulationMethod):
             lines,
             jnp.where(dead, state.t, state.died),
             state.lost + found.lost,
-            state.end,
+            end,
         )
         stored = None
         if self.smoother is not None:
