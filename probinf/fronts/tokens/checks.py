@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
 
 from probinf.errors import ModelError
 from probinf.fronts.tokens.constraint import Automaton
@@ -18,18 +17,25 @@ from probinf.lm.protocol import LanguageModel
 WHO = "from_language_model"
 
 
-def check_model(lm: Any, prompt: Int[Array, " p"], max_tokens: int) -> None:
-    """Raise unless prompt and texts fit into the model.
+def check_model(lm: Any) -> None:
+    """Raise unless this is a language model.
 
     Raises:
-        ModelError: they do not, or this is no language model.
+        ModelError: it is not.
     """
     if not isinstance(lm, LanguageModel):
         raise ModelError(
             f"{WHO}: {type(lm).__name__} is no language model: it needs vocab_size, eos, context, "
             "init, step and log_prob (probinf.lm.LanguageModel)."
         )
-    used = prompt.shape[0]
+
+
+def check_room(lm: LanguageModel, used: int, max_tokens: int) -> None:
+    """Raise unless prompt and texts fit into the model.
+
+    Raises:
+        ModelError: they do not, or the prompt is empty where it must not be.
+    """
     if used == 0 and not getattr(lm, "starts_empty", False):
         raise ModelError(
             f"{WHO}: the prompt is empty, and {type(lm).__name__} has to read at least one token "
@@ -43,7 +49,7 @@ def check_model(lm: Any, prompt: Int[Array, " p"], max_tokens: int) -> None:
         )
 
 
-def check_constraint(constraint: Any, data: TokenData, max_tokens: int) -> None:
+def check_constraint(constraint: Any, lm: LanguageModel, max_tokens: int) -> None:
     """Raise unless the constraint is one of this vocabulary that some text can meet.
 
     Raises:
@@ -56,10 +62,10 @@ def check_constraint(constraint: Any, data: TokenData, max_tokens: int) -> None:
             f"{WHO}: constraint must be an Automaton (pi.tokens.automaton, one_of, without), got "
             f"{type(constraint).__name__}. Other rules are a potential of -inf."
         )
-    if constraint.table.shape[1] != data.lm.vocab_size:
+    if constraint.table.shape[1] != lm.vocab_size:
         raise ModelError(
             f"{WHO}: the constraint is over {constraint.table.shape[1]} tokens, and the model has "
-            f"{data.lm.vocab_size}."
+            f"{lm.vocab_size}."
         )
     least = int(constraint.distance[constraint.start])
     if least > max_tokens:

@@ -11,7 +11,7 @@ import numpy as np
 from probinf.core.inputs.limits import at_least, positive
 from probinf.core.program import Program
 from probinf.errors import ModelError
-from probinf.fronts.tokens.checks import check_constraint, check_functions, check_model
+from probinf.fronts.tokens.checks import check_constraint, check_functions, check_model, check_room
 from probinf.fronts.tokens.context import Context, as_function, as_rule, as_tokens
 from probinf.fronts.tokens.data import Sizes, Step, TokenData
 from probinf.fronts.tokens.program import as_arrays, program_of
@@ -89,8 +89,10 @@ def from_language_model(
     """
     at_least(1, max_tokens=max_tokens, block=block, max_steps=max_steps)
     positive(exponent=exponent)
+    check_model(lm)
     tokens = as_tokens("prompt", prompt, lm.vocab_size)
-    check_model(lm, tokens, max_tokens)
+    check_room(lm, tokens.shape[0], max_tokens)
+    check_constraint(constraint, lm, max_tokens)
     if boundary is not None and max_steps is None:
         raise ModelError(
             f"{WHO}: with boundary= a step has any number of tokens up to block={block}, so that "
@@ -113,7 +115,6 @@ def from_language_model(
     )
     data = as_arrays(data)
     sizes = Sizes(max_tokens, min(block, max_tokens))
-    check_constraint(constraint, data, max_tokens)
     check_functions(sizes, data)
     return program_of(sizes, data)
 
