@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 from probinf.core.program import Key
 from probinf.fronts.tokens.context import ROWS, Context
 from probinf.fronts.tokens.data import Rows, Sizes, Step, TokenData, blank
+from probinf.lm.drawing import draw
 
 Choose = Callable[[Key, Float[Array, "n vocab"], Rows], Int[Array, " n"]]
 """``(key, log q, rows) -> tokens``."""
@@ -42,7 +43,7 @@ class _Choosing(NamedTuple):
 
 def at_random(key: Key, log_q: Float[Array, "n vocab"], rows: Rows) -> Int[Array, " n"]:
     """Tokens drawn by their probabilities."""
-    return jax.random.categorical(key, log_q)
+    return draw(key, log_q)
 
 
 def first_step(
