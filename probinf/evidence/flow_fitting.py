@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from probinf.core.coordinates import Layout
 from probinf.core.laws import Scaled
 
 _LAYERS, _HIDDEN, _BINS = 4, (64, 64), 8
@@ -28,7 +27,7 @@ def flow_of(
     weights: Float[np.ndarray, " n"],
     mean: Float[np.ndarray, " d"],
     factor: Float[np.ndarray, "d d"],
-    layout: Layout,
+    dtype: Any,
 ) -> Scaled:
     """A flow of whitened coordinates, as good on draws that it was not trained on as it got.
 
@@ -37,7 +36,7 @@ def flow_of(
         weights: of the draws, which sum to one.
         mean: of the draws.
         factor: Cholesky factor of their covariance.
-        layout: of the coordinates.
+        dtype: of the coordinates.
     """
     from probinf.core.flows.flow import SplineFlow
     from probinf.core.flows.laws import FittedFlow
@@ -48,11 +47,11 @@ def flow_of(
         z = z[rng.choice(len(z), size=min(len(z), _MOST), p=weights)]
     z = z[rng.permutation(len(z))[:_MOST]]
     held = max(1, int(_HELD_OUT * len(z)))
-    rows = jnp.asarray(z, layout.dtype)
-    flow = SplineFlow(jax.random.key(0), layout.size, 0, layers=_LAYERS, hidden=_HIDDEN, bins=_BINS)
-    law = jax.tree.map(lambda leaf: leaf.astype(layout.dtype), FittedFlow(flow))
+    rows = jnp.asarray(z, dtype)
+    flow = SplineFlow(jax.random.key(0), x.shape[1], 0, layers=_LAYERS, hidden=_HIDDEN, bins=_BINS)
+    law = jax.tree.map(lambda leaf: leaf.astype(dtype), FittedFlow(flow))
     law = _trained(law, rows[held:], rows[:held])
-    return Scaled(law, jnp.asarray(mean, layout.dtype), jnp.asarray(factor, layout.dtype))
+    return Scaled(law, jnp.asarray(mean, dtype), jnp.asarray(factor, dtype))
 
 
 def _trained(law: Any, rows: Array, held: Array) -> Any:
