@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
 import probinf.conformal as pc
 from probinf.conformal import reports
-from probinf.conformal.calibration import groups
+from probinf.conformal.calibration import groups, learn_then_test
 from probinf.conformal.online import martingale
-from tests.conformal import test_estimator_groups, test_watching
+from tests.conformal import test_estimator_groups, test_risk, test_watching
 
 
 def test_one_threshold_for_all_groups_fails(monkeypatch):
     def shared(scores, mine, theirs, alpha):
         return groups.group_thresholds(scores, np.zeros(len(mine)), np.zeros(len(theirs)), alpha)
 
-    monkeypatch.setattr("probinf.conformal.calibration.split.group_thresholds", shared)
+    module = sys.modules["probinf.conformal.calibration.split"]  # its name is the function's, too
+    monkeypatch.setattr(module, "group_thresholds", shared)
     with pytest.raises(AssertionError):
         test_estimator_groups.test_every_group_obeys_the_coverage_law()
 
@@ -57,3 +60,20 @@ def test_a_binomial_band_of_an_estimated_threshold_fails(monkeypatch):
     monkeypatch.setattr(reports, "_band", lambda m, alpha, share, n: right(m, alpha, share, None))
     with pytest.raises(AssertionError):
         test_watching.test_bands_hold_for_all_rows_together()
+
+
+def test_a_graph_that_gives_its_whole_error_to_every_neighbour_fails(monkeypatch):
+    def spent_twice(p, delta):
+        valid = np.zeros(p.shape, bool)
+        corner = tuple(d - 1 for d in p.shape)
+        for place in sorted(np.ndindex(*p.shape), key=sum, reverse=True):
+            later = [(*place[:k], place[k] + 1, *place[k + 1 :]) for k in range(p.ndim)]
+            open_to = place == corner or any(
+                i[k] < p.shape[k] and valid[i] for k, i in enumerate(later)
+            )
+            valid[place] = open_to and p[place] <= delta
+        return valid
+
+    monkeypatch.setattr(learn_then_test, "_graph", spent_twice)
+    with pytest.raises(AssertionError):
+        test_risk.test_the_graph_hands_on_its_error()
