@@ -84,3 +84,18 @@ def test_roots_that_run_away_fail(monkeypatch):
         test_bad_input.test_fits_without_a_finite_estimate_are_no_numbers(
             lambda: test_bad_input.apart(method="classical")
         )
+
+
+def test_a_prediction_that_is_not_transformed_with_its_outcome_fails(monkeypatch):
+    from probinf.ppi.estimators import formulas
+    from tests.ppi import test_formulas
+
+    right = formulas._outcomes
+
+    def untransformed(outcome, columns, labeled, unlabeled):
+        y = right(outcome, columns, labeled, unlabeled)[0]
+        return y, labeled[columns[0]].to_numpy(), unlabeled[columns[0]].to_numpy()
+
+    monkeypatch.setattr(formulas, "_outcomes", untransformed)
+    with pytest.raises(AssertionError):
+        test_formulas.test_a_formula_is_its_arrays()
