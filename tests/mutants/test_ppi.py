@@ -99,3 +99,19 @@ def test_a_prediction_that_is_not_transformed_with_its_outcome_fails(monkeypatch
     monkeypatch.setattr(formulas, "_outcomes", untransformed)
     with pytest.raises(AssertionError):
         test_formulas.test_a_formula_is_its_arrays()
+
+
+@pytest.mark.parametrize("law", ["by hand", "refits"])
+def test_skewness_with_the_wrong_sign_and_leverage_left_out_fail(monkeypatch, law):
+    from probinf.ppi.estimators import skewed
+    from tests.ppi import test_skew
+
+    if law == "by hand":
+        right = skewed.third_cumulant
+        monkeypatch.setattr(skewed, "third_cumulant", lambda values: -right(values))
+        with pytest.raises(AssertionError):
+            test_skew.test_labels_alone_are_halls_interval_by_hand()
+    else:
+        monkeypatch.setattr(skewed, "MANY", 0)  # influence values, whose tuning is taken as known
+        with pytest.raises(AssertionError):
+            test_skew.test_leave_one_out_values_are_refits()

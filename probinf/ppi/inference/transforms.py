@@ -35,6 +35,9 @@ def transformed(
     if len(labels) != count:
         raise ArrayError(f"{len(labels)} names for {count} values.")
     several = len(result.theta) > 1
+    skewness = None  # of a sum of estimates, or of a curve, these skewnesses do not tell
+    if result.skewness is not None and what == "contrast" and not several:
+        skewness = result.skewness * np.sign(slope[:, 0])
     rows = result.contributions
 
     def moved() -> Influence:
@@ -52,4 +55,5 @@ def transformed(
         df=np.full(count, result.df.min()),
         rho=np.full(count, np.nan) if several else result.rho,
         contributions=None if rows is None else moved,
+        skewness=skewness,
     )
