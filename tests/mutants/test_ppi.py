@@ -115,3 +115,26 @@ def test_skewness_with_the_wrong_sign_and_leverage_left_out_fail(monkeypatch, la
         monkeypatch.setattr(skewed, "MANY", 0)  # influence values, whose tuning is taken as known
         with pytest.raises(AssertionError):
             test_skew.test_leave_one_out_values_are_refits()
+
+
+def test_a_prior_that_forgets_the_error_of_the_unlabelled_rows_fails(monkeypatch):
+    from probinf.ppi.sequential import looks
+    from tests.ppi import test_looks
+
+    right = looks._assisted
+
+    def free(result, prior, alpha, t, t_opt, split):
+        return right(result, prior, alpha * (1 - split), t, t_opt, 1e-9) * (1 - 1e-9)
+
+    monkeypatch.setattr(looks, "_assisted", free)
+    with pytest.raises(AssertionError):
+        test_looks.test_a_mean_has_the_limits_of_its_own_sequence(("t", 2.0, 0.1))
+
+
+def test_looks_that_reach_no_further_than_one_fail(monkeypatch):
+    from probinf.ppi.sequential import looks
+    from tests.ppi import test_looks
+
+    monkeypatch.setattr(looks, "reach", lambda alpha, t, t_opt: 1.645)
+    with pytest.raises(AssertionError):
+        test_looks.test_a_mean_has_the_limits_of_its_own_sequence(None)

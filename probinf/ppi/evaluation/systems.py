@@ -150,6 +150,7 @@ def difference(first: Result | Any, second: Result | Any, names: Any = None) -> 
         "contributions": None,
         "clusters": None,
         "skewness": None,
+        "imputed": None,
         "notes": tuple(dict.fromkeys(first.notes + second.notes)),
     }
     return Result(**fields)

@@ -49,6 +49,8 @@ class Result:
         contributions: computes `influence`.
         clusters: cluster numbers of labelled and unlabelled rows, or None.
         skewness: (d,) of the estimates, which intervals and tests then correct for, or None.
+        imputed: computes what predictions alone would have said: the estimate less theirs (d,),
+            and the contributions (N, d) of unlabelled rows to theirs; or None.
 
     Raises:
         LevelError: ``alpha`` is no error rate.
@@ -74,6 +76,7 @@ class Result:
     contributions: Callable[[], Influence] | None = None
     clusters: tuple[np.ndarray, np.ndarray] | None = None
     skewness: np.ndarray | None = None
+    imputed: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
 
     def __post_init__(self) -> None:
         self._settings(None, None)

@@ -45,6 +45,13 @@ def transformed(
         mine, theirs = rows()
         return Influence(mine @ slope.T, theirs @ slope.T)
 
+    alone = result.imputed
+
+    def moved_imputed() -> tuple[np.ndarray, np.ndarray]:
+        assert alone is not None
+        bias, theirs = alone()
+        return slope @ bias, theirs @ slope.T
+
     return dataclasses.replace(
         result,
         estimand=f"{what} of {result.estimand}",
@@ -56,4 +63,5 @@ def transformed(
         rho=np.full(count, np.nan) if several else result.rho,
         contributions=None if rows is None else moved,
         skewness=skewness,
+        imputed=None if alone is None else moved_imputed,
     )
