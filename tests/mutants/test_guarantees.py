@@ -11,7 +11,9 @@ import probinf.conformal as pc
 from probinf.conformal import reports
 from probinf.conformal.calibration import groups, learn_then_test
 from probinf.conformal.online import martingale
-from tests.conformal import test_estimator_groups, test_risk, test_watching
+from probinf.conformal.selection import answers
+from probinf.errors import CalibrationError
+from tests.conformal import test_answers, test_estimator_groups, test_risk, test_watching
 
 
 def test_one_threshold_for_all_groups_fails(monkeypatch):
@@ -77,3 +79,25 @@ def test_a_graph_that_gives_its_whole_error_to_every_neighbour_fails(monkeypatch
     monkeypatch.setattr(learn_then_test, "_graph", spent_twice)
     with pytest.raises(AssertionError):
         test_risk.test_the_graph_hands_on_its_error()
+
+
+def test_a_histogram_that_moves_the_wrong_way_fails(monkeypatch):
+    class Turned:
+        sign = staticmethod(lambda x: -np.sign(x))
+
+        def __getattr__(self, name):
+            return getattr(np, name)
+
+    monkeypatch.setattr(answers, "np", Turned())
+    with pytest.raises((AssertionError, CalibrationError)):
+        test_answers.test_a_histogram_is_wrong_no_more_often_than_its_potential_allows()
+
+
+def test_answers_without_noise_fail(monkeypatch):
+    monkeypatch.setattr(
+        answers.NoisyAnswers,
+        "query",
+        lambda self, values: (np.mean(values, axis=0), self),
+    )
+    with pytest.raises(AssertionError):
+        test_answers.test_noise_keeps_ten_thousand_questions_honest()
