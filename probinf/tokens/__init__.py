@@ -26,6 +26,8 @@ if _TYPE_CHECKING:
     from probinf.tokens.enough import optscale as optscale
     from probinf.tokens.gibbs import conditional_filter as conditional_filter
     from probinf.tokens.gibbs import particle_gibbs as particle_gibbs
+    from probinf.tokens.lookahead import scalable_power as scalable_power
+    from probinf.tokens.lookahead import with_lookahead as with_lookahead
     from probinf.tokens.tails import TextChains as TextChains
     from probinf.tokens.tails import tail_metropolis as tail_metropolis
     from probinf.tokens.tries import Ceiling as Ceiling
@@ -57,11 +59,13 @@ _WHERE = {
     "resampling_ceiling": "probinf.tokens.tries",
     "Reward": "probinf.fronts.tokens.reward",
     "reward": "probinf.fronts.tokens.reward",
+    "scalable_power": "probinf.tokens.lookahead",
     "Scale": "probinf.tokens.enough",
     "self_consistency": "probinf.tokens.answers",
     "tail_metropolis": "probinf.tokens.tails",
     "TextChains": "probinf.tokens.tails",
     "weighted_best_of_n": "probinf.tokens.answers",
+    "with_lookahead": "probinf.tokens.lookahead",
     "without": "probinf.fronts.tokens.constraint",
 }
 
