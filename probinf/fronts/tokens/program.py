@@ -130,9 +130,9 @@ class TokenSpace:
         where = f"token {t}" if self.sizes.block == 1 else f"step {t}"
         return ZeroLikelihoodError(
             f"ParticleFilter: all texts have weight zero at {where}, at each of "
-            f"{particles} particles on {islands} island(s). The potential (or the constraint) excludes all "
-            "that were proposed. Use more particles, a proposal= or twist= that knows where the "
-            "potential is positive, or a reward that is small rather than 0."
+            f"{particles} particles on {islands} island(s). The potential (or the constraint) "
+            "excludes all that were proposed. Use more particles, a proposal= or twist= that knows "
+            "where the potential is positive, or a reward that is small rather than 0."
         )
 
 

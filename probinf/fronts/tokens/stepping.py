@@ -58,7 +58,7 @@ def next_step(
     key: Key, rows: Rows, sizes: Sizes, data: TokenData, step: Step, choose: Choose = at_random
 ) -> Moved:
     """Texts a step further."""
-    rows, logits = _read(rows, ~rows.done, data)
+    rows, logits = read(rows, ~rows.done, data)
     return _step(key, rows, logits, sizes, data, step, choose)
 
 
@@ -78,7 +78,7 @@ def context_of(rows: Rows, data: TokenData, step: Step) -> Context:
     )
 
 
-def _read(rows: Rows, active: Bool[Array, " n"], data: TokenData) -> tuple[Rows, Array]:
+def read(rows: Rows, active: Bool[Array, " n"], data: TokenData) -> tuple[Rows, Array]:
     """The model reads the last token of the active rows."""
     last = jnp.maximum(rows.length - 1, 0)
     token = jnp.take_along_axis(rows.tokens, last[:, None], 1)[:, 0]
@@ -107,7 +107,7 @@ def _step(
             return (state.chosen < sizes.block) & ~state.waits.all()
 
         def further(state: _Choosing) -> _Choosing:
-            rows, logits = _read(state.rows, ~state.waits, data)
+            rows, logits = read(state.rows, ~state.waits, data)
             return _chosen(state._replace(rows=rows), logits, sizes, data, step, choose)
 
         state = jax.lax.while_loop(going, further, state)
