@@ -28,6 +28,7 @@ from probinf.conformal.online import ACI as ACI
 from probinf.conformal.online import PID as PID
 from probinf.conformal.online import SAOCP as SAOCP
 from probinf.conformal.online import DtACI as DtACI
+from probinf.conformal.online import detect_drift as detect_drift
 from probinf.conformal.online import enbpi as enbpi
 from probinf.conformal.online import track as track
 from probinf.conformal.plotting import plot_group_coverage as plot_group_coverage
@@ -45,6 +46,7 @@ from probinf.conformal.regression import full_ridge as full_ridge
 from probinf.conformal.regression import jackknife_plus as jackknife_plus
 from probinf.conformal.regression import jackknife_plus_ridge as jackknife_plus_ridge
 from probinf.conformal.regression import predictive_system as predictive_system
+from probinf.conformal.reports import coverage_report as coverage_report
 from probinf.conformal.scores import APS as APS
 from probinf.conformal.scores import CQR as CQR
 from probinf.conformal.scores import LAC as LAC

@@ -50,3 +50,4 @@ from probinf.ppi.inference.summary import Table as Table
 from probinf.ppi.sequential.anytime import AnytimeMean as AnytimeMean
 from probinf.ppi.sequential.anytime import Stream as Stream
 from probinf.ppi.sequential.betting import BettingMean as BettingMean
+from probinf.ppi.sequential.looks import anytime as anytime

@@ -149,6 +149,8 @@ def difference(first: Result | Any, second: Result | Any, names: Any = None) -> 
         "cov_type": first.cov_type if first.cov_type == second.cov_type else "two rules",
         "contributions": None,
         "clusters": None,
+        "skewness": None,
+        "imputed": None,
         "notes": tuple(dict.fromkeys(first.notes + second.notes)),
     }
     return Result(**fields)
