@@ -47,7 +47,7 @@ def conformal(small: bool) -> dict[str, Any]:
 
 
 def ppi(small: bool) -> dict[str, Any]:
-    """Fresh processes: seconds cold and warm, and memory beyond the arrays."""
+    """Fresh processes: seconds of the first call and of later ones."""
     from bench.ppi import measure
 
     found: dict[str, Any] = {}
