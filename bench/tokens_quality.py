@@ -1,15 +1,19 @@
-"""Ways to spend N texts on a problem of TinyLM: ``python -m bench.tokens_quality``.
+"""Ways to spend computation on sums with TinyLM: who is right how often, at equal forward tokens.
 
-TinyLM does sums of three numbers in two steps; half of its texts are right. Every way may write N
-texts a problem (``one text``, ``greedy`` and ``temperature 1/4`` write one). Verifiers see the text
-after each step; they know the truth, or take a share of wrong texts for right. Differences are
-paired over problems, with 95 % bootstrap intervals.
+    python -m bench.tokens_quality --problems 500 --rows 8
+
+Every method but the first three runs 8 texts of at most 12 tokens through the model for a
+problem (a chain of Metropolis moves does so one after the other). The exact verifier knows whether
+a text is right so far, the noisy one errs in one of ten prefixes. Intervals are of paired
+differences, by bootstrap over problems.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import time
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,152 +22,185 @@ import numpy as np
 
 import probinf as pi
 from probinf.core.sequence import particle_filter
+from probinf.fronts.tokens.reward import Reward
+from probinf.fronts.tokens.sequence import run_through, sequence_of
 from probinf.lm import TinyLM
-from probinf.lm.generating import _decode
+from probinf.tokens import tails
 
-LENGTH = 12
-PROMPT = 16
-PRIMES = np.array([2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37], np.uint32) * np.uint32(2654435761)
+T, A = 12, 4.0
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Verifier:
-    """Whether a text is right so far: nearly one or nearly zero, always the same for one text."""
+    """Whether the text is right so far; wrong about a share of all prefixes."""
 
     solution: jax.Array
-    false_positives: jax.Array
+    error: jax.Array
+    surest: jax.Array
 
-    def of(self, tokens: Any, length: Any) -> Any:
-        """The score of a text."""
-        written = jnp.arange(LENGTH) < length
-        right = jnp.all(~written | (tokens == self.solution))
-        mixed = jnp.sum(jnp.where(written, (tokens.astype(jnp.uint32) + 1) * PRIMES, 0))
-        mixed = (mixed ^ (mixed >> 15)) * jnp.uint32(2246822519)
-        lucky = (mixed >> 8).astype(jnp.float32) / 2**24 < self.false_positives
-        return jnp.where(right | lucky, 0.999, 0.001)
-
-    def __call__(self, context: Any) -> Any:
-        return self.of(context.tokens, context.length)
+    def __call__(self, context: Any) -> jax.Array:
+        within = jnp.arange(T) < context.length
+        right = jnp.all(~within | (context.tokens == self.solution))
+        code = jnp.sum(jnp.where(within, (context.tokens + 1) * 31 ** (jnp.arange(T) % 5), 0))
+        u = jax.random.uniform(jax.random.fold_in(jax.random.key(0), code + context.prompt.sum()))
+        right = right ^ (u < self.error)
+        return jnp.where(right, self.surest, 1 - self.surest)
 
 
-def plain(model: Any, item: Any, rows: int, temperature: float) -> Any:
-    """Texts, lengths and log probabilities of plain decoding."""
-    key, prompt, used, _ = item
-    greedy = temperature == 0
-    warm = jnp.float32(1.0 if greedy else temperature)
-    return _decode(model, key, prompt, used, warm, rows=rows, length=LENGTH, greedy=greedy)
+def tables(problems: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Prompts padded to 16 tokens, their lengths, and the solutions."""
+    prompts = np.zeros((len(problems), 16), np.int32)
+    used = np.zeros(len(problems), np.int32)
+    solutions = np.full((len(problems), T), TinyLM.encode(";")[0], np.int32)
+    for k, problem in enumerate(problems):
+        tokens = TinyLM.encode(problem)
+        prompts[k, : len(tokens)], used[k] = tokens, len(tokens)
+        text = TinyLM.encode(TinyLM.solution(problem))
+        solutions[k, : len(text)] = text
+    return prompts, used, solutions
 
 
-def filtered(program: pi.Program, item: Any, rows: int, share: float | None) -> Any:
-    """Texts, log weights and which was drawn, of a particle filter."""
-    key, prompt, used, solution = item
-    found = program.state_space(program.data).sequence
-    data = found.data._replace(prompt=prompt, used=used)
-    if share is not None:
-        data = data._replace(potential=rewarded(solution, share))
-    first, second = jax.random.split(key)
-    cloud = particle_filter(first, dataclasses.replace(found, data=((), data)), rows)
-    return cloud.x.tokens, cloud.log_w, jax.random.categorical(second, cloud.log_w)
+@partial(jax.jit, static_argnames=("sizes", "rows", "how"))
+def run(key, data, prompts, used, solutions, error, *, sizes, rows: int, how: str):
+    """Of every problem: the texts of one method, their log weights, log p, and tokens run."""
+
+    def one(item):
+        key, prompt, length, solution = item
+        surest = jnp.where(error > 0, 0.9, 0.999)
+        potential = Reward(Verifier(solution, error, surest), "diff")
+        own = data._replace(prompt=prompt, used=length)
+        if how == "judged":
+            own = own._replace(potential=potential)
+        if how in ("judged", "filter"):
+            sequence = dataclasses.replace(sequence_of(sizes, own), data=({}, own))
+            cloud = particle_filter(key, sequence, rows)
+            return cloud.x.tokens, cloud.log_w, cloud.x.log_prob
+        if how == "tails":
+            current = tails.text_of(run_through(key, 1, sizes, own))
+
+            def move(current, key):
+                after = tails.moved(key, current, sizes, own)[0]
+                return after, (after.tokens[0], after.log_prob[0])
+
+            keys = jax.random.split(key, rows - 1)
+            _, (tokens, log_prob) = jax.lax.scan(move, current, keys)
+            tokens = jnp.concatenate([current.tokens, tokens])
+            log_prob = jnp.concatenate([current.log_prob, log_prob])
+            last = jnp.where(jnp.arange(rows) == rows - 1, 0.0, -jnp.inf)
+            return tokens, last, log_prob
+        found = run_through(key, rows, sizes, own).rows
+        score = jnp.zeros(rows)
+        if how in ("best", "votes"):
+            seen = [potential.score(_context(found, k, own)) for k in range(rows)]
+            score = jnp.stack(seen)
+        return found.tokens, score, found.log_prob
+
+    keys = jax.random.split(key, prompts.shape[0])
+    return jax.lax.map(one, (keys, prompts, used, solutions))
 
 
-def rewarded(solution: Any, share: float) -> Any:
-    """The verifier's score as a potential whose factors cancel up to the last."""
-    return pi.tokens.reward(Verifier(jnp.asarray(solution), jnp.float32(share)), link="diff")
+def _context(rows, k: int, data):
+    from probinf.fronts.tokens.context import Context
+
+    return Context(
+        rows.tokens[k],
+        rows.length[k],
+        rows.tokens[k, 0],
+        rows.begin[k],
+        rows.log_prob[k],
+        rows.done[k],
+        jnp.zeros((), int),
+        data.prompt,
+        data.used,
+    )
 
 
-def best(item: Any, tokens: Any, lengths: Any, share: float) -> Any:
-    """The place of the text that the verifier likes best."""
-    verifier = Verifier(item[3], jnp.float32(share))
-    return jnp.argmax(jax.vmap(verifier.of)(tokens, lengths))
-
-
-def over(fn: Any, *args: Any) -> list[np.ndarray]:
-    """``fn`` of every problem, compiled once."""
-    return [np.asarray(v) for v in jax.tree.leaves(jax.jit(lambda x: jax.lax.map(fn, x))(*args))]
-
-
-def interval(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
-    """Mean paired difference and its bootstrap interval."""
-    gain = a.astype(float) - b
-    rows = np.random.default_rng(0).integers(0, len(gain), (2000, len(gain)))
-    low, high = np.quantile(gain[rows].mean(1), [0.025, 0.975])
-    return gain.mean(), low, high
-
-
-def voted(tokens: np.ndarray, weights: np.ndarray) -> str:
-    """The text whose result has the most weight behind it."""
-    mass: dict[str, float] = {}
-    for row, weight in zip(tokens, weights, strict=True):
-        result = TinyLM.decode(row).rsplit("=", 1)[-1]
-        mass[result] = mass.get(result, 0.0) + float(weight)
-    return max(mass, key=lambda result: mass[result])
+def interval(gap: np.ndarray) -> str:
+    """Mean of paired differences and their bootstrap interval of 95 %."""
+    rng = np.random.default_rng(0)
+    again = gap[rng.integers(0, len(gap), (4000, len(gap)))].mean(1)
+    low, high = np.quantile(again, [0.025, 0.975])
+    return f"{gap.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def main() -> None:
-    """Run all ways and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--problems", type=int, default=1000)
-    parser.add_argument("--rows", type=int, nargs="+", default=[2, 4, 8])
-    parser.add_argument("--false-positives", type=float, default=0.2)
-    options = parser.parse_args()
-    model, n = TinyLM.load(), options.problems
-    problems = TinyLM.problems(n, key=77)
-    prompts, solutions = np.zeros((n, PROMPT), np.int32), np.full((n, LENGTH), model.eos, np.int32)
-    used = np.array([len(problem) for problem in problems], np.int32)
-    for i, problem in enumerate(problems):
-        prompts[i, : used[i]] = TinyLM.encode(problem)
-        answer = TinyLM.encode(TinyLM.solution(problem))
-        solutions[i, : len(answer)] = answer
-    items = (jax.random.split(jax.random.key(1), n), prompts, used, solutions)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--problems", type=int, default=500)
+    parser.add_argument("--rows", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=11)
+    given = parser.parse_args()
+    problems, n = TinyLM.problems(given.problems, given.seed), given.rows
+    prompts, used, solutions = map(jnp.asarray, tables(problems))
+    lm = TinyLM.load()
 
-    def right(texts: Any) -> np.ndarray:
-        found = [text if isinstance(text, str) else TinyLM.decode(text) for text in texts]
-        return np.array([TinyLM.is_right(p, t) for p, t in zip(problems, found, strict=True)])
+    def program(**options):
+        return pi.from_language_model(lm, TinyLM.encode(problems[0]), max_tokens=T, **options)
 
-    first = TinyLM.encode(problems[0])
-    power = pi.from_language_model(model, first, max_tokens=LENGTH, exponent=4.0, ramp=LENGTH)
-    judged = pi.from_language_model(
-        model,
-        first,
-        max_tokens=LENGTH,
-        potential=rewarded(solutions[0], 0.0),
-        boundary=TinyLM.encode("=").tolist(),
-        block=LENGTH,
-        max_steps=3,
-    )
-    greedy = right(over(lambda x: plain(model, x, 1, 0.0), items)[0][:, 0])
-    cold = right(over(lambda x: plain(model, x, 1, 0.25), items)[0][:, 0])
-    for rows in options.rows:
-        tokens, lengths, _ = over(lambda x, rows=rows: plain(model, x, rows, 1.0), items)
-        ways = {"one text": right(tokens[:, 0]), "greedy": greedy, "temperature 1/4": cold}
-        ways["vote"] = right([voted(t, np.ones(rows)) for t in tokens])
-        texts, log_w, drawn = over(lambda x, rows=rows: filtered(power, x, rows, None), items)
-        ways["power, drawn"] = right(texts[np.arange(n), drawn])
-        ways["power, vote"] = right(
-            [voted(t, w) for t, w in zip(texts, np.exp(log_w), strict=True)]
+    plain = program()
+    sizes = plain.state_space.sizes
+    power = program(exponent=A, ramp=8).data
+    cold = program(exponent=A).data
+    greedy = program(exponent=400.0).data
+    exact, noisy = jnp.asarray(0.0), jnp.asarray(0.1)
+    methods = {
+        "one text": (plain.data, exact, 1, "plain"),
+        "greedy": (greedy, exact, 1, "plain"),
+        "one text, temperature 1/4": (cold, exact, 1, "plain"),
+        "votes": (plain.data, exact, n, "plain"),
+        "power, filter": (power, exact, n, "filter"),
+        "power, chain of tails": (cold, exact, n, "tails"),
+        "best of N, exact": (plain.data, exact, n, "best"),
+        "filter, exact reward": (plain.data, exact, n, "judged"),
+        "best of N, noisy": (plain.data, noisy, n, "best"),
+        "weighted best of N, noisy": (plain.data, noisy, n, "votes"),
+        "filter, noisy reward": (plain.data, noisy, n, "judged"),
+    }
+    rng, right, log_ps = np.random.default_rng(1), {}, {}
+    for name, (data, error, rows, how) in methods.items():
+        start = time.perf_counter()
+        found = run(
+            jax.random.key(given.seed),
+            data,
+            prompts,
+            used,
+            solutions,
+            error,
+            sizes=sizes,
+            rows=rows,
+            how=how,
         )
-        for kind, share in (("exact", 0.0), ("noisy", options.false_positives)):
-            (chosen,) = over(
-                lambda x, share=share: best(x[0], x[1], x[2], share), (items, tokens, lengths)
-            )
-            ways[f"best of N, {kind}"] = right(tokens[np.arange(n), chosen])
-            texts, _, drawn = over(
-                lambda x, rows=rows, share=share: filtered(judged, x, rows, share), items
-            )
-            ways[f"filter, {kind}"] = right(texts[np.arange(n), drawn])
-        print(f"\nN = {rows}, {n} problems, {lengths.mean():.1f} tokens a text")
-        for name, found in ways.items():
-            print(f"  {name:18} {found.mean():.3f}")
-        for a, b in (
-            ("filter, exact", "best of N, exact"),
-            ("filter, noisy", "best of N, noisy"),
-            ("power, drawn", "greedy"),
-            ("power, vote", "vote"),
-        ):
-            gain, low, high = interval(ways[a], ways[b])
-            verdict = "better" if low > 0 else "worse" if high < 0 else "no difference shown"
-            print(f"  {a} - {b}: {gain:+.3f} [{low:+.3f}, {high:+.3f}]: {verdict}", flush=True)
+        tokens, log_w, log_p = map(np.asarray, found)
+        outcome, chosen_p = [], []
+        for k, problem in enumerate(problems):
+            texts = [TinyLM.decode(row) for row in tokens[k]]
+            results = [text.rsplit("=", 1)[-1] for text in texts]
+            if name == "votes" or how == "votes":
+                weights = np.log(log_w[k]) if how == "votes" else None
+                best = pi.tokens.self_consistency(results, weights).best
+                chosen = results.index(best)
+            elif how == "best":
+                chosen = int(np.argmax(log_w[k]))
+            else:
+                weights = np.exp(log_w[k] - log_w[k].max())
+                chosen = int(rng.choice(rows, p=weights / weights.sum()))
+            outcome.append(TinyLM.is_right(problem, texts[chosen]))
+            chosen_p.append(log_p[k, chosen])
+        right[name], log_ps[name] = np.array(outcome, float), np.array(chosen_p)
+        print(
+            f"{name:27s} right {right[name].mean():.3f}   mean log p {log_ps[name].mean():+.3f}   "
+            f"rows {rows}   {time.perf_counter() - start:5.1f} s",
+            flush=True,
+        )
+    for one, other in (
+        ("filter, exact reward", "best of N, exact"),
+        ("filter, noisy reward", "best of N, noisy"),
+        ("filter, noisy reward", "weighted best of N, noisy"),
+        ("power, filter", "greedy"),
+        ("power, filter", "one text, temperature 1/4"),
+        ("power, filter", "power, chain of tails"),
+    ):
+        print(f"{one} - {other}: {interval(right[one] - right[other])}")
 
 
 if __name__ == "__main__":
