@@ -73,18 +73,23 @@ def main() -> None:
         gain = interval(right, ways["one text"])
         print(f"{name:9} right: {np.mean(right):.2f}   more than one text: {gain}")
 
-    # the evidence of a short text, by the filter and by plain importance sampling
+    # the mass of a program, by the filter and by plain importance sampling
     prompt = words.encode("25+14=")
-    fit = pi.sample(power(prompt), pi.ParticleFilter(64, islands=4), key=0, progress=False)
-    ended = fit.log_evidence
+    fit = pi.sample(power(prompt), pi.ParticleFilter(ROWS, islands=4), key=0, progress=False)
     plain = pi.from_language_model(
-        shots, prompt, max_tokens=LENGTH, exponent=EXPONENT, stop=newline, proposal=untempered
+        shots,
+        prompt,
+        max_tokens=LENGTH,
+        exponent=EXPONENT,
+        ramp=2,
+        stop=newline,
+        proposal=untempered,
     )
-    other = pi.sample(
-        plain, pi.ParticleFilter(256, islands=4, resample_below=0.0), key=1, progress=False
-    ).log_evidence
-    print(f"log mass: by the filter {ended}, by importance sampling {other}")
-    assert abs(ended.value - other.value) < 5 * np.hypot(ended.error, other.error) + 0.05
+    never = pi.ParticleFilter(4 * ROWS, islands=4, resample_below=0.0)
+    mine = fit.log_evidence
+    other = pi.sample(plain, never, key=1, progress=False).log_evidence
+    print(f"log mass: by the filter {mine}, by importance sampling {other}")
+    assert abs(mine.value - other.value) < 5 * np.hypot(mine.error, other.error) + 0.05
     print("the weights agree")
 
 

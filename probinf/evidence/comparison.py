@@ -19,6 +19,7 @@ from probinf.core.transformations.rebasing import rebase
 from probinf.errors import EvidenceError, KeyTypeError, MethodError
 from probinf.evidence.bridge import bridge
 from probinf.evidence.fitting import fit
+from probinf.evidence.harmonic_mean import harmonic as learned_harmonic
 from probinf.evidence.models import ModelProbabilities, model_probabilities
 from probinf.results.posterior import Posterior
 from probinf.runtime.method import Method
@@ -73,12 +74,12 @@ class EvidenceComparison:
         )
 
     def __str__(self) -> str:
-        lines = [f"{'engine':12} {'log evidence':>14} {'error':>8} {'seconds':>8}"]
+        lines = [f"{'engine':14} {'log evidence':>14} {'error':>8} {'seconds':>8}"]
         lines += [
-            f"{name:12} {e.value:14.3f} {e.error:8.3f} {self.seconds[name]:8.1f}"
+            f"{name:14} {e.value:14.3f} {e.error:8.3f} {self.seconds[name]:8.1f}"
             for name, e in self.estimates.items()
         ]
-        lines += [f"{name:12} refused: {reason}" for name, reason in self.refused.items()]
+        lines += [f"{name:14} refused: {reason}" for name, reason in self.refused.items()]
         return "\n".join([*lines, self.verdict])
 
     __repr__ = __str__
@@ -90,6 +91,7 @@ def compare_evidence(
     *,
     key: int | Key,
     methods: Mapping[str, Method] | None = None,
+    harmonic: bool | None = None,
     progress: bool = True,
 ) -> EvidenceComparison: ...
 @overload
@@ -104,6 +106,7 @@ def compare_evidence(
     *,
     key: int | Key | None = None,
     methods: Mapping[str, Method] | None = None,
+    harmonic: bool | None = None,
     progress: bool = True,
     prior: Mapping[str, float] | None = None,
 ) -> EvidenceComparison | ModelProbabilities:
@@ -113,8 +116,9 @@ def compare_evidence(
     program is run by every engine that can estimate its evidence, to see whether they agree.
 
     Nested sampling, SMC and parallel tempering start from the prior and share no formula;
-    bridge sampling and importance sampling start from a fit to the draws of NUTS. What all of
-    them miss can only be a mode that none has seen.
+    bridge sampling and importance sampling start from a fit to the draws of NUTS, and the learned
+    harmonic mean from a flow that is fitted to them. What all of them miss can only be a mode that
+    none has seen.
 
     Args:
         program: with a prior that can be drawn from; or posteriors of models, or the estimates of
@@ -122,6 +126,8 @@ def compare_evidence(
         key: random key or seed. Of models, only chains need it, which are bridged.
         methods: by name, in place of these. An engine without an evidence of its own
             (``NUTS``, ``MCMC``) is bridged.
+        harmonic: whether chains that are bridged also give a learned harmonic mean, for which a
+            flow is trained; by default where ``methods`` are left out.
         progress: show progress bars in a terminal.
         prior: of models, their probabilities before the data, or weights; equal by default.
 
@@ -132,8 +138,10 @@ def compare_evidence(
         ImproperPriorError: the prior cannot be drawn from, so there is no evidence.
     """
     if not isinstance(program, Program):
-        if methods is not None:
-            raise MethodError("compare_evidence: methods= run one program, not several posteriors.")
+        if methods is not None or harmonic is not None:
+            raise MethodError(
+                "compare_evidence: methods= and harmonic= run one program, not several posteriors."
+            )
         named = (
             program
             if isinstance(program, Mapping)
@@ -168,6 +176,10 @@ def compare_evidence(
             else:
                 fitted = posterior
                 record(name, began, posterior, bridge(posterior, key=bridge_key))
+                if harmonic or (harmonic is None and methods is None):
+                    name = "Harmonic" if name == "Bridge" else f"{name}, harmonic"
+                    began = time.perf_counter()
+                    record(name, began, posterior, learned_harmonic(posterior).estimate)
         except (MethodError, EvidenceError) as error:
             refused[name] = str(error)
     if methods is None and fitted is not None:

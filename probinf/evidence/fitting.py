@@ -112,7 +112,9 @@ def fit(posterior: Posterior, family: Family | None = None) -> Program:
         raise MethodError("fit: a coordinate never moves or is not finite; nothing can be fitted.")
     covariance = covariance + _JITTER * np.diag(variances)
     if family == "flow":
-        return normalised(program, flow_of(x, w, mean, np.linalg.cholesky(covariance), layout))
+        return normalised(
+            program, flow_of(x, w, mean, np.linalg.cholesky(covariance), layout.dtype)
+        )
     degrees = np.inf if family == "normal" else _DEGREES
     spread = 1.0 if family == "normal" else (_DEGREES - 2) / _DEGREES
     factor = np.linalg.cholesky(covariance * spread)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from probinf.core.coordinates import Layout
 from probinf.core.laws import Scaled
 
 _LAYERS, _HIDDEN, _BINS = 4, (64, 64), 8
@@ -28,7 +26,7 @@ def flow_of(
     weights: Float[np.ndarray, " n"],
     mean: Float[np.ndarray, " d"],
     factor: Float[np.ndarray, "d d"],
-    layout: Layout,
+    dtype: Any,
 ) -> Scaled:
     """A flow of whitened coordinates, as good on draws that it was not trained on as it got.
 
@@ -37,31 +35,59 @@ def flow_of(
         weights: of the draws, which sum to one.
         mean: of the draws.
         factor: Cholesky factor of their covariance.
-        layout: of the coordinates.
+        dtype: of the coordinates.
     """
     from probinf.core.flows.flow import SplineFlow
     from probinf.core.flows.laws import FittedFlow
 
     z = np.linalg.solve(factor, (x - mean).T).T
     rng = np.random.default_rng(0)
-    if not np.allclose(weights, weights[0], rtol=1e-6):
-        z = z[rng.choice(len(z), size=min(len(z), _MOST), p=weights)]
-    z = z[rng.permutation(len(z))[:_MOST]]
-    held = max(1, int(_HELD_OUT * len(z)))
-    rows = jnp.asarray(z, layout.dtype)
-    flow = SplineFlow(jax.random.key(0), layout.size, 0, layers=_LAYERS, hidden=_HIDDEN, bins=_BINS)
-    law = jax.tree.map(lambda leaf: leaf.astype(layout.dtype), FittedFlow(flow))
-    law = _trained(law, rows[held:], rows[:held])
-    return Scaled(law, jnp.asarray(mean, layout.dtype), jnp.asarray(factor, layout.dtype))
+    z, weights = _once(z, weights)
+    order = rng.permutation(len(z))
+    if len(z) > _MOST:
+        order = rng.choice(len(z), size=_MOST, replace=False, p=weights)
+        weights = np.full(len(z), 1.0)
+    held = max(1, int(_HELD_OUT * len(order)))
+    flow = SplineFlow(jax.random.key(0), x.shape[1], 0, layers=_LAYERS, hidden=_HIDDEN, bins=_BINS)
+    law = jax.tree.map(lambda leaf: leaf.astype(dtype), FittedFlow(flow))
+    parts = (_Rows.of(z[k], weights[k], dtype) for k in (order[held:], order[:held]))
+    law = _trained(law, *parts)
+    return Scaled(law, jnp.asarray(mean, dtype), jnp.asarray(factor, dtype))
 
 
-def _trained(law: Any, rows: Array, held: Array) -> Any:
+def _once(z: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Draws that repeat, as those of populations do, as one: held out or trained on, not both."""
+    z, group = np.unique(z, axis=0, return_inverse=True)
+    return z, np.bincount(group.ravel(), weights)
+
+
+class _Rows(NamedTuple):
+    """Draws and their shares.
+
+    Attributes:
+        z: (n, d).
+        share: (n,) that sum to one.
+        until: (n,) running sums of them.
+    """
+
+    z: Array
+    share: Array
+    until: Array
+
+    @classmethod
+    def of(cls, z: np.ndarray, weights: np.ndarray, dtype: Any) -> _Rows:
+        """With shares by weights."""
+        share = weights / weights.sum()
+        return cls(*(jnp.asarray(v, dtype) for v in (z, share, np.cumsum(share))))
+
+
+def _trained(law: Any, rows: _Rows, held: _Rows) -> Any:
     """The average of weights over the round with the lowest held-out loss."""
     state = (law, _optimizer().init(law))
-    best, lowest, waited = law, float(_loss(law, held)), 0
+    best, lowest, waited = law, float(_loss(law, held.z, held.share)), 0
     for look in range(_LOOKS):
         state, average = _round(state, rows, jax.random.key(look))
-        loss = float(_loss(average, held))
+        loss = float(_loss(average, held.z, held.share))
         if loss < lowest - 1e-3:
             best, lowest, waited = average, loss, 0
             continue
@@ -72,18 +98,21 @@ def _trained(law: Any, rows: Array, held: Array) -> Any:
 
 
 @jax.jit
-def _loss(law: Any, rows: Array) -> Array:
-    return -jnp.mean(jax.vmap(law.log_density)(rows))
+def _loss(law: Any, z: Array, share: Array) -> Array:
+    return -jnp.sum(share * jax.vmap(law.log_density)(z))
 
 
 @jax.jit
-def _round(state: Any, rows: Array, key: Array) -> Any:
-    size = min(_BATCH, rows.shape[0])
+def _round(state: Any, rows: _Rows, key: Array) -> Any:
+    count = rows.z.shape[0]
+    size = min(_BATCH, count)
+    equal = jnp.full(size, 1 / size, rows.z.dtype)
 
     def one(carry: Any, key: Array) -> Any:
         law, moments, total = carry
-        batch = rows[jax.random.randint(key, (size,), 0, rows.shape[0])]
-        slope = jax.grad(partial(_loss, rows=batch))(law)
+        at = jnp.searchsorted(rows.until, jax.random.uniform(key, (size,)) * rows.until[-1])
+        batch = rows.z[jnp.minimum(at, count - 1)]
+        slope = jax.grad(_loss)(law, batch, equal)
         change, moments = _optimizer().update(slope, moments, law)
         law = jax.tree.map(jnp.add, law, change)
         return (law, moments, jax.tree.map(jnp.add, total, law)), None

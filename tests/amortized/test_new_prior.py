@@ -12,7 +12,7 @@ from numpyro.infer.reparam import LocScaleReparam
 
 import probinf as pi
 from probinf.amortized import NLE, NPE, load
-from probinf.amortized.neural import nle as nle_file
+from probinf.amortized.neural import weighing
 from probinf.amortized.neural.marginals import Marginals, Stretched
 from probinf.amortized.neural.parameters import Parameters
 from probinf.core.coordinates import flatten, vector_of
@@ -100,7 +100,7 @@ def test_a_network_in_unconstrained_coordinates_is_off(learned, monkeypatch):
         terms = jax.vmap(data[1].network.log_likelihood, (None, 0))(ten, data[1].data)
         return self.score(x, data[0])._replace(log_weight=jnp.sum(terms))
 
-    monkeypatch.setattr(nle_file._Learned, "__call__", old)
+    monkeypatch.setattr(weighing.Learned, "__call__", old)
     assert abs(moments(learned.posterior(program=program(PRIORS["half"])))[0] - 1.5) < 0.1
 
 

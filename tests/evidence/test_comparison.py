@@ -142,8 +142,8 @@ def test_all_engines_agree_with_the_exact_evidence(program: pi.Program) -> None:
         "Bridge": pi.NUTS(chains=4, warmup=300, draws=500),
         "Random walk": pi.Importance(draws=20_000),
     }
-    found = pi.compare_evidence(program, key=1, methods=methods, progress=False)
-    assert found.p_value > 1e-6 and not found.refused
+    found = pi.compare_evidence(program, key=1, methods=methods, harmonic=True, progress=False)
+    assert found.p_value > 1e-6 and not found.refused and "Harmonic" in found.estimates
     for name, estimate in found.estimates.items():
         assert abs(estimate.z(EXACT)) < 4, name
     assert all(name in str(found) for name in methods)
@@ -157,7 +157,9 @@ def test_all_engines_agree_with_the_exact_evidence(program: pi.Program) -> None:
 @pytest.mark.slow
 def test_the_default_comparison(program: pi.Program) -> None:
     found = pi.compare_evidence(program, key=2, progress=False)
-    assert list(found.estimates) == ["Nested", "SMC", "Tempering", "Bridge", "Importance"]
+    assert list(found.estimates) == [
+        "Nested", "SMC", "Tempering", "Bridge", "Harmonic", "Importance"
+    ]  # fmt: skip
     assert found
     for estimate in found.estimates.values():
         assert abs(estimate.z(EXACT)) < 4
@@ -181,6 +183,8 @@ def test_what_cannot_be_done_is_said(program: pi.Program, chains: pi.Posterior) 
     importance = pi.sample(program, pi.Importance(draws=500), key=1, progress=False)
     with pytest.raises(EvidenceError, match=r"weighted.*posterior\.log_evidence"):
         pi.bridge(importance, key=1)
+    with pytest.raises(EvidenceError, match=r"harmonic: the draws are weighted"):
+        pi.evidence.harmonic(importance)
     improper = pi.from_numpyro(flat, Y)
     with pytest.raises(ImproperPriorError):
         pi.compare_evidence(improper, key=1)

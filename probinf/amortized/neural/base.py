@@ -1,4 +1,4 @@
-"""What NPE and NLE share: options, simulations split in two, and the loop over their batches."""
+"""What NPE, NLE and NRE share: options, simulations split in two, and the loop over batches."""
 
 from __future__ import annotations
 
@@ -82,16 +82,14 @@ def rows_for(
 
 @dataclasses.dataclass(frozen=True)
 class Neural(Amortizer):
-    """Options shared by :class:`NPE` and :class:`NLE`.
+    """Options shared by :class:`NPE`, :class:`NLE` and :class:`NRE`.
 
     Args:
         simulations: pairs simulated before training, a tenth of them held out.
         fresh: simulate anew at every step instead; ``simulations`` then only set the scales
             and the validation. For fast simulators: nothing can be overfitted.
-        layers: transformations of the flow.
-        hidden: widths of each layer's conditioner.
-        bins: of each spline.
-        members: flows trained side by side and used as a mixture.
+        hidden: widths of the layers of a network.
+        members: networks trained side by side and used as a mixture.
         batch: pairs per step and member.
     """
 
@@ -102,23 +100,27 @@ class Neural(Amortizer):
 
     simulations: int = 10_000
     fresh: bool = False
-    layers: int = 5
     hidden: tuple[int, ...] = (50, 50)
-    bins: int = 8
     members: int = 1
     batch: int = 200
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("simulations", 100), ("layers", 1), ("bins", 2), ("members", 1), ("batch", 1)
-        ):  # fmt: skip
-            if getattr(self, name) < least:
-                raise TrainingError(
-                    f"{type(self).__name__}: {name} must be at least {least}, got "
-                    f"{getattr(self, name)}."
-                )
+        self.require(simulations=100, members=1, batch=1)
         if not self.hidden or min(self.hidden) < 1:
             raise TrainingError(f"{type(self).__name__}: hidden widths must be positive.")
+
+    def require(self, **least: int) -> None:
+        """Refuse options that are smaller than this.
+
+        Raises:
+            TrainingError: one of them is.
+        """
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise TrainingError(
+                    f"{type(self).__name__}: {name} must be at least {value}, got "
+                    f"{getattr(self, name)}."
+                )
 
     def fit(
         self,
@@ -176,6 +178,23 @@ class Neural(Amortizer):
         count = source.count(self.simulations if simulations is None else simulations)
         method = dataclasses.replace(self, simulations=count)
         return super(Neural, method).fit(source, key=key, training=training, **options)
+
+
+@dataclasses.dataclass(frozen=True)
+class Flows(Neural):
+    """Options of those whose network is a flow.
+
+    Args:
+        layers: transformations of the flow.
+        bins: of each spline.
+    """
+
+    layers: int = 5
+    bins: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(layers=1, bins=2)
 
     def flows(self, key: Key, *, size: int, context: int) -> Ensemble:
         """Untrained flows over ``size`` values given ``context`` numbers, without a start."""

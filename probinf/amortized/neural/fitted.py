@@ -1,4 +1,4 @@
-"""What a trained NPE and a trained NLE share: their program, their options, their file."""
+"""What a trained NPE, NLE and NRE share: their program, their options, their file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 import equinox as eqx
 import jax
 
+from probinf.amortized.nets.embedding import Embedding
 from probinf.amortized.neural.base import Neural, Record
 from probinf.amortized.neural.parameters import Parameters
 from probinf.amortized.neural.simulations import Sites
@@ -117,6 +118,8 @@ def stored(config: dict[str, Any], name: str) -> Any:
 def stored_options(method: type[Neural], config: dict[str, Any]) -> dict[str, Any]:
     """The options of a method as they were written to JSON."""
     options = {f.name: config[f.name] for f in dataclasses.fields(method)}
+    if options.get("embedding") is not None:
+        options["embedding"] = Embedding.restored(options["embedding"])
     return {**options, "hidden": tuple(options["hidden"])}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from probinf.amortized.nets.ensemble import Ensemble
-from probinf.amortized.neural.base import Neural, rows_for, widened
+from probinf.amortized.neural.base import Flows, rows_for, widened
 from probinf.amortized.neural.cells import cell
 from probinf.amortized.neural.familiar import Familiar
 from probinf.amortized.neural.marginals import Marginals, Stretched
@@ -54,6 +54,10 @@ class LikelihoodNetwork(eqx.Module):
         found = jax.scipy.special.logsumexp(each) - np.log(len(points))
         return found if self.success is None else found + self.success(context)
 
+    def log_weight(self, theta: Float[Array, " p"], data: Float[Array, " d"]) -> Float[Array, ""]:
+        """What weighs the prior: the log likelihood."""
+        return self.log_likelihood(theta, data)
+
     def log_density(
         self, context: Float[Array, " c"], data: Float[Array, " d"]
     ) -> Float[Array, ""]:
@@ -72,7 +76,7 @@ class LikelihoodNetwork(eqx.Module):
 
 
 def likelihood_network(
-    method: Neural,
+    method: Flows,
     key: Key,
     inputs: Stretched,
     targets: Marginals,

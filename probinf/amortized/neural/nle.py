@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
-from probinf.amortized.neural.base import Neural, Record, widened
-from probinf.amortized.neural.familiar import Familiar, Familiarity
+from probinf.amortized.neural.base import Flows, Record
 from probinf.amortized.neural.fitted import (
-    FittedNeural,
-    is_traced,
-    observations_of,
     stored,
     stored_options,
     stored_parameters,
@@ -32,43 +25,19 @@ from probinf.amortized.neural.likelihood_network import (
 )
 from probinf.amortized.neural.marginals import Marginals, Stretched
 from probinf.amortized.neural.parameters import Parameters
-from probinf.amortized.neural.simulations import Sites
 from probinf.amortized.neural.sources import as_source
 from probinf.amortized.neural.success import Success
 from probinf.amortized.neural.trained_prior import TrainedPrior
+from probinf.amortized.neural.weighing import FittedWeight, familiar_of, trained_prior
 from probinf.amortized.training import weights
 from probinf.amortized.training.amortizer import Task
 from probinf.amortized.training.loop import Trained
-from probinf.core.program import Data, Key, Position, Program, Score
-from probinf.core.transformations.nesting import OnInner, nest
-from probinf.errors import ObservationError, TrainingError
-
-
-class Observed(NamedTuple):
-    """The dynamic part of a posterior with a learned likelihood."""
-
-    network: LikelihoodNetwork
-    data: Float[Array, "n d"]
-    familiarity: Familiarity
+from probinf.core.program import Key
+from probinf.errors import TrainingError
 
 
 @dataclasses.dataclass(frozen=True)
-class _Learned:
-    """The program's base, weighted by the learned likelihood."""
-
-    score: Callable[[Position, Data], Score]
-    constrain: Callable[[Position, Data], dict[str, Array]]
-    parameters: Parameters
-
-    def __call__(self, x: Position, data: Data) -> Score:
-        observed: Observed = data[1]
-        theta = self.parameters.vector(self.constrain(x, data[0]))
-        terms = jax.vmap(observed.network.log_likelihood, (None, 0))(theta, observed.data)
-        return Score(self.score(x, data[0]).log_base, jnp.sum(terms))
-
-
-@dataclasses.dataclass(frozen=True)
-class NLE(Neural):
+class NLE(Flows):
     """Neural likelihood estimation: minimise E[-log q(data | theta)] over the joint law.
 
     ``NLE().fit(program, key=0).posterior(y)`` is the program's prior weighted by the learned
@@ -111,10 +80,7 @@ class NLE(Neural):
         data = seen + sites.counts * cells
         # what has one sign mostly varies by factors, what has both is left on its own scale
         signed = (seen < 0).any(axis=0) & (seen > 0).any(axis=0)
-        if source.proposed:
-            prior = TrainedPrior.seen(found.values)
-        else:
-            prior = TrainedPrior.of(plain, parameters)
+        prior = trained_prior(source, plain, parameters, found)
         network = likelihood_network(
             self,
             second,
@@ -128,7 +94,7 @@ class NLE(Neural):
             contexts = jax.vmap(network.context)(jnp.asarray(found.values, float))
             success = Success.of(jax.random.fold_in(second, 1), contexts, found.worked)
             network = eqx.tree_at(lambda n: n.success, network, success)
-        network = eqx.tree_at(lambda n: n.familiar, network, _familiar(network.targets, data))
+        network = eqx.tree_at(lambda n: n.familiar, network, familiar_of(network.targets, data))
         return Task(
             network,
             LikelihoodLoss(sites, parameters, self.batch),
@@ -144,42 +110,7 @@ class NLE(Neural):
         return FittedNLE(trained.model, source.program, source.sites, parameters, self, record)
 
 
-def _familiar(targets: Marginals, data: np.ndarray) -> Familiar:
-    """Half of the data describe, the others calibrate: no network was trained on either."""
-    scores = np.asarray(_scored(targets, jnp.asarray(data, float)))
-    mapped = np.asarray(jax.vmap(widened)(jnp.asarray(scores)))
-    half = len(data) // 2
-    return Familiar.of(mapped[:half], mapped[half:], data, np.abs(scores[half:]).max(axis=1))
-
-
-@jax.jit
-def _scored(targets: Marginals, data: Array) -> Array:
-    return jax.vmap(lambda v: targets(v)[0])(data)
-
-
-@partial(jax.jit, static_argnames=("sites",))
-def _worst(network: LikelihoodNetwork, sites: Sites, data: Array) -> Familiarity:
-    """Of several data sets: the furthest, and the one with the most unusual entry."""
-
-    def one(row: Array) -> Familiarity:
-        scores = network.targets(row)[0]
-        return network.familiar(widened(scores), row, scores, network.targets, sites)
-
-    each = jax.vmap(one)(data)
-    far, outer = jnp.argmax(each.distance), jnp.argmax(each.extreme)
-    beyond = tuple(jnp.sum(share == 0) for share in (each.share, each.share_outer))
-    worst = jax.tree.map(lambda v: v[far], each)
-    return dataclasses.replace(
-        worst,
-        share_outer=each.share_outer[outer],
-        extreme=each.extreme[outer],
-        data=each.data[outer],
-        among=len(data),
-        beyond=beyond,
-    )
-
-
-class FittedNLE(FittedNeural):
+class FittedNLE(FittedWeight):
     """A trained likelihood: ``posterior(y)`` for any data of the trained shape.
 
     The pure function is ``network.log_likelihood(theta, y)``, with the parameters as the user
@@ -187,70 +118,13 @@ class FittedNLE(FittedNeural):
     """
 
     kind = "nle"
-
-    def posterior(self, observed: Any = None, *, program: Program | None = None) -> Program:
-        """The prior of a program weighted by the learned likelihood of the data.
-
-        Args:
-            observed: one data set, or several independent ones with the same parameters along
-                one more leading axis; an array by site, or one array for a single site. By
-                default the program's own observations.
-            program: whose prior to use; any with the same latent sites, whatever their supports,
-                so that the prior may change without training. Needed after loading. There is a
-                warning where it reaches beyond the values that training saw.
-
-        Raises:
-            ObservationError: a shape or name is wrong, or a value is not finite.
-            StructureError: there is no program, or its coordinates are others.
-        """
-        given = self._given(program)
-        self._check(given)
-        given = parameters_only(given)
-        values = self.sites.named(observations_of(given) if observed is None else observed)
-        data = self._stacked(values)
-        familiarity = _worst(self.network, self.sites, data)
-        familiarity.warn()
-        return nest(
-            given,
-            Observed(self.network, data, familiarity),
-            score=_Learned(given.score, given.constrain, self.parameters),
-            draw=OnInner(given.draw),
-            pointwise=None,
-            observations=None,
-            sites=None,
-        )
+    learned = "likelihood"
 
     def _structure(self) -> dict[str, Any]:
         return {
             "failures": self.network.success is not None,
             "calibrated": self.network.familiar.calibrated,
         }
-
-    def _check(self, given: Program) -> None:
-        """Refuse other parameters; warn about values that no training saw."""
-        if given is not self.program and not is_traced(given):
-            plain = parameters_only(given)
-            self.parameters.check(plain)
-            self.network.prior.warn_outside(plain, self.parameters)
-
-    def _stacked(self, values: dict[str, Array]) -> Float[Array, "n d"]:
-        extra = {values[n].ndim - len(s) for n, s in zip(*self._named_shapes, strict=True)}
-        if extra == {0}:
-            return self.sites.ravel(values)[None]
-        counts = {v.shape[0] for v in values.values() if v.ndim}
-        shapes = all(values[n].shape[1:] == s for n, s in zip(*self._named_shapes, strict=True))
-        if extra != {1} or not shapes or len(counts) != 1:
-            seen = {name: v.shape for name, v in values.items()}
-            raise ObservationError(
-                f"posterior: sites have shapes {seen}, trained on "
-                f"{dict(zip(*self._named_shapes, strict=True))}; several independent data sets "
-                "go along one more leading axis of every site."
-            )
-        return jax.vmap(self.sites.ravel)(values)
-
-    @property
-    def _named_shapes(self) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
-        return self.sites.names, self.sites.shapes
 
     @classmethod
     def skeleton(cls, config: dict[str, Any]) -> LikelihoodNetwork:

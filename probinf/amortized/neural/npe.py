@@ -14,7 +14,7 @@ from jaxtyping import Array
 
 from probinf.amortized.nets.embedding import Embedding, adapted, takes_sets
 from probinf.amortized.nets.regression import Regression
-from probinf.amortized.neural.base import Neural, Record
+from probinf.amortized.neural.base import Flows, Record
 from probinf.amortized.neural.familiar import Familiar
 from probinf.amortized.neural.fitted import (
     FittedNeural,
@@ -57,7 +57,7 @@ from probinf.errors import (
 
 
 @dataclasses.dataclass(frozen=True)
-class NPE(Neural):
+class NPE(Flows):
     """Neural posterior estimation: minimise E[-log q(theta | data)] over the joint law.
 
     The flow lives in the program's unconstrained coordinates, so no draw can leave the
@@ -440,7 +440,4 @@ def _warn_longer(rows: int, longest: int) -> None:
 
 
 def _options(config: dict[str, Any]) -> NPE:
-    options = stored_options(NPE, config)
-    if options["embedding"] is not None:
-        options["embedding"] = Embedding.restored(options["embedding"])
-    return NPE(**options)
+    return NPE(**stored_options(NPE, config))

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from probinf.amortized.nets.embedding import Embedding, takes_sets
 from probinf.amortized.nets.ensemble import Ensemble
-from probinf.amortized.neural.base import Neural, rows_for, widened
+from probinf.amortized.neural.base import Flows, rows_for, widened
 from probinf.amortized.neural.familiar import Familiar, Familiarity
 from probinf.amortized.neural.marginals import Marginals
 from probinf.amortized.neural.simulations import Sites
@@ -92,7 +92,7 @@ class Conditioned(NamedTuple):
 
 
 def posterior_network(
-    method: Neural,
+    method: Flows,
     embedding: Any,
     keys: tuple[Key, Key],
     inputs: Marginals,

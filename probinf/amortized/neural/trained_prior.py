@@ -45,8 +45,10 @@ class TrainedPrior(Fixed):
         """Of the right structure; to be filled from a file."""
         return cls(jnp.zeros((_LEVELS, size)))
 
-    def warn_outside(self, program: Program, parameters: Parameters) -> None:
-        """Warn where a new prior reaches to values that the likelihood was never learned for."""
+    def warn_outside(
+        self, program: Program, parameters: Parameters, learned: str = "likelihood"
+    ) -> None:
+        """Warn where a new prior reaches to values that were never learned from."""
         draws = parameters.draws(program)
         low, high = np.asarray(self.quantiles[0]), np.asarray(self.quantiles[-1])
         if draws is None:
@@ -58,7 +60,7 @@ class TrainedPrior(Fixed):
                 return
             text = (
                 f"{share[k]:.1%} of the prior of '{parameters.labels[k]}' lie outside "
-                f"{low[k]:.4g} to {high[k]:.4g}, where the likelihood was learned"
+                f"{low[k]:.4g} to {high[k]:.4g}, where the {learned} was learned"
             )
         warnings.warn(
             f"posterior: {text}. What the network says beyond is a guess: train on a wider prior, "

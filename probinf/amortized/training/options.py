@@ -44,19 +44,19 @@ _LIBRARY: Options = {
 class Training:
     """How a network is trained; with a key it decides every bit of the result.
 
-    ``NPE``, ``NLE``, ``PFN``, ``DistributionTransformer`` and ``train`` take it as ``training=``,
-    or its fields as keywords. A field that is "default" is left to the method.
+    ``NPE``, ``NLE``, ``NRE``, ``PFN``, ``DistributionTransformer`` and ``train`` take it as
+    ``training=``, or its fields as keywords. A field that is "default" is left to the method.
 
     Args:
-        steps: number of gradient steps; by default 5000 for NPE and NLE, no other knows one.
+        steps: number of gradient steps; by default 5000 for NPE, NLE and NRE, no other knows one.
         learning_rate: the largest one, reached at the end of the warm-up; by default 1e-3.
         warmup: share of the steps over which the rate grows, a cosine to zero follows; by default
             .05.
-        clip: largest global norm of the gradient, None leaves it alone; by default 5 for NPE and
-            NLE, else 1.
+        clip: largest global norm of the gradient, None leaves it alone; by default 5 for NPE,
+            NLE and NRE, else 1.
         optimizer: an optax transformation in place of Adam and the schedule (the clip stays).
         patience: stop after so many validations without a smaller loss, None never; by default 15
-            for NPE and NLE, which validate, else None.
+            for those three, which validate, else None.
         chunk: steps between validations and between checkpoints; a 50th of ``steps`` unless given.
         checkpoint: a folder to which every chunk is written; the same call with the same folder
             continues an interrupted training bit for bit.

@@ -34,6 +34,7 @@ _KINDS = {
     "distribution_transformer": "probinf.amortized.transformer.fitted:FittedDT",
     "npe": "probinf.amortized.neural.npe:FittedNPE",
     "nle": "probinf.amortized.neural.nle:FittedNLE",
+    "nre": "probinf.amortized.neural.nre:FittedNRE",
 }
 
 
@@ -83,7 +84,7 @@ def save(
     Args:
         path: the file, by convention ending in ``.safetensors``.
         network: an Equinox module; every array is stored under its path in the tree.
-        kind: "pfn", "distribution_transformer", "npe" or "nle".
+        kind: "pfn", "distribution_transformer", "npe", "nle" or "nre".
         config: JSON values from which the class of that kind rebuilds the network.
         ranges: where it was trained.
         training: JSON values for the reader: seed, steps, measured figures.
