@@ -84,7 +84,7 @@ def draw(fit, folder):
         (line,) = axis.plot(1900 + fine, middle[k], label=name)
         axis.fill_between(1900 + fine, low[k], high[k], color=line.get_color(), alpha=0.25)
         axis.plot(1900 + np.arange(21), pelts, "o", ms=3, color=line.get_color())
-    axis.set(ylabel="pelts, thousands")
+    axis.set(ylabel="pelts, thousands", xticks=range(1900, 1921, 5))
     axis.legend(frameon=False)
     figure.savefig(f"{folder}/lynx_hare_ode.png")
 

@@ -24,7 +24,7 @@ from sklearn.linear_model import LogisticRegression
 
 import probinf as pi
 
-METHOD = pi.NUTS(chains=2, warmup=300, draws=3000)
+METHOD = pi.NUTS(chains=2, warmup=300, draws=5000)
 PENALTY = 1.0
 
 
