@@ -15,6 +15,7 @@ from probinf.conformal.selection import answers
 from probinf.errors import CalibrationError
 from tests.conformal import (
     test_answers,
+    test_any_learner,
     test_certified,
     test_estimator_groups,
     test_risk,
@@ -130,3 +131,18 @@ def test_knowledge_with_one_end_of_each_attribute_fails(monkeypatch):
     )
     with pytest.raises(AssertionError):
         test_certified.test_probabilities_and_their_range_are_those_of_enumeration()
+
+
+def test_test_points_that_are_predicted_from_outside_fail(monkeypatch):
+    """A learner that has seen labelled points, and not the test points, tells them apart."""
+
+    def one_sided(key, X, large, X_test, learner, *, folds=10):
+        fit = np.asarray(large).astype(int)
+        pair = learner(X, fit, X), learner(X, fit, X_test)
+        return (1000.0 * fit - pair[0])[None], -pair[1][None]
+
+    module = sys.modules["probinf.conformal.selection.optcs"]
+    monkeypatch.setattr(module, "joint_out_of_fold", one_sided)
+    law = test_any_learner.test_any_learner_keeps_the_false_discovery_rate
+    with pytest.raises(AssertionError):
+        law(test_any_learner.neighbours)
