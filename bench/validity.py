@@ -41,9 +41,14 @@ def laws(slow: bool) -> dict[str, Any]:
         report = pathlib.Path(place) / "report.xml"
         command = [sys.executable, "-m", "pytest", "-q", "-n", "0", f"--junitxml={report}"]
         tier = ["-m", "slow or not slow"] if slow else []
-        subprocess.run(
-            [*command, *tier, "tests/laws", "tests/mutants"], cwd=ROOT, capture_output=True
+        run = subprocess.run(
+            [*command, *tier, "tests/laws", "tests/mutants"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
         )
+        if run.returncode not in (0, 1):  # all passed, or some failed
+            raise SystemExit(f"laws: pytest could not run them.\n{run.stdout[-2000:]}")
         cases = list(ET.parse(report).getroot().iter("testcase"))
     for case in cases:
         parts = case.attrib["classname"].split(".")

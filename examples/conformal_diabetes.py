@@ -5,14 +5,20 @@ conformalised quantile regression, jackknife+ and full conformal prediction of a
 and a selection of fast progressors are repeated over random divisions of the patients; coverage
 and false discoveries are compared with what was promised.
 
+Needs scikit-learn, the extra `sklearn`.
+
     python examples/conformal_diabetes.py [folder for the picture]
 """
 
 import sys
 
 import numpy as np
-from sklearn.datasets import load_diabetes
-from sklearn.linear_model import LinearRegression, QuantileRegressor
+
+try:
+    from sklearn.datasets import load_diabetes
+    from sklearn.linear_model import LinearRegression, QuantileRegressor
+except ImportError as missing:
+    raise SystemExit(f'{missing}; this script needs: pip install "probinf[sklearn]"') from None
 
 import probinf.conformal as pc
 

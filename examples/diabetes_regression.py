@@ -6,6 +6,8 @@ which the data choose: ridge regression with its penalty inferred. Both engines 
 each other, with ridge regression at the inferred penalty, and with an exact integral, which
 exists because the coefficients can be integrated out by hand.
 
+Needs scikit-learn, the extra `sklearn`.
+
     python examples/diabetes_regression.py [folder for the picture]
 """
 
@@ -15,8 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
-from sklearn.datasets import load_diabetes
-from sklearn.linear_model import LinearRegression, Ridge
+
+try:
+    from sklearn.datasets import load_diabetes
+    from sklearn.linear_model import LinearRegression, Ridge
+except ImportError as missing:
+    raise SystemExit(f'{missing}; this script needs: pip install "probinf[sklearn]"') from None
 
 import probinf as pi
 

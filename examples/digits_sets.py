@@ -14,8 +14,12 @@ import sys
 
 import numpy as np
 from scipy.stats import beta
-from sklearn.datasets import load_digits
-from sklearn.linear_model import LogisticRegression
+
+try:
+    from sklearn.datasets import load_digits
+    from sklearn.linear_model import LogisticRegression
+except ImportError as missing:
+    raise SystemExit(f'{missing}; this script needs: pip install "probinf[sklearn]"') from None
 
 import probinf.conformal as pc
 

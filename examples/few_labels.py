@@ -4,14 +4,20 @@ A classifier trained on a few images predicts every image of scikit-learn's digi
 hundred labels correct it: shares, a regression, and a sequence that may be watched while labels
 come in. All labels exist in truth, so that the script can check its own answers.
 
+Needs scikit-learn, the extra `sklearn`.
+
     python examples/few_labels.py [folder for the picture]
 """
 
 import sys
 
 import numpy as np
-from sklearn.datasets import load_digits
-from sklearn.linear_model import LogisticRegression
+
+try:
+    from sklearn.datasets import load_digits
+    from sklearn.linear_model import LogisticRegression
+except ImportError as missing:
+    raise SystemExit(f'{missing}; this script needs: pip install "probinf[sklearn]"') from None
 
 from probinf import ppi
 

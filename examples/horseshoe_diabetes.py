@@ -14,8 +14,12 @@ import sys
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
-from sklearn.datasets import load_diabetes
-from sklearn.linear_model import LinearRegression
+
+try:
+    from sklearn.datasets import load_diabetes
+    from sklearn.linear_model import LinearRegression
+except ImportError as missing:
+    raise SystemExit(f'{missing}; this script needs: pip install "probinf[sklearn]"') from None
 
 import probinf as pi
 

@@ -13,9 +13,13 @@ Needs scikit-learn, the extra `sklearn`.
 import sys
 
 import numpy as np
-from sklearn.datasets import load_digits
-from sklearn.decomposition import PCA
-from sklearn.linear_model import LogisticRegression
+
+try:
+    from sklearn.datasets import load_digits
+    from sklearn.decomposition import PCA
+    from sklearn.linear_model import LogisticRegression
+except ImportError as missing:
+    raise SystemExit(f'{missing}; this script needs: pip install "probinf[sklearn]"') from None
 
 from probinf import ppi
 

@@ -12,8 +12,12 @@ Needs scikit-learn, the extra `sklearn`.
 import sys
 
 import numpy as np
-from sklearn.datasets import load_breast_cancer
-from sklearn.naive_bayes import GaussianNB
+
+try:
+    from sklearn.datasets import load_breast_cancer
+    from sklearn.naive_bayes import GaussianNB
+except ImportError as missing:
+    raise SystemExit(f'{missing}; this script needs: pip install "probinf[sklearn]"') from None
 
 import probinf.conformal as pc
 

@@ -19,8 +19,12 @@ import time
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
-from sklearn.datasets import load_breast_cancer
-from sklearn.linear_model import LogisticRegression
+
+try:
+    from sklearn.datasets import load_breast_cancer
+    from sklearn.linear_model import LogisticRegression
+except ImportError as missing:
+    raise SystemExit(f'{missing}; this script needs: pip install "probinf[sklearn]"') from None
 
 import probinf as pi
 
