@@ -61,6 +61,7 @@ def run(page: pathlib.Path, first: int, keys: int, seconds: float) -> dict[str, 
 
     code, began, failed, done = source(page), time.perf_counter(), [], first
     os.chdir(page.parent)
+    sys.argv = [str(page)]  # an example's arguments are its own
     for k in range(first, keys):
         if done > first and time.perf_counter() - began > seconds:
             break

@@ -6,17 +6,12 @@ which the data choose: ridge regression with its penalty inferred. Both engines 
 each other, with ridge regression at the inferred penalty, and with an exact integral, which
 exists because the coefficients can be integrated out by hand.
 
-    python examples/diabetes_regression.py [picture.png]
+    python examples/diabetes_regression.py [folder for the picture]
 """
 
 import sys
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
@@ -79,8 +74,10 @@ def require(condition, message):
         raise SystemExit(f"check failed: {message}")
 
 
-def draw(fit, names, least_squares, picture):
+def draw(fit, names, least_squares, folder):
     """Coefficients with their 90 % intervals beside least squares."""
+    import matplotlib.pyplot as plt
+
     rows = [fit.summary()[f"beta[{j}]"] for j in range(len(names))]
     mean = np.array([row["mean"] for row in rows])
     low, high = (np.array([row[q] for row in rows]) for q in ("q5", "q95"))
@@ -96,10 +93,10 @@ def draw(fit, names, least_squares, picture):
     axis.set_xlabel("standardised coefficient")
     axis.legend(frameon=False)
     figure.tight_layout()
-    figure.savefig(picture, dpi=150)
+    figure.savefig(f"{folder}/diabetes_regression.png")
 
 
-def main(picture="diabetes_regression.png"):
+def main(folder=None):
     """Fit, compare, draw and check."""
     x, y, names = standardised_data()
     program = pi.from_numpyro(model, jnp.asarray(x), y=jnp.asarray(y))
@@ -139,8 +136,8 @@ def main(picture="diabetes_regression.png"):
     low, high = np.quantile(fits["NUTS"].predict(key=1)["y"], [0.05, 0.95], axis=(0, 1))
     coverage = np.mean((low < y) & (y < high))
     print(f"90 % predictive intervals hold {coverage:.0%} of the patients")
-    draw(fits["NUTS"], names, least_squares, picture)
-    print(f"coefficients drawn in {picture}")
+    if folder:
+        draw(fits["NUTS"], names, least_squares, folder)
 
     for name, fit in fits.items():
         require(fit.diagnose(), f"{name} is not healthy\n{fit.diagnose()}")

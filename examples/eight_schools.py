@@ -5,15 +5,11 @@ schools differ by an unknown amount and shares strength between them. NUTS, sequ
 and importance sampling get the same program; their posteriors must agree with each other, with
 reference draws and with an exact integral, and so must the log evidence where there is one.
 
-    python examples/eight_schools.py [picture.png]
+    python examples/eight_schools.py [folder for the picture]
 """
 
 import itertools
 import sys
-
-import matplotlib
-
-matplotlib.use("Agg")
 
 import jax.numpy as jnp
 import numpy as np
@@ -93,7 +89,7 @@ def require(condition, message):
         raise SystemExit(f"check failed: {message}")
 
 
-def main(picture="eight_schools.png"):
+def main(folder=None):
     """Fit, compare, draw and check."""
     program = pi.from_numpyro(model, jnp.asarray(ERROR), effect=jnp.asarray(EFFECT))
     methods = {
@@ -128,9 +124,9 @@ def main(picture="eight_schools.png"):
     for name, fit in weighted.items():
         print(f"{name:22} {fit.log_evidence}")
 
-    figure = pi.compare_plot(fits, ["mu", "tau", "theta[0]", "theta[6]"], columns=2)
-    figure.savefig(picture, dpi=150)
-    print(f"\nmarginal posteriors drawn in {picture}")
+    if folder:
+        figure = pi.compare_plot(fits, ["mu", "tau", "theta[0]", "theta[6]"], columns=2)
+        figure.savefig(f"{folder}/eight_schools.png")
 
     for name, fit in fits.items():
         summary = fit.summary()

@@ -4,14 +4,10 @@ A classifier trained on a few images predicts every image of scikit-learn's digi
 hundred labels correct it: shares, a regression, and a sequence that may be watched while labels
 come in. All labels exist in truth, so that the script can check its own answers.
 
-    python examples/few_labels.py [picture.png]
+    python examples/few_labels.py [folder for the picture]
 """
 
 import sys
-
-import matplotlib
-
-matplotlib.use("Agg")
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -20,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from probinf import ppi
 
 
-def main() -> None:
+def main(folder=None):
     """Estimate, compare with the truth, and draw."""
     digits = load_digits()
     loop = np.isin(digits.target, [0, 6, 8, 9]).astype(float)
@@ -49,10 +45,11 @@ def main() -> None:
     inside = (limits[39:, 0] <= y.mean()) & (y.mean() <= limits[39:, 1])
     assert inside.all()
 
-    axis = ppi.width_plot(share)
-    axis.figure.savefig(sys.argv[1] if len(sys.argv) > 1 else "few_labels.png", dpi=120)
+    if folder:
+        axis = ppi.width_plot(share)
+        axis.figure.savefig(f"{folder}/few_labels.png")
     print("all answers agree with the truth")
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:2])

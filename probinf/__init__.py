@@ -14,6 +14,7 @@ if _TYPE_CHECKING:
     from probinf import kernels as kernels
     from probinf import ppi as ppi
     from probinf import resampling as resampling
+    from probinf import tokens as tokens
     from probinf import validity as validity
     from probinf.amortized import refine as refine
     from probinf.api import resume as resume
@@ -56,6 +57,7 @@ if _TYPE_CHECKING:
     from probinf.evidence.updating import update as update
     from probinf.fronts import formula as formula
     from probinf.fronts import from_callback as from_callback
+    from probinf.fronts import from_language_model as from_language_model
     from probinf.fronts import from_log_density as from_log_density
     from probinf.fronts import from_log_likelihood as from_log_likelihood
     from probinf.fronts import from_numpyro as from_numpyro
@@ -114,6 +116,7 @@ _WHERE = {
     "fit": "probinf.evidence.fitting",
     "formula": "probinf.fronts",
     "from_callback": "probinf.fronts",
+    "from_language_model": "probinf.fronts",
     "from_log_density": "probinf.fronts",
     "from_log_likelihood": "probinf.fronts",
     "from_numpyro": "probinf.fronts",
@@ -173,6 +176,7 @@ _WHERE = {
     "SMC2": "probinf.samplers",
     "StateSpace": "probinf.core.sequence",
     "temper": "probinf.core.transformations.paths",
+    "tokens": "probinf.tokens",
     "update": "probinf.evidence.updating",
     "use_compilation_cache": "probinf.runtime.compilation_cache",
     "use_cpu_devices": "probinf.runtime.devices",

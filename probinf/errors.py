@@ -101,6 +101,10 @@ class CallbackError(ProbinfError, RuntimeError):
     """A Python function that computes the likelihood fails too often, or returns no number."""
 
 
+class RewardError(ProbinfError, ValueError):
+    """A reward of a text is NaN or outside [0, 1], or another potential is no number."""
+
+
 class ConvergenceError(ProbinfError, RuntimeError):
     """An estimating equation has no root that the solver could reach."""
 

@@ -21,6 +21,7 @@ from probinf.conformal.calibration import crc as crc
 from probinf.conformal.calibration import ltt as ltt
 from probinf.conformal.calibration import rcps as rcps
 from probinf.conformal.calibration import split as split
+from probinf.conformal.labels import certified as certified
 from probinf.conformal.labels import class_conditional as class_conditional
 from probinf.conformal.labels import venn_abers as venn_abers
 from probinf.conformal.labels import venn_abers_multiclass as venn_abers_multiclass
@@ -28,6 +29,7 @@ from probinf.conformal.online import ACI as ACI
 from probinf.conformal.online import PID as PID
 from probinf.conformal.online import SAOCP as SAOCP
 from probinf.conformal.online import DtACI as DtACI
+from probinf.conformal.online import detect_drift as detect_drift
 from probinf.conformal.online import enbpi as enbpi
 from probinf.conformal.online import track as track
 from probinf.conformal.plotting import plot_group_coverage as plot_group_coverage
@@ -45,6 +47,7 @@ from probinf.conformal.regression import full_ridge as full_ridge
 from probinf.conformal.regression import jackknife_plus as jackknife_plus
 from probinf.conformal.regression import jackknife_plus_ridge as jackknife_plus_ridge
 from probinf.conformal.regression import predictive_system as predictive_system
+from probinf.conformal.reports import coverage_report as coverage_report
 from probinf.conformal.scores import APS as APS
 from probinf.conformal.scores import CQR as CQR
 from probinf.conformal.scores import LAC as LAC

@@ -15,12 +15,14 @@ if _TYPE_CHECKING:
     from probinf.fronts.simulator import from_simulator as from_simulator
     from probinf.fronts.state_space import from_state_space as from_state_space
     from probinf.fronts.state_space import with_parameters as with_parameters
+    from probinf.fronts.tokens.front import from_language_model as from_language_model
 
 # Every name that the lines above give to type checkers, and where it is imported from on first use.
 _WHERE = {
     "formula": "probinf.fronts.formulas.formula",
     "FormulaProgram": "probinf.fronts.formulas.formula",
     "from_callback": "probinf.fronts.callback",
+    "from_language_model": "probinf.fronts.tokens.front",
     "from_log_density": "probinf.fronts.log_density",
     "from_log_likelihood": "probinf.fronts.log_density",
     "from_numpyro": "probinf.fronts.numpyro",

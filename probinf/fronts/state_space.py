@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
-from jaxtyping import Array
 from numpyro.distributions import Distribution
 
 from probinf.core.inputs.given import as_given
-from probinf.core.program import Data, Key, Observations, Position, Program, Score
+from probinf.core.program import Observations, Program
 from probinf.errors import ModelError, StructureError
+from probinf.fronts.nothing import nothing
 from probinf.fronts.numpyro import from_numpyro
 from probinf.fronts.states.calling import RESERVED, called
 from probinf.fronts.states.checks import batches, check_observed, components_of, look
@@ -149,7 +149,7 @@ def with_parameters(program: Program, values: Mapping[str, Any]) -> Program:
                 f"{np.shape(given[name])}."
             )
     series = series._replace(prior=(), fixed={**series.fixed, **given})
-    bare = dataclasses.replace(_nothing(), data=None)
+    bare = dataclasses.replace(nothing(), data=None)
     return _program(dataclasses.replace(of.model, prior=bare), series)
 
 
@@ -230,7 +230,7 @@ def _refuse_same_names(prior: Program, states: list[str], values: Any, series: S
 def _parameters(parameters: Any) -> tuple[Program, dict[str, Any]]:
     """The program of what is unknown, and what is known."""
     if parameters is None:
-        return _nothing(), {}
+        return nothing(), {}
     if isinstance(parameters, Program):
         return parameters, {}
     if not isinstance(parameters, dict):
@@ -243,7 +243,7 @@ def _parameters(parameters: Any) -> tuple[Program, dict[str, Any]]:
     unknown = {name: v for name, v in parameters.items() if isinstance(v, Distribution)}
     fixed = {n: _number(n, value) for n, value in parameters.items() if n not in unknown}
     if not unknown:
-        return _nothing(), fixed
+        return nothing(), fixed
     with warnings.catch_warnings():  # a prior alone observes nothing
         warnings.filterwarnings("ignore", message="the model _sample_all")
         return from_numpyro(_sample_all, unknown), fixed
@@ -263,20 +263,3 @@ def _number(name: str, given: Any) -> Any:
 def _sample_all(prior: dict[str, Distribution]) -> None:
     for name, distribution in prior.items():
         numpyro.sample(name, distribution)
-
-
-def _nothing() -> Program:
-    """The program of no parameter at all."""
-    return Program(_empty, _empty, _one, _same, data=())
-
-
-def _empty(key: Key, data: Data) -> Position:
-    return {}
-
-
-def _one(x: Position, data: Data) -> Score:
-    return Score(jnp.zeros((), float), jnp.zeros((), float))
-
-
-def _same(x: Position, data: Data) -> dict[str, Array]:
-    return {}

@@ -34,6 +34,7 @@ def test_a_fitted_model_gets_its_remedy(wrapper, model, y):
     with pytest.raises(NotFittedError, match="not fitted yet"):
         wrapper(model).conformalize(X, y)
     model.fit(X, y)
-    with pytest.raises(NotFittedError, match="FrozenEstimator"):
-        wrapper(model).conformalize(X, y)
+    with pytest.raises(NotFittedError, match=r"call conformalize\(X, y\)"):
+        wrapper(model).predict(X)
+    wrapper(model).conformalize(X, y)
     wrapper(FrozenEstimator(model)).fit(X, y).conformalize(X, y)

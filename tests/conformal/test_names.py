@@ -44,6 +44,7 @@ BELOW = {
     "estimators": "sets scores calibration regression labels",
     "plotting": "sets online",
     "validity": "calibration",
+    "reports": "calibration",
 }
 
 

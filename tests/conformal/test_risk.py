@@ -7,7 +7,8 @@ import pytest
 from scipy.stats import binom
 
 import probinf.conformal as pc
-from probinf.errors import ArrayError
+from probinf.conformal.calibration import learn_then_test
+from probinf.errors import ArrayError, MethodError
 
 
 def test_crc_closed_form_and_mutant():
@@ -97,3 +98,69 @@ def test_holm_is_between_bonferroni_and_nothing():
 def test_bad_losses(losses, match):
     with pytest.raises(ArrayError, match=match):
         pc.crc(losses, alpha=0.1)
+
+
+def steps(rng, n, shape, risk):
+    """Losses (n, *shape) whose true risks are ``risk``, dependent across parameters."""
+    return (rng.uniform(size=(n,) + (1,) * len(shape)) < risk) * 1.0
+
+
+@pytest.mark.parametrize("correction", ["bonferroni", "holm", "graph"])
+def test_several_thresholds_and_risks_are_declared_jointly(correction):
+    """Some parameters are unsafe in one risk or in the other: none of them, save with delta."""
+    rng, wrong, found = np.random.default_rng(0), 0, 0
+    first = np.clip(0.3 - 0.04 * np.add.outer(np.arange(5), np.arange(4)), 0, 1)
+    second = np.broadcast_to(np.array([0.21, 0.05, 0.05, 0.05])[None], (5, 4))
+    unsafe = (first > 0.1 + 1e-9) | (second > 0.2)
+    for _ in range(150):
+        losses = steps(rng, 300, (5, 4), first), steps(rng, 300, (5, 4), second)
+        out = pc.ltt(losses, alpha=(0.1, 0.2), delta=0.2, correction=correction)
+        wrong += (out.valid & unsafe).any()
+        found += out.valid.any()
+        if out.index is not None:
+            assert out.valid[out.index] and len(out.index) == 2
+    assert wrong <= binom.ppf(1 - 1e-6, 150, 0.2)
+    assert found > 75
+    assert "5 x 4" in str(out) or out.index is None
+
+
+def flow(p, delta):
+    """Parameters that the graph declares, from the definition: shares along walks."""
+
+    def reached(place):
+        if place == tuple(d - 1 for d in p.shape):
+            return delta
+        total = 0.0
+        for k in range(p.ndim):
+            before = (*place[:k], place[k] + 1, *place[k + 1 :])
+            if before[k] < p.shape[k] and p[before] <= reached(before):
+                total += reached(before) / sum(i > 0 for i in before)
+        return total
+
+    return np.array([p[i] <= reached(i) for i in np.ndindex(*p.shape)]).reshape(p.shape)
+
+
+def test_the_graph_hands_on_its_error():
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        p = rng.uniform(size=(3, 4)) ** 8
+        np.testing.assert_array_equal(learn_then_test._graph(p, 0.1), flow(p, 0.1))
+    # all true: the family-wise error is delta, however the hypotheses depend
+    false = 0
+    for _ in range(400):
+        p = np.where(np.add.outer(np.arange(3), np.arange(3)) > 2, 0.0, rng.uniform(size=(3, 3)))
+        false += (learn_then_test._graph(p, 0.2) & (p > 0)).any()
+    assert false <= binom.ppf(1 - 1e-6, 400, 0.2)
+    losses = (rng.uniform(size=(200, 12)) < np.linspace(0.3, 0.0, 12)) * 1.0
+    line = [pc.ltt(losses, alpha=0.1, correction=c).valid for c in ("graph", "fixed sequence")]
+    np.testing.assert_array_equal(*line)
+
+
+def test_several_risks_are_refused_where_they_do_not_fit():
+    a, b = np.zeros((20, 3)), np.zeros((20, 4))
+    with pytest.raises(ArrayError, match="different parameters"):
+        pc.ltt((a, b), alpha=(0.1, 0.1))
+    with pytest.raises(ArrayError, match="one of each per risk"):
+        pc.ltt((a, a), alpha=(0.1, 0.1, 0.1))
+    with pytest.raises(MethodError, match="correction='graph'"):
+        pc.ltt(np.zeros((20, 3, 3)), alpha=0.1, correction="fixed sequence")

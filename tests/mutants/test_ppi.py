@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 
 import pytest
 
@@ -84,3 +85,68 @@ def test_roots_that_run_away_fail(monkeypatch):
         test_bad_input.test_fits_without_a_finite_estimate_are_no_numbers(
             lambda: test_bad_input.apart(method="classical")
         )
+
+
+def test_a_prediction_that_is_not_transformed_with_its_outcome_fails(monkeypatch):
+    from probinf.ppi.estimators import formulas
+    from tests.ppi import test_formulas
+
+    right = formulas._outcomes
+
+    def untransformed(outcome, columns, labeled, unlabeled):
+        y = right(outcome, columns, labeled, unlabeled)[0]
+        return y, labeled[columns[0]].to_numpy(), unlabeled[columns[0]].to_numpy()
+
+    monkeypatch.setattr(formulas, "_outcomes", untransformed)
+    with pytest.raises(AssertionError):
+        test_formulas.test_a_formula_is_its_arrays()
+
+
+@pytest.mark.parametrize("law", ["by hand", "refits"])
+def test_skewness_with_the_wrong_sign_and_leverage_left_out_fail(monkeypatch, law):
+    from probinf.ppi.estimators import skewed
+    from tests.ppi import test_skew
+
+    if law == "by hand":
+        right = skewed.third_cumulant
+        monkeypatch.setattr(skewed, "third_cumulant", lambda values: -right(values))
+        with pytest.raises(AssertionError):
+            test_skew.test_labels_alone_are_halls_interval_by_hand()
+    else:
+        monkeypatch.setattr(skewed, "MANY", 0)  # influence values, whose tuning is taken as known
+        with pytest.raises(AssertionError):
+            test_skew.test_leave_one_out_values_are_refits()
+
+
+def test_a_prior_that_forgets_the_error_of_the_unlabelled_rows_fails(monkeypatch):
+    from probinf.ppi.sequential import looks
+    from tests.ppi import test_looks
+
+    right = looks._assisted
+
+    def free(result, prior, alpha, t, t_opt, split):
+        return right(result, prior, alpha * (1 - split), t, t_opt, 1e-9) * (1 - 1e-9)
+
+    monkeypatch.setattr(looks, "_assisted", free)
+    with pytest.raises(AssertionError):
+        test_looks.test_a_mean_has_the_limits_of_its_own_sequence(("t", 2.0, 0.1))
+
+
+def test_looks_that_reach_no_further_than_one_fail(monkeypatch):
+    from probinf.ppi.sequential import looks
+    from tests.ppi import test_looks
+
+    monkeypatch.setattr(looks, "reach", lambda alpha, t, t_opt: 1.645)
+    with pytest.raises(AssertionError):
+        test_looks.test_a_mean_has_the_limits_of_its_own_sequence(None)
+
+
+def test_a_leaderboard_of_plain_means_fails(monkeypatch):
+    from probinf.ppi.evaluation import leaderboard
+    from tests.ppi import test_leaderboard
+
+    module = sys.modules["probinf.ppi.evaluation.leaderboard"]
+    assert leaderboard is not None
+    monkeypatch.setattr(module, "_within", lambda values, items: values - values.mean(axis=0))
+    with pytest.raises(AssertionError):
+        test_leaderboard.test_items_that_are_hard_for_all_favour_nobody()

@@ -229,7 +229,7 @@ def _drawn(flat: Program, keys: Key) -> Float[Array, "n d"]:
 
 @jax.jit
 def _sampled(law: Any, keys: Key) -> Float[Array, "n d"]:
-    return jax.vmap(law.sample)(keys)
+    return jax.lax.map(law.sample, keys, batch_size=_BATCH)  # at once they fill the memory
 
 
 @jax.jit

@@ -5,6 +5,7 @@ from probinf.conformal.calibration.calibrate import calibrate as calibrate
 from probinf.conformal.calibration.conditional import (
     conditional_thresholds as conditional_thresholds,
 )
+from probinf.conformal.calibration.learn_then_test import ltt as ltt
 from probinf.conformal.calibration.localized import nexcp_weights as nexcp_weights
 from probinf.conformal.calibration.localized import rlcp_thresholds as rlcp_thresholds
 from probinf.conformal.calibration.ranks import lower_rank as lower_rank
@@ -15,7 +16,6 @@ from probinf.conformal.calibration.risk import RiskControl as RiskControl
 from probinf.conformal.calibration.risk import betting_pvalue as betting_pvalue
 from probinf.conformal.calibration.risk import crc as crc
 from probinf.conformal.calibration.risk import hoeffding_bentkus as hoeffding_bentkus
-from probinf.conformal.calibration.risk import ltt as ltt
 from probinf.conformal.calibration.risk import rcps as rcps
 from probinf.conformal.calibration.robust import clopper_pearson as clopper_pearson
 from probinf.conformal.calibration.robust import robust_split as robust_split

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -16,34 +17,40 @@ class RiskControl:
     """The parameter that controls a risk.
 
     Attributes:
-        index: column of ``losses`` that was chosen; None when no parameter is safe.
-        risk: empirical risk of every parameter, (n_lambda,).
-        valid: (n_lambda,) parameters declared safe.
-        alpha: the risk that was asked for.
+        index: column of ``losses`` that was chosen, a tuple of columns for several thresholds;
+            None when no parameter is safe.
+        risk: empirical risk of every parameter, (n_lambda,), or (d1, ..., dk) for k thresholds;
+            with several risks one such array for each.
+        valid: (n_lambda,) or (d1, ..., dk) parameters declared safe.
+        alpha: the risk that was asked for, or a tuple of them.
         guarantee: what is promised, and under which assumption.
     """
 
-    index: int | None
+    index: Any
     risk: np.ndarray
     valid: np.ndarray
-    alpha: float
+    alpha: Any
     guarantee: str
 
     def summary(self) -> str:
         """The choice and its empirical risk, for reading."""
+        several = isinstance(self.alpha, tuple)
+        targets = ", ".join(f"{a:g}" for a in (self.alpha if several else (self.alpha,)))
         if self.index is None:
-            return f"no parameter controls the risk at {self.alpha:g} ({self.guarantee})"
+            return f"no parameter controls the risk at {targets} ({self.guarantee})"
+        found = [risk[self.index] for risk in (self.risk if several else (self.risk,))]
         return (
-            f"parameter {self.index} of {self.risk.size}, empirical risk "
-            f"{self.risk[self.index]:.4g} (target {self.alpha:g}): {self.guarantee}"
+            f"parameter {self.index} of {' x '.join(map(str, self.valid.shape))}, empirical risk "
+            f"{', '.join(f'{r:.4g}' for r in found)} (target {targets}): {self.guarantee}"
         )
 
     __str__ = summary
 
 
-def _losses(losses: ArrayLike, bound: Number) -> np.ndarray:
-    values = np.asarray(as_float("losses", losses, ndim=2), float)
-    if values.shape[0] == 0 or values.shape[1] == 0:
+def checked_losses(losses: ArrayLike, bound: Number, *, ndim: Any = 2) -> np.ndarray:
+    """Losses (n, parameters...) in [0, bound]."""
+    values = np.asarray(as_float("losses", losses, ndim=ndim), float)
+    if values.size == 0:
         raise ArrayError("losses must be (n, n_lambda) with at least one row and column.")
     if not np.isfinite(bound) or bound <= 0:
         raise ArrayError(f"bound must be the finite largest possible loss, got {bound}.")
@@ -70,7 +77,7 @@ def crc(losses: ArrayLike, *, alpha: Number, bound: Number = 1.0) -> RiskControl
 
     Source: Angelopoulos, Bates, Fisch, Lei & Schuster (2024), theorem 1.
     """
-    values = _losses(losses, bound)
+    values = checked_losses(losses, bound)
     if (np.diff(values, axis=1) > 1e-12 * bound).any():
         raise ArrayError(
             "losses must not increase along the parameters; order them from bold to cautious, or "
@@ -119,7 +126,7 @@ def betting_pvalue(losses: ArrayLike, alpha: Number, *, delta: Number = 0.1) -> 
 
     Source: Waudby-Smith & Ramdas (2024), predictable plug-in bets.
     """
-    values = _losses(losses, 1.0)
+    values = checked_losses(losses, 1.0)
     fraction("alpha", alpha)
     fraction("delta", delta)
     n = len(values)
@@ -132,7 +139,8 @@ def betting_pvalue(losses: ArrayLike, alpha: Number, *, delta: Number = 0.1) -> 
     return np.asarray(np.exp(-np.maximum(log_wealth.max(axis=0), 0.0)))
 
 
-def _pvalues(values: np.ndarray, alpha: Number, method: str, delta: Number) -> np.ndarray:
+def risk_pvalues(values: np.ndarray, alpha: Number, method: str, delta: Number) -> np.ndarray:
+    """p-values (parameters,) of "the true risk exceeds alpha" from losses in [0, 1]."""
     if method == "hb":
         return hoeffding_bentkus(values.mean(axis=0), len(values), alpha)
     if method == "wsr":
@@ -159,56 +167,11 @@ def rcps(
 
     Source: Bates et al. (2021), theorem 2.1.
     """
-    values = _losses(losses, bound) / bound
+    values = checked_losses(losses, bound) / bound
     fraction("delta", delta)
-    p = _pvalues(values, alpha / bound, method, delta)
+    p = risk_pvalues(values, alpha / bound, method, delta)
     # all more cautious parameters must be safe too
     valid = np.logical_and.accumulate((p <= delta)[::-1])[::-1]
     index = int(np.argmax(valid)) if valid.any() else None
     promise = f"risk <= alpha with probability >= {1 - delta:g} (RCPS), iid data, monotone risk"
     return RiskControl(index, values.mean(axis=0) * bound, valid, float(alpha), promise)
-
-
-def ltt(
-    losses: ArrayLike,
-    *,
-    alpha: Number,
-    delta: Number = 0.1,
-    bound: Number = 1.0,
-    method: str = "hb",
-    correction: str = "holm",
-) -> RiskControl:
-    """Learn then test: all parameters whose risk is at most alpha, jointly with error ``delta``.
-
-    No monotonicity is needed. ``index`` is the safe parameter of least empirical risk; any other
-    in ``valid`` may be chosen afterwards, by any criterion.
-
-    Args:
-        losses: (n, n_lambda).
-        alpha: the risk allowed.
-        delta: probability that any declared parameter is unsafe.
-        bound: largest possible loss.
-        method: ``"hb"`` or ``"wsr"``.
-        correction: ``"bonferroni"``, ``"holm"``, or ``"fixed sequence"``, which tests the columns
-            from the last (most cautious) on and stops at the first that fails.
-
-    Source: Angelopoulos, Bates, Candès, Jordan & Lei (2022), theorem 1.
-    """
-    values = _losses(losses, bound) / bound
-    fraction("delta", delta)
-    p = _pvalues(values, alpha / bound, method, delta)
-    if correction == "bonferroni":
-        valid = p <= delta / p.size
-    elif correction == "holm":
-        order = np.argsort(p, kind="stable")
-        passed = np.logical_and.accumulate(p[order] <= delta / np.arange(p.size, 0, -1))
-        valid = np.zeros(p.size, bool)
-        valid[order] = passed
-    elif correction == "fixed sequence":
-        valid = np.logical_and.accumulate((p <= delta)[::-1])[::-1]
-    else:
-        raise MethodError(f"correction must be bonferroni, holm or fixed sequence: {correction!r}.")
-    risk = values.mean(axis=0) * bound
-    index = int(np.argmin(np.where(valid, risk, np.inf))) if valid.any() else None
-    promise = f"all declared risks <= alpha with probability >= {1 - delta:g} (LTT), iid data"
-    return RiskControl(index, risk, valid, float(alpha), promise)

@@ -5,15 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import train_test_split
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from probinf.conformal.calibration.split import split
-from probinf.conformal.estimators.data import checked, seed_of, tags_like
+from probinf.conformal.estimators.data import (
+    apart,
+    beside,
+    both_sides,
+    checked,
+    seed_of,
+    tags_like,
+    trained,
+)
 from probinf.conformal.estimators.prefitted import Prefitted
 from probinf.conformal.labels.class_conditional import class_conditional
 from probinf.conformal.labels.venn_abers import venn_abers_multiclass
@@ -26,6 +33,19 @@ SCORES: dict[str, type[LabelScore]] = {
 }  # fmt: skip
 
 
+def score_of(score: Any) -> Any:
+    """A score object, by its name or as it is.
+
+    Raises:
+        MethodError: no score has this name.
+    """
+    if not isinstance(score, str):
+        return score
+    if score not in SCORES:
+        raise MethodError(f"conformity_score must be one of {sorted(SCORES)}, got {score!r}.")
+    return SCORES[score]()
+
+
 class _Conformal(Prefitted, ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     """What the classifiers share: fitting, the split, labels as integers."""
 
@@ -35,26 +55,33 @@ class _Conformal(Prefitted, ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         return tags_like(super().__sklearn_tags__(), self._model())
 
-    def fit(self, X: Any, y: Any) -> Any:
-        """Fit the classifier, and calibrate when ``calibration_size`` is set."""
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Any:
+        """Fit the classifier, and calibrate when ``calibration_size`` is set.
+
+        Args:
+            X, y: training rows and their labels.
+            sample_weight: (n,) weights of the rows in the training of the classifier.
+            groups: (n,) groups within each of which the promise shall hold; used only when a part
+                of these rows is set aside to calibrate with.
+        """
         base = self._model()
+        groups, sample_weight = beside(X, groups, sample_weight)
         X, y = checked(self, X, y, reset=True)
         check_classification_targets(y)
-        size, seed = self.calibration_size, self.random_state
-        held = None
-        if size is not None:
-            X, *held_x, y, held_y = train_test_split(
-                X, y, test_size=size, random_state=seed, stratify=y
-            )
-            held = held_x[0], held_y
-        self.estimator_ = clone(base).fit(X, y)
-        # a frozen model keeps its own classes, whatever labels these data hold
-        self.classes_ = np.asarray(getattr(self.estimator_, "classes_", np.unique(y)))
+        (fit_x, fit_y, weight, _), held = apart(
+            self.calibration_size, self.random_state, X, y, sample_weight, groups, stratify=y
+        )
+        self._take(trained(base, fit_x, fit_y, weight), np.unique(fit_y))
         if held is not None:
-            self._calibrate(*held)
+            self._calibrate(held[0], held[1], groups=held[3])
         return self
 
-    def _calibrate(self, X: Any, y: Any) -> None:
+    def _take(self, model: Any, labels: Any) -> None:
+        """Predict by this model; a frozen one keeps its own classes, whatever labels data hold."""
+        self.estimator_ = model
+        self.classes_ = np.asarray(getattr(model, "classes_", labels))
+
+    def _calibrate(self, X: Any, y: Any, weights: Any = None, groups: Any = None) -> None:
         unknown = np.setdiff1d(y, self.classes_)
         if unknown.size:
             raise ArrayError(
@@ -64,6 +91,7 @@ class _Conformal(Prefitted, ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         order = np.argsort(self.classes_)
         self.labels_ = order[np.searchsorted(self.classes_, y, sorter=order)]
         self.probabilities_ = self._probabilities(X)
+        self.weights_, self.groups_ = weights, groups
 
     def _probabilities(self, X: Any) -> np.ndarray:
         """(m, K) probabilities of the model, one column per class."""
@@ -74,11 +102,23 @@ class _Conformal(Prefitted, ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             )
         return p
 
-    def conformalize(self, X: Any, y: Any) -> Any:
-        """Calibrate on data that ``fit`` has not seen."""
-        check_is_fitted(self)
-        X, y = checked(self, X, y)
-        self._calibrate(X, y)
+    def conformalize(self, X: Any, y: Any, *, sample_weight: Any = None, groups: Any = None) -> Any:
+        """Calibrate on data that the model has not seen.
+
+        A model that was fitted beforehand is taken as it is, when ``fit`` was not called.
+
+        Args:
+            X, y: calibration rows and their labels.
+            sample_weight: (n,) likelihood ratios of the law of the test points to that of these
+                rows, known up to one constant.
+            groups: (n,) groups within each of which the promise shall hold (Mondrian).
+        """
+        adopted = self._adopts()
+        groups, sample_weight = beside(X, groups, sample_weight)
+        X, y = checked(self, X, y, reset=adopted)
+        if adopted:
+            self._take(self.estimator, np.unique(y))
+        self._calibrate(X, y, sample_weight, groups)
         return self
 
     def _proba(self, X: Any) -> np.ndarray:
@@ -124,23 +164,20 @@ class SplitClassifier(_Conformal):
         self.calibration_size = calibration_size
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any) -> Any:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Any:
         """Fit the classifier, and calibrate when ``calibration_size`` is set.
 
-        Raises:
-            MethodError: the score is unknown.
-        """
-        self._score()
-        return super().fit(X, y)
+        Args:
+            X, y: training rows and their labels.
+            sample_weight: (n,) weights of the rows in the training of the classifier.
+            groups: (n,) groups within each of which the promise shall hold; used only when a part
+                of these rows is set aside to calibrate with.
 
-    def _score(self) -> Any:
-        score: Any = self.conformity_score
-        if not isinstance(score, str):
-            return score
-        if score not in SCORES:
-            known = sorted(SCORES)
-            raise MethodError(f"conformity_score must be one of {known}, got {score!r}.")
-        return SCORES[score]()
+        Raises:
+            MethodError: the score is unknown; the classifier takes no weights.
+        """
+        score_of(self.conformity_score)
+        return super().fit(X, y, sample_weight, groups)
 
     def predict(self, X: Any) -> np.ndarray:
         """(m,) labels of the classifier itself."""
@@ -152,11 +189,27 @@ class SplitClassifier(_Conformal):
         """(m, K) probabilities of the classifier itself."""
         return self._proba(X)
 
-    def predict_set(self, X: Any, alpha: Level = 0.1) -> tuple[np.ndarray, np.ndarray]:
-        """Labels (m,) and sets (m, K, A) that hold the label with probability 1 - alpha."""
+    def predict_set(
+        self, X: Any, alpha: Level = 0.1, *, groups: Any = None, sample_weight: Any = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Labels (m,) and sets (m, K, A) that hold the label with probability 1 - alpha.
+
+        Args:
+            X: test rows.
+            alpha: miscoverage, scalar or (A,).
+            groups: (m,) groups, if and only if calibration had some.
+            sample_weight: (m,) likelihood ratios, if and only if calibration had some.
+        """
         self._need()
+        groups, sample_weight = beside(X, groups, sample_weight)
+        more = both_sides(self, groups, sample_weight)
+        if more and self.class_conditional:
+            raise MethodError(
+                "class_conditional=True promises within every label; with groups= or "
+                "sample_weight= set it to False."
+            )
         p = self._proba(X)
-        score = self._score()
+        score = score_of(self.conformity_score)
         levels: Any = [alpha] if is_single(alpha) else alpha
         cal, key = (self.probabilities_, self.labels_), seed_of(self.random_state)
         if self.class_conditional:
@@ -164,7 +217,7 @@ class SplitClassifier(_Conformal):
                 score, *cal, p, alpha=levels, key=key, allow_empty=self.allow_empty
             )
         else:
-            out = split(score, *cal, p, alpha=levels, key=key, allow_empty=self.allow_empty)
+            out = split(score, *cal, p, alpha=levels, key=key, allow_empty=self.allow_empty, **more)
         return self.predict(X), np.asarray(out.mask)
 
 
@@ -190,7 +243,12 @@ class VennAbersClassifier(_Conformal):
         self.calibration_size = calibration_size
         self.random_state = random_state
 
-    def _calibrate(self, X: Any, y: Any) -> None:
+    def _calibrate(self, X: Any, y: Any, weights: Any = None, groups: Any = None) -> None:
+        if weights is not None or groups is not None:
+            raise MethodError(
+                "VennAbersClassifier calibrates by isotonic fits to all points alike, without "
+                "sample_weight or groups; calibrate one estimator per group."
+            )
         super()._calibrate(X, y)
         count = np.bincount(self.labels_, minlength=self.classes_.size)
         if (count == 0).any():

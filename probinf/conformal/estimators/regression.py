@@ -5,26 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin, clone
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression
 from sklearn.linear_model import QuantileRegressor as LinearQuantile
-from sklearn.model_selection import KFold, check_cv, train_test_split
-from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from probinf.conformal.calibration.calibrate import calibrate
-from probinf.conformal.calibration.ranks import order_stat, upper_rank
-from probinf.conformal.calibration.split import MARGINAL, split
-from probinf.conformal.estimators.data import checked, tags_like
+from probinf.conformal.calibration.split import split
+from probinf.conformal.estimators.data import (
+    apart,
+    beside,
+    both_sides,
+    checked,
+    tags_like,
+    trained,
+)
 from probinf.conformal.estimators.prefitted import Prefitted
-from probinf.conformal.regression.cross import cv_plus, jackknife_minmax
-from probinf.conformal.regression.predictive import PredictiveSystem
+from probinf.conformal.regression.predictive import predictive_system
 from probinf.conformal.scores.regression import CQR, Absolute, Normalised
-from probinf.conformal.sets.intervals import Interval, make_interval
-from probinf.conformal.sets.reporting import too_few, warn_infinite
+from probinf.conformal.sets.intervals import Interval
 from probinf.core.inputs.levels import Level
-from probinf.errors import MethodError
+from probinf.errors import ArrayError, MethodError
 
 
 def stacked(intervals: Interval) -> np.ndarray:
@@ -45,12 +46,37 @@ class _Conformal(Prefitted, RegressorMixin, MetaEstimatorMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         return tags_like(super().__sklearn_tags__(), self._model())
 
-    def _divide(self, X: Any, y: Any) -> Any:
-        size = self.calibration_size
-        if size is None:
-            return X, None, y, None
-        seed = self.random_state
-        return train_test_split(X, y, test_size=size, random_state=seed)
+    def _prepared(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> Any:
+        """(X, y, weights, groups) to fit with and to calibrate with, the latter None or so."""
+        groups, sample_weight = beside(X, groups, sample_weight)
+        X, y = checked(self, X, y, reset=True, numeric=True)
+        return apart(self.calibration_size, self.random_state, X, y, sample_weight, groups)
+
+    def _calibrate(self, X: Any, y: Any, weights: Any = None, groups: Any = None) -> None:
+        raise NotImplementedError
+
+    def _take(self) -> None:
+        """Use the models inside as they are."""
+        raise NotImplementedError
+
+    def conformalize(self, X: Any, y: Any, *, sample_weight: Any = None, groups: Any = None) -> Any:
+        """Calibrate on data that the model has not seen.
+
+        A model that was fitted beforehand is taken as it is, when ``fit`` was not called.
+
+        Args:
+            X, y: calibration rows and their outcomes.
+            sample_weight: (n,) likelihood ratios of the law of the test points to that of these
+                rows, known up to one constant.
+            groups: (n,) groups within each of which the promise shall hold (Mondrian).
+        """
+        adopted = self._adopts()
+        groups, sample_weight = beside(X, groups, sample_weight)
+        X, y = checked(self, X, y, reset=adopted, numeric=True)
+        if adopted:
+            self._take()
+        self._calibrate(X, y, sample_weight, groups)
+        return self
 
     def _need(self, attribute: str) -> None:
         check_is_fitted(self)
@@ -98,65 +124,100 @@ class SplitRegressor(_Conformal):
         self.calibration_size = calibration_size
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any) -> Any:
-        """Fit the regressor, and calibrate when ``calibration_size`` is set."""
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Any:
+        """Fit the regressor, and calibrate when ``calibration_size`` is set.
+
+        Args:
+            X, y: training rows and their outcomes.
+            sample_weight: (n,) weights of the rows in the training of the regressor.
+            groups: (n,) groups within each of which the promise shall hold; used only when a part
+                of these rows is set aside to calibrate with.
+
+        Raises:
+            MethodError: the score is a name; the regressor takes no weights.
+        """
         base = self._model()
-        X, y = checked(self, X, y, reset=True, numeric=True)
-        fit_x, cal_x, fit_y, cal_y = self._divide(X, y)
         if isinstance(self.conformity_score, str):
             raise MethodError(
                 f"conformity_score must be a score object such as Absolute(), got "
                 f"{self.conformity_score!r}; names are for classifiers."
             )
-        self.estimator_ = clone(base).fit(fit_x, fit_y)
+        (fit_x, fit_y, weight, _), held = self._prepared(X, y, sample_weight, groups)
+        self.estimator_ = trained(base, fit_x, fit_y, weight)
         self.difficulty_ = None
         if self.difficulty is not None:
             rest = abs(fit_y - self.estimator_.predict(fit_x))
             self.floor_ = max(1e-3 * float(np.mean(rest)), 1e-12)
-            self.difficulty_ = clone(self.difficulty).fit(fit_x, rest)
-        if cal_x is not None:
-            self._calibrate(cal_x, cal_y)
+            self.difficulty_ = trained(self.difficulty, fit_x, rest, weight)
+        if held is not None:
+            self._calibrate(held[0], held[1], groups=held[3])
         return self
+
+    @property
+    def _inside(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("estimator",) if self.difficulty is None else ("estimator", "difficulty")
+
+    def _take(self) -> None:
+        self.estimator_, self.difficulty_ = self.estimator, self.difficulty
+        self.floor_ = 0.0
 
     def _scale(self, X: Any) -> np.ndarray:
         if self.difficulty_ is None:
             return np.ones(_num_samples(X))
-        return np.maximum(np.asarray(self.difficulty_.predict(X), float), self.floor_)
+        scale = np.maximum(np.asarray(self.difficulty_.predict(X), float), self.floor_)
+        if (scale <= 0).any():
+            raise ArrayError(
+                f"difficulty predicts {scale.min():.3g} for some rows; one that was fitted "
+                "beforehand must predict positive scales, a forest of absolute residuals say."
+            )
+        return scale
 
     def _score(self) -> Any:
         if self.conformity_score is not None:
             return self.conformity_score
         return Absolute() if self.difficulty_ is None else Normalised()
 
-    def _calibrate(self, X: Any, y: Any) -> None:
-        mu, scale = self.estimator_.predict(X), self._scale(X)
-        self.predictions_ = mu if self.difficulty_ is None else (mu, scale)
-        self.outcomes_ = y
-        self.errors_ = np.sort((y - mu) / scale)
-
-    def conformalize(self, X: Any, y: Any) -> Any:
-        """Calibrate on data that ``fit`` has not seen."""
-        check_is_fitted(self)
-        X, y = checked(self, X, y, numeric=True)
-        self._calibrate(X, y)
-        return self
-
-    def predict_interval(self, X: Any, alpha: Level = 0.1) -> tuple[np.ndarray, np.ndarray]:
-        """Predictions (m,) and intervals (m, 2, A), each with coverage at least 1 - alpha."""
-        self._need("errors_")
-        X = checked(self, X)
+    def _predictions(self, X: Any) -> Any:
         mu = np.asarray(self.estimator_.predict(X), float)
-        pred = mu if self.difficulty_ is None else (mu, self._scale(X))
-        return mu, stacked(
-            split(self._score(), self.predictions_, self.outcomes_, pred, alpha=alpha)
-        )
+        return mu if self.difficulty_ is None else (mu, self._scale(X))
 
-    def predict_distribution(self, X: Any) -> PredictiveSystem:
-        """A calibrated predictive distribution per row: cdf, quantiles, CRPS."""
-        self._need("errors_")
-        X = checked(self, X)
-        mu = np.asarray(self.estimator_.predict(X), float)
-        return PredictiveSystem(self.errors_, mu, self._scale(X))
+    def _calibrate(self, X: Any, y: Any, weights: Any = None, groups: Any = None) -> None:
+        self.predictions_, self.outcomes_ = self._predictions(X), y
+        self.weights_, self.groups_ = weights, groups
+
+    def predict_interval(
+        self, X: Any, alpha: Level = 0.1, *, groups: Any = None, sample_weight: Any = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Predictions (m,) and intervals (m, 2, A), each with coverage at least 1 - alpha.
+
+        Args:
+            X: test rows.
+            alpha: miscoverage, scalar or (A,).
+            groups: (m,) groups, if and only if calibration had some.
+            sample_weight: (m,) likelihood ratios, if and only if calibration had some.
+        """
+        self._need("outcomes_")
+        groups, sample_weight = beside(X, groups, sample_weight)
+        more = both_sides(self, groups, sample_weight)
+        pred = self._predictions(checked(self, X))
+        found = split(self._score(), self.predictions_, self.outcomes_, pred, alpha=alpha, **more)
+        return pred if self.difficulty_ is None else pred[0], stacked(found)
+
+    def predict_distribution(self, X: Any, *, groups: Any = None) -> Any:
+        """A calibrated predictive distribution per row: cdf, quantiles, CRPS.
+
+        Args:
+            X: test rows.
+            groups: (m,) groups, if and only if calibration had some; the distributions are then
+                calibrated within each.
+        """
+        self._need("outcomes_")
+        groups, _ = beside(X, groups)
+        if self.weights_ is not None:
+            raise MethodError("predictive distributions of weighted calibration are not offered.")
+        more = both_sides(self, groups)
+        pred = self._predictions(checked(self, X))
+        return predictive_system(self.predictions_, self.outcomes_, pred, **more)
 
 
 class QuantileRegressor(_Conformal):
@@ -187,27 +248,31 @@ class QuantileRegressor(_Conformal):
     def _model(self) -> Any:
         return LinearQuantile(quantile=0.05, alpha=0.0) if self.lower is None else self.lower
 
-    def fit(self, X: Any, y: Any) -> Any:
-        """Fit both quantiles, and calibrate when ``calibration_size`` is set."""
+    _inside = ("lower", "upper")
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Any:
+        """Fit both quantiles, and calibrate when ``calibration_size`` is set.
+
+        Arguments as in :meth:`SplitRegressor.fit`.
+        """
         low = self._model()
         high = LinearQuantile(quantile=0.95, alpha=0.0) if self.upper is None else self.upper
-        X, y = checked(self, X, y, reset=True, numeric=True)
-        fit_x, cal_x, fit_y, cal_y = self._divide(X, y)
-        self.lower_, self.upper_ = (clone(e).fit(fit_x, fit_y) for e in (low, high))
-        if cal_x is not None:
-            self.calibration_ = calibrate(CQR()(self._quantiles(cal_x), cal_y))
+        (fit_x, fit_y, weight, _), held = self._prepared(X, y, sample_weight, groups)
+        self.lower_, self.upper_ = (trained(e, fit_x, fit_y, weight) for e in (low, high))
+        if held is not None:
+            self._calibrate(held[0], held[1], groups=held[3])
         return self
+
+    def _take(self) -> None:
+        self.lower_, self.upper_ = self.lower, self.upper
 
     def _quantiles(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         low, high = self.lower_.predict(X), self.upper_.predict(X)
         return np.asarray(low, float), np.asarray(high, float)
 
-    def conformalize(self, X: Any, y: Any) -> Any:
-        """Calibrate on data that ``fit`` has not seen."""
-        check_is_fitted(self)
-        X, y = checked(self, X, y, numeric=True)
-        self.calibration_ = calibrate(CQR()(self._quantiles(X), y))
-        return self
+    def _calibrate(self, X: Any, y: Any, weights: Any = None, groups: Any = None) -> None:
+        self.quantiles_, self.outcomes_ = self._quantiles(X), y
+        self.weights_, self.groups_ = weights, groups
 
     def predict(self, X: Any) -> np.ndarray:
         """(m,) midpoints of the two quantiles."""
@@ -215,68 +280,16 @@ class QuantileRegressor(_Conformal):
         low, high = self._quantiles(checked(self, X))
         return (low + high) / 2
 
-    def predict_interval(self, X: Any, alpha: Level = 0.1) -> tuple[np.ndarray, np.ndarray]:
-        """Predictions (m,) and intervals (m, 2, A), each with coverage at least 1 - alpha."""
-        self._need("calibration_")
+    def predict_interval(
+        self, X: Any, alpha: Level = 0.1, *, groups: Any = None, sample_weight: Any = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Predictions (m,) and intervals (m, 2, A), each with coverage at least 1 - alpha.
+
+        Arguments as in :meth:`SplitRegressor.predict_interval`.
+        """
+        self._need("outcomes_")
+        groups, sample_weight = beside(X, groups, sample_weight)
+        more = both_sides(self, groups, sample_weight)
         low, high = self._quantiles(checked(self, X))
-        q = np.atleast_1d(self.calibration_.quantile(alpha))
-        warn_infinite(q, too_few(self.calibration_.size, alpha))
-        ends = CQR().interval((low, high), q)
-        return (low + high) / 2, stacked(Interval(*ends, None, MARGINAL))
-
-
-class CrossRegressor(_Conformal):
-    """CV+ intervals: every point trains and calibrates, K fits.
-
-    Args:
-        estimator: a regressor; linear regression by default.
-        cv: number of folds or a splitter whose test folds part the data.
-        method: ``"plus"``, ``"minmax"`` (the full 1 - alpha, wider) or ``"base"`` (around the
-            model of all data; no guarantee).
-
-    Source: Barber, Candès, Ramdas & Tibshirani (2021).
-    """
-
-    def __init__(self, estimator: Any = None, *, cv: Any = 5, method: Any = "plus") -> None:
-        self.estimator = estimator
-        self.cv = cv
-        self.method = method
-
-    def fit(self, X: Any, y: Any) -> Any:
-        """Fit one model per fold and one to all data."""
-        if self.method not in ("plus", "minmax", "base"):
-            raise MethodError(f"method must be plus, minmax or base, got {self.method!r}.")
-        base = self._model()
-        X, y = checked(self, X, y, reset=True, numeric=True)
-        self.estimator_ = clone(base).fit(X, y)
-        if len(y) < 2:
-            raise MethodError("CV+ needs at least two points; got n_samples=1.")
-        splitter = KFold(min(self.cv, len(y))) if isinstance(self.cv, int) else check_cv(self.cv)
-        self.models_ = []
-        self.folds_ = np.full(len(y), -1)
-        self.residuals_ = np.empty(len(y))
-        for k, (train, test) in enumerate(splitter.split(X, y)):
-            model = clone(base).fit(_safe_indexing(X, train), y[train])
-            self.models_.append(model)
-            self.folds_[test] = k
-            self.residuals_[test] = abs(y[test] - model.predict(_safe_indexing(X, test)))
-        if (self.folds_ < 0).any():
-            raise MethodError("cv must put every point into one test fold (KFold, not a shuffle).")
-        return self
-
-    def predict_interval(self, X: Any, alpha: Level = 0.1) -> tuple[np.ndarray, np.ndarray]:
-        """Predictions (m,) and intervals (m, 2, A)."""
-        check_is_fitted(self)
-        X = checked(self, X)
-        mu = np.asarray(self.estimator_.predict(X), float)
-        if self.method == "base":
-            levels = np.atleast_1d(np.asarray(alpha))
-            q = order_stat(self.residuals_, upper_rank(self.residuals_.size, levels))
-            ends = Absolute().interval(mu, q)
-            return mu, stacked(make_interval(*ends, levels, "none (cross-conformal base)"))
-        folds = np.stack([np.asarray(m.predict(X), float) for m in self.models_], axis=1)
-        if self.method == "plus":
-            out = cv_plus(folds, self.residuals_, self.folds_, alpha=alpha)
-        else:
-            out = jackknife_minmax(folds, self.residuals_, alpha=alpha)
-        return mu, stacked(out)
+        out = split(CQR(), self.quantiles_, self.outcomes_, (low, high), alpha=alpha, **more)
+        return (low + high) / 2, stacked(out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
+from collections import deque
 from functools import partial
 from typing import Any
 
@@ -37,6 +38,19 @@ class OnlineMethod:
     def promise(self, alpha: Number, steps: int) -> str:
         """What holds after this many steps."""
         return "long-run coverage 1-alpha on any sequence of scores"
+
+    def stream(self, *, alpha: Number = 0.1, window: int = 200) -> OnlineStream:
+        """The method one score at a time, for data that arrive while one waits.
+
+        Args:
+            alpha: miscoverage.
+            window: how many recent scores the empirical quantiles look back on.
+
+        Raises:
+            ArrayError: a window below 1.
+            LevelError: alpha outside (0, 1).
+        """
+        return OnlineStream(self, fraction("alpha", alpha), _window(window))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +100,96 @@ class OnlineResult:
     __str__ = summary
 
 
+class OnlineStream:
+    """Thresholds of one series, score by score; made by ``ACI().stream()`` and the like.
+
+    ``threshold`` is set before the next score is seen, and is the one that :func:`track` gives to
+    the series as a whole. ``update`` changes the stream itself, and returns it.
+
+    Attributes:
+        method: ``ACI()``, ``PID()``, ...
+        alpha: the miscoverage asked for.
+        threshold: of the next set, {y : score <= threshold}.
+        steps: scores seen.
+        misses: how many of them exceeded their threshold.
+    """
+
+    def __init__(self, method: OnlineMethod, alpha: float, window: int) -> None:
+        self.method, self.alpha = method, alpha
+        self.steps = self.misses = 0
+        self._recent: deque[float] = deque(maxlen=window)
+        with jax.enable_x64(True):
+            state = method.start(jnp.asarray(alpha), _UNENDING)
+            self._carry = state, jnp.full(window, jnp.inf)
+            self.threshold = float(_threshold(method, *self._carry, self.steps, alpha))
+
+    def update(self, score: ArrayLike) -> OnlineStream:
+        """Take in the score of the outcome that came, and move on to the next threshold.
+
+        Raises:
+            ArrayError: the score is not one finite number.
+        """
+        s = float(as_float("score", score, ndim=0, finite=True))
+        self.misses += s > self.threshold
+        full = len(self._recent) == self._recent.maxlen
+        oldest = self._recent[0] if full else np.inf
+        with jax.enable_x64(True):
+            now = self.steps, self.alpha, self.threshold, s, oldest
+            self._carry, q = _advance(self.method, *self._carry, *map(np.asarray, now))
+        self._recent.append(s)
+        self.steps += 1
+        self.threshold = float(q)
+        return self
+
+    @property
+    def coverage(self) -> float:
+        """Fraction covered so far; NaN before the first score."""
+        return 1 - self.misses / self.steps if self.steps else np.nan
+
+    @property
+    def guarantee(self) -> str:
+        """What holds after the steps so far."""
+        return self.method.promise(self.alpha, max(self.steps, 1))
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.method}: {self.steps} steps at alpha {self.alpha:g}, coverage "
+            f"{self.coverage:.4f}, next threshold {self.threshold:.6g}; {self.guarantee}"
+        )
+
+
+_UNENDING = 2**24  # steps for which SAOCP keeps slots; those not needed yet stay empty
+
+
+def _threshold(method: OnlineMethod, state: Any, ordered: Any, count: Any, alpha: Any) -> Any:
+    window = Window(ordered, jnp.asarray(count, jnp.int32))
+    return method.threshold(state, window, jnp.asarray(alpha))
+
+
+@partial(jax.jit, static_argnames=("method",))
+def _advance(
+    method: OnlineMethod,
+    state: Any,
+    ordered: jax.Array,
+    count: jax.Array,
+    alpha: jax.Array,
+    q: jax.Array,
+    score: jax.Array,
+    oldest: jax.Array,
+) -> Any:
+    """One step as that of ``_scan``, and the threshold after it."""
+    window = Window(ordered, count.astype(jnp.int32))
+    state = method.update(state, window, alpha, q, score)
+    ordered = push(ordered, oldest, score)
+    return (state, ordered), _threshold(method, state, ordered, count + 1, alpha)
+
+
+def _window(size: Any) -> int:
+    if not isinstance(size, int | np.integer) or size < 1:
+        raise ArrayError(f"window must be an integer of at least 1, got {size}.")
+    return int(size)
+
+
 @partial(jax.jit, static_argnames=("method", "size"))
 def _scan(method: OnlineMethod, scores: jax.Array, alpha: jax.Array, size: int) -> Any:
     steps = scores.shape[-1]
@@ -129,10 +233,7 @@ def track(
         raise ArrayError("scores must be finite in online calibration.")
     if not isinstance(method, OnlineMethod):
         raise MethodError(f"method must be an object such as ACI() or PID(), got {method!r}.")
-    if not isinstance(window, int | np.integer) or window < 1:
-        raise ArrayError(f"window must be an integer of at least 1, got {window}.")
-    level = fraction("alpha", alpha)
-    size = min(int(window), s.shape[-1])
+    level, size = fraction("alpha", alpha), min(_window(window), s.shape[-1])
     with jax.enable_x64(True):  # thresholds are scores of before: none may lose digits
         q = np.asarray(_scan(method, jnp.asarray(np.atleast_2d(s)), jnp.asarray(level), size))
     q = q if s.ndim == 2 else q[0]

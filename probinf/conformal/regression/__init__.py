@@ -11,6 +11,8 @@ from probinf.conformal.regression.leave_one_out import (
     jackknife_plus_kernel as jackknife_plus_kernel,
 )
 from probinf.conformal.regression.leave_one_out import jackknife_plus_ridge as jackknife_plus_ridge
+from probinf.conformal.regression.mondrian import MondrianSystem as MondrianSystem
+from probinf.conformal.regression.mondrian import mondrian_bins as mondrian_bins
 from probinf.conformal.regression.multivariate import Box as Box
 from probinf.conformal.regression.multivariate import Ellipsoid as Ellipsoid
 from probinf.conformal.regression.multivariate import SampleBalls as SampleBalls

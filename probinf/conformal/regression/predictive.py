@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from probinf.conformal.calibration.calibrate import Calibration, calibrate
+from probinf.conformal.calibration.calibrate import calibrate
 from probinf.conformal.calibration.randomness import row_uniforms, uniforms
 from probinf.conformal.calibration.ranks import lower_rank, upper_rank
+from probinf.conformal.regression.mondrian import MondrianSystem
 from probinf.conformal.sets.intervals import Interval, make_interval
 from probinf.conformal.sets.reporting import check_test, too_few, warn_infinite
 from probinf.core.inputs.arrays import ArrayLike, as_float
 from probinf.core.inputs.frames import same_index
-from probinf.core.inputs.levels import Level, as_levels
+from probinf.core.inputs.levels import Level, as_groups, as_levels
 from probinf.core.program import Key
 from probinf.core.rounding import beyond
 from probinf.errors import ArrayError, LevelError
@@ -111,21 +112,33 @@ def predictive_system(
     pred_cal: Any,
     y_cal: ArrayLike,
     pred_test: Any,
-) -> PredictiveSystem:
+    *,
+    groups_cal: ArrayLike | None = None,
+    groups_test: ArrayLike | None = None,
+) -> Any:
     """Turn point predictions into calibrated predictive distributions.
 
     Args:
         pred_cal: mu (n,), or (mu, sigma), at points that the model was not fitted to.
         y_cal: (n,) outcomes.
         pred_test: the same form at m test points.
+        groups_cal, groups_test: (n,) and (m,) groups known before the outcome (Mondrian), within
+            each of which the distributions are then calibrated; bins of the prediction itself, say
+            (:func:`mondrian_bins`).
+
+    Returns:
+        A :class:`PredictiveSystem`, or with groups a :class:`MondrianSystem`.
 
     Raises:
-        ArrayError: NaN, shapes that differ, sigma that is not positive, no calibration points.
+        ArrayError: NaN, shapes that differ, sigma that is not positive, no calibration points, in
+            one of the groups of the test points even.
 
     Source: Vovk, Shen, Manokhin & Xie (2019); Vovk et al. (2020), split version.
     """
-    same_index(pred_cal=pred_cal, y_cal=y_cal)
-    same_index(pred_test=pred_test)
+    if (groups_cal is None) != (groups_test is None):
+        raise ArrayError("groups_cal and groups_test go together: give both or neither.")
+    same_index(pred_cal=pred_cal, y_cal=y_cal, groups_cal=groups_cal)
+    same_index(pred_test=pred_test, groups_test=groups_test)
     mean_cal, scale_cal = _mean_scale("pred_cal", pred_cal)
     mean, scale = _mean_scale("pred_test", pred_test)
     forms = [isinstance(v, tuple | list) and np.ndim(v[0]) > 0 for v in (pred_cal, pred_test)]
@@ -137,8 +150,26 @@ def predictive_system(
     y = np.asarray(as_float("y_cal", y_cal, ndim=1, size=mean_cal.size), float)
     if y.size == 0:
         raise ArrayError("y_cal is empty: a predictive system needs calibration points.")
-    cal: Calibration = calibrate((y - mean_cal) / scale_cal)
-    return PredictiveSystem(cal.scores, mean, scale)
+    errors = (y - mean_cal) / scale_cal
+    if groups_cal is None:
+        return PredictiveSystem(calibrate(errors).scores, mean, scale)
+    mine, theirs = (
+        as_groups("groups_cal", groups_cal, y.size),
+        as_groups("groups_test", groups_test),
+    )
+    check_test("groups_test", theirs.size, mean.size)
+    new = [name for name in np.unique(theirs) if not (mine == name).any()]
+    if new:
+        raise ArrayError(
+            f"groups_test holds {new[:5]}, of which there is no calibration point: a distribution "
+            "needs at least one. Calibrate with points of every group, or merge groups."
+        )
+    parts, rows = [], []
+    for name in np.unique(theirs):
+        rows.append(np.flatnonzero(theirs == name))
+        cal = calibrate(errors[mine == name])
+        parts.append(PredictiveSystem(cal.scores, mean[rows[-1]], scale[rows[-1]]))
+    return MondrianSystem(tuple(parts), tuple(rows))
 
 
 def _mean_scale(name: str, pred: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+from probinf.conformal.selection.answers import seed_words
+from probinf.conformal.selection.privacy import failure_grid, transferred
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float
-from probinf.core.keys import as_key
+from probinf.core.inputs.limits import at_least
 from probinf.core.program import Key
 from probinf.errors import ArrayError, CalibrationError
 
@@ -19,18 +19,22 @@ class Thresholdout:
     """The state of a reusable holdout.
 
     Attributes:
-        key: random key of the queries to come.
+        seed: of the noise to come.
         threshold: difference of training and holdout means that counts as overfitting.
         scale: of the Laplace noise.
         budget: overfits that may still be revealed.
         gamma: noise on the threshold, redrawn after every reveal.
+        asked: queries so far.
+        spent: overfits revealed so far.
     """
 
-    key: Key
+    seed: tuple[int, ...]
     threshold: float
     scale: float
     budget: int
     gamma: float
+    asked: int = 0
+    spent: int = 0
 
     def query(self, train: ArrayLike, holdout: ArrayLike) -> tuple[float, bool, Thresholdout]:
         """Answer one query: its mean value over new data.
@@ -49,14 +53,31 @@ class Thresholdout:
             raise CalibrationError("the holdout's budget is spent: collect a fresh holdout.")
         t = float(np.asarray(as_float("train", train, ndim=1), float).mean())
         h = float(np.asarray(as_float("holdout", holdout, ndim=1), float).mean())
-        key, *parts = jax.random.split(self.key, 4)
-        eta, noise, gamma = (float(jax.random.laplace(k)) for k in parts)
+        draw = np.random.default_rng((*self.seed, self.asked))
+        eta, noise, gamma = (float(z) for z in draw.laplace(size=3))
+        after = dataclasses.replace(self, asked=self.asked + 1)
         if abs(h - t) <= self.threshold + self.gamma + 4 * self.scale * eta:
-            return t, False, dataclasses.replace(self, key=key)
+            return t, False, after
         after = dataclasses.replace(
-            self, key=key, budget=self.budget - 1, gamma=2 * self.scale * gamma
+            after, budget=self.budget - 1, gamma=2 * self.scale * gamma, spent=self.spent + 1
         )
         return h + self.scale * noise, True, after
+
+    def bound(self, n: int, queries: int, *, failure: Number = 0.05) -> float:
+        """Error of all answers about new data, with probability ``1 - failure``; at most 1.
+
+        Args:
+            n: points in the holdout.
+            queries: how many are asked, with values in [0, 1]; double it for [-1, 1].
+            failure: probability that any answer is further off.
+        """
+        at_least(1, n=n, queries=queries)
+        most, failures = self.budget + self.spent, failure_grid(float(failure))
+        noise = 2 * np.log(3 * (most + 1) / failures) + 4 * np.log(3 * queries / failures)
+        rho = (most + 1) * (2 / (n * self.scale)) ** 2 / 2
+        return min(
+            transferred(self.threshold + self.scale * noise, failures, rho, float(failure)), 1.0
+        )
 
 
 def thresholdout(
@@ -74,6 +95,6 @@ def thresholdout(
     """
     if not (threshold > 0 and scale > 0 and budget > 0):
         raise ArrayError("threshold, scale and budget must be positive.")
-    first, rest = jax.random.split(as_key(key))
-    gamma = 2 * float(scale) * float(jax.random.laplace(first, dtype=jnp.float32))
-    return Thresholdout(rest, float(threshold), float(scale), int(budget), gamma)
+    seed = seed_words(key)
+    gamma = 2 * float(scale) * float(np.random.default_rng((*seed, 2**32)).laplace())
+    return Thresholdout(seed, float(threshold), float(scale), int(budget), gamma)

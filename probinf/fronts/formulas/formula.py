@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from probinf.core.inputs.design import Design, design_again, design_of
 from probinf.core.program import Program
 from probinf.core.transformations.labelling import labelled
 from probinf.errors import ModelError
-from probinf.fronts.formulas.design import Design, design_again, design_of
 from probinf.fronts.formulas.families import LINKS, Family, Priors, family_of
 from probinf.fronts.formulas.priors import (
     chosen_priors,

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpyro.distributions as dist
 
+from probinf.core.inputs.design import Design
 from probinf.errors import ModelError
-from probinf.fronts.formulas.design import Design
 from probinf.fronts.formulas.families import LINKS, Family, Priors
 
 _WIDE = 2.5  # in standard deviations of the outcome per standard deviation of a column

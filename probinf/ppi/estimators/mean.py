@@ -13,6 +13,7 @@ from probinf.core.inputs.limits import check_choice
 from probinf.errors import ArrayError, MethodError
 from probinf.ppi.designs.design import Design, Sampling, declare
 from probinf.ppi.designs.resolve import resolve
+from probinf.ppi.estimators.skewed import unskewed
 from probinf.ppi.inference.checks import check_counts, class_numbers, column, numeric, table
 from probinf.ppi.inference.columns import class_columns, matching_columns, same_columns
 from probinf.ppi.inference.conclude import Options, Root, conclude, make_options
@@ -62,7 +63,7 @@ def mean(
     clip: bool = True,
     alpha: Number = 0.1,
     alternative: str = "two-sided",
-    small_sample: bool = True,
+    small_sample: bool | str = True,
     design: Design | None = None,
     compat: str | None = None,
     **sampling: Unpack[Sampling],
@@ -85,7 +86,9 @@ def mean(
         alpha: error rate.
         alternative: ``"two-sided"``, ``"larger"``, ``"smaller"``.
         small_sample: t distribution with Welch's degrees of freedom and unbiased variances;
-            False is the normal approximation.
+            False is the normal approximation. ``"skew"`` is for few and skewed labels: errors from
+            leaving out one label after another, and an interval that reaches further on the side
+            of the tail; it needs a simple random sample of labels.
         design: how rows were sampled, a `Design`; a simple random sample of labels by default.
         compat: ``"ppi_py"`` gives the numbers of that package (normal quantile, divisor n).
         sampling: the fields of `Design` one by one: ``weights=``, ``propensity=``, ``groups=``
@@ -117,8 +120,16 @@ def mean(
     check_counts(n, N, 2, "a mean with a standard error")
     names = truth.names if Y.shape[1] > 1 or truth.pandas else ("mean",)
     several = F.shape[1] // d
+    skew = isinstance(small_sample, str)
+    if skew:
+        check_choice("small_sample", small_sample, (True, False, "skew"))
+        if declared.declared or compat is not None:
+            raise MethodError(
+                "small_sample='skew' leaves out one row after another of a simple random sample; "
+                "with weights, groups, strata or compat use small_sample=True."
+            )
     options = make_options(
-        method, tune, clip, alpha, alternative, small_sample, d, predictors=several
+        method, tune, clip, alpha, alternative, bool(small_sample), d, predictors=several
     )
     scheme = resolve(declared, n, N, (y, f_unlabeled))
     notes: list[str] = []
@@ -133,7 +144,8 @@ def mean(
         F, Fu = F[:, :d], Fu[:, :d]
     root = mean_root(Y, F, Fu, scheme, options)
     label = f"{options.method}, {several} predictors" if several > 1 else None
-    return conclude(
+    spent, tuning = 1 + options.cost(F.shape[1]), options.cost(F.shape[1])
+    found = conclude(
         root,
         scheme,
         options,
@@ -141,10 +153,18 @@ def mean(
         names=names,
         notes=notes,
         pandas=truth.pandas,
-        spent=1 + options.cost(F.shape[1]),
-        tuning=options.cost(F.shape[1]),
+        spent=spent,
+        tuning=tuning,
         method=label,
     )
+    if not skew:
+        return found
+
+    def solve(own: np.ndarray, guess: np.ndarray, other: np.ndarray) -> np.ndarray:
+        part = resolve(declared, len(own), len(other), (own, other))
+        return mean_root(own, guess, other, part, options).theta
+
+    return unskewed(found, solve, Y, F, Fu, free=scheme.degrees(spent, tuning))
 
 
 def distribution(

@@ -15,6 +15,7 @@ from probinf.ppi.designs.design import Design, Sampling, declare
 from probinf.ppi.designs.resolve import resolve
 from probinf.ppi.estimators.compat import compat_glm
 from probinf.ppi.estimators.estimate import find_root
+from probinf.ppi.estimators.formulas import read_formula
 from probinf.ppi.inference.checks import check_counts, column, numeric
 from probinf.ppi.inference.columns import same_columns
 from probinf.ppi.inference.conclude import conclude, make_options
@@ -63,10 +64,11 @@ def glm(
     x: Any,
     y: Any,
     f: Any,
-    x_unlabeled: Any,
-    f_unlabeled: Any,
+    x_unlabeled: Any = None,
+    f_unlabeled: Any = None,
     *,
     family: Family,
+    prediction: Any = None,
     offset: Any = None,
     method: str = "ppi++",
     tune: Tune = "trace",
@@ -81,6 +83,11 @@ def glm(
 ) -> Result:
     """Coefficients of a regression whose outcome is labelled on few rows and predicted on all.
 
+    Either of arrays, ``(x, y, f, x_unlabeled, f_unlabeled)``, or of a formula and two DataFrames,
+    ``("income ~ age + C(region)", labelled, unlabelled, prediction="income_hat")``. Formulas are
+    those of `probinf.formula`, without effects that vary by group; ``weights``, ``propensity``,
+    ``groups`` and ``strata`` may then name columns.
+
     Args:
         x: (n, d) regressors; add a column of ones for an intercept.
         y: (n,) labels.
@@ -90,6 +97,8 @@ def glm(
         family: ``"gaussian"``, ``"binomial"``, ``"poisson"``, ``"gamma"``,
             ``"negative_binomial"``, ``"huber"``, ``"expectile"``, an instance with its parameter
             (``losses.Huber(2.0)``), or any ``loss(eta, y)`` in `jax.numpy`.
+        prediction: with a formula, the column (or columns) of predictions of the outcome; they
+            stand in for the outcome's column, in ``np.log(income)`` too.
         offset: pair of known terms of the linear predictor (labelled, unlabelled).
         compat: ``"ppi_py"`` follows that package: additive least squares, two rounds of tuning,
             pooled Hessian, normal quantile.
@@ -98,7 +107,21 @@ def glm(
 
     Source: PPI++ (arXiv 2311.01453), section 4.
     """
-    declared = declare(design, sampling)
+    more: Any = dict(sampling)
+    if isinstance(x, str):
+        if x_unlabeled is not None or f_unlabeled is not None or offset is not None:
+            raise MethodError(
+                "a formula takes (formula, labelled, unlabelled, prediction=...) and no further "
+                "arrays; an offset stands in the formula, as offset(column)."
+            )
+        x, y, f, x_unlabeled, f_unlabeled, offset, more = read_formula(x, y, f, prediction, more)
+    elif prediction is not None:
+        raise MethodError("prediction= names a column for a formula; with arrays pass f instead.")
+    if x_unlabeled is None or f_unlabeled is None:
+        raise ArrayError(
+            "x_unlabeled and f_unlabeled are missing: regressors and predictions of N rows."
+        )
+    declared = declare(design, more)
     loss = family_of(family)
     same_index(x=x, y=y, f=f)
     same_index(x_unlabeled=x_unlabeled, f_unlabeled=f_unlabeled)
@@ -171,16 +194,22 @@ def glm(
     )
 
 
-def ols(x: Any, y: Any, f: Any, x_unlabeled: Any, f_unlabeled: Any, **options: Any) -> Result:
-    """Least-squares coefficients; arguments as in `glm`."""
+def ols(
+    x: Any, y: Any, f: Any, x_unlabeled: Any = None, f_unlabeled: Any = None, **options: Any
+) -> Result:
+    """Least-squares coefficients, of arrays or of a formula; arguments as in `glm`."""
     return glm(x, y, f, x_unlabeled, f_unlabeled, family="gaussian", **options)
 
 
-def logistic(x: Any, y: Any, f: Any, x_unlabeled: Any, f_unlabeled: Any, **options: Any) -> Result:
+def logistic(
+    x: Any, y: Any, f: Any, x_unlabeled: Any = None, f_unlabeled: Any = None, **options: Any
+) -> Result:
     """Logistic-regression coefficients (log odds ratios); f may be a probability. See `glm`."""
     return glm(x, y, f, x_unlabeled, f_unlabeled, family="binomial", **options)
 
 
-def poisson(x: Any, y: Any, f: Any, x_unlabeled: Any, f_unlabeled: Any, **options: Any) -> Result:
+def poisson(
+    x: Any, y: Any, f: Any, x_unlabeled: Any = None, f_unlabeled: Any = None, **options: Any
+) -> Result:
     """Poisson-regression coefficients (log rate ratios); arguments as in `glm`."""
     return glm(x, y, f, x_unlabeled, f_unlabeled, family="poisson", **options)

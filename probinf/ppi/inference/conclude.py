@@ -196,6 +196,12 @@ def conclude(
         g, h, u = root.rows()
         return result_influence(scheme, g, h, u, J, M)
 
+    def imputed() -> tuple[np.ndarray, np.ndarray]:
+        g, h, u = root.rows()
+        back = -np.linalg.inv(J).T
+        mean = scheme.beta @ u / scheme.beta.sum()
+        return -mean @ back, scheme.contributions(g, h, u)[1][:, d:] @ back
+
     if options.small_sample:
         free: Any = df_mine
         if scheme.strata is not None and scheme.clusters is None:
@@ -220,6 +226,7 @@ def conclude(
         pandas=pandas,
         contributions=influence,
         clusters=scheme.clusters,
+        imputed=imputed if M.shape == (d, d) else None,
     )
 
 

@@ -18,6 +18,7 @@ from probinf.ppi.inference.influence import Influence
 from probinf.ppi.inference.labelled import frame, series
 from probinf.ppi.inference.plots import interval_plot
 from probinf.ppi.inference.simulation import KINDS, largest_quantile, reweighted
+from probinf.ppi.inference.skewness import skewed, symmetric
 from probinf.ppi.inference.student import critical, p_value
 from probinf.ppi.inference.summary import Table
 from probinf.ppi.inference.transforms import linearised, transformed
@@ -47,6 +48,9 @@ class Result:
         pandas: give Series and DataFrames.
         contributions: computes `influence`.
         clusters: cluster numbers of labelled and unlabelled rows, or None.
+        skewness: (d,) of the estimates, which intervals and tests then correct for, or None.
+        imputed: computes what predictions alone would have said: the estimate less theirs (d,),
+            and the contributions (N, d) of unlabelled rows to theirs; or None.
 
     Raises:
         LevelError: ``alpha`` is no error rate.
@@ -71,6 +75,8 @@ class Result:
     pandas: bool = False
     contributions: Callable[[], Influence] | None = None
     clusters: tuple[np.ndarray, np.ndarray] | None = None
+    skewness: np.ndarray | None = None
+    imputed: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
 
     def __post_init__(self) -> None:
         self._settings(None, None)
@@ -131,7 +137,7 @@ class Result:
             alternative: ``"two-sided"``, ``"larger"`` or ``"smaller"`` than null.
         """
         _, side = self._settings(None, alternative)
-        t = self._statistic(null)
+        t = symmetric(self._statistic(null), self.skewness)
         return self._series(p_value(t, self.df, side))
 
     def conf_int(self, alpha: Number | None = None, alternative: str | None = None) -> Any:
@@ -143,11 +149,13 @@ class Result:
                 (-inf, upper).
         """
         level, side = self._settings(alpha, alternative)
-        return self._limits(critical(level, self.df, side) * self._se, side)
+        reach = critical(level, self.df, side)
+        most, least = (skewed(t, self.skewness) for t in (reach, -reach))
+        return self._limits(most * self._se, -least * self._se, side)
 
-    def _limits(self, half: np.ndarray, side: str = "two-sided") -> Any:
-        low = self.theta - half if side != "smaller" else np.full_like(self.theta, -np.inf)
-        high = self.theta + half if side != "larger" else np.full_like(self.theta, np.inf)
+    def _limits(self, below: np.ndarray, above: np.ndarray, side: str = "two-sided") -> Any:
+        low = self.theta - below if side != "smaller" else np.full_like(self.theta, -np.inf)
+        high = self.theta + above if side != "larger" else np.full_like(self.theta, np.inf)
         return self._intervals(np.stack([low, high], axis=1))
 
     def _intervals(self, limits: np.ndarray) -> Any:
@@ -204,7 +212,7 @@ class Result:
         """
         level, _ = self._settings(alpha, None)
         reach = largest_quantile(self.cov, self.df.min(), 1 - level, as_generator(key), draws)
-        return self._limits(reach * self._se)
+        return self._limits(reach * self._se, reach * self._se)
 
     def bootstrap(self, *, key: Any = 0, draws: int = 2000, kind: str = "multiplier") -> np.ndarray:
         """Draws (draws, d) around the estimate from re-weighted influence values.

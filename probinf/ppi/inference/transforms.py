@@ -35,12 +35,22 @@ def transformed(
     if len(labels) != count:
         raise ArrayError(f"{len(labels)} names for {count} values.")
     several = len(result.theta) > 1
+    skewness = None  # of a sum of estimates, or of a curve, these skewnesses do not tell
+    if result.skewness is not None and what == "contrast" and not several:
+        skewness = result.skewness * np.sign(slope[:, 0])
     rows = result.contributions
 
     def moved() -> Influence:
         assert rows is not None
         mine, theirs = rows()
         return Influence(mine @ slope.T, theirs @ slope.T)
+
+    alone = result.imputed
+
+    def moved_imputed() -> tuple[np.ndarray, np.ndarray]:
+        assert alone is not None
+        bias, theirs = alone()
+        return slope @ bias, theirs @ slope.T
 
     return dataclasses.replace(
         result,
@@ -52,4 +62,6 @@ def transformed(
         df=np.full(count, result.df.min()),
         rho=np.full(count, np.nan) if several else result.rho,
         contributions=None if rows is None else moved,
+        skewness=skewness,
+        imputed=None if alone is None else moved_imputed,
     )

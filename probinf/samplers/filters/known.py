@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -22,12 +23,16 @@ class Known(NamedTuple):
         lookahead: of an auxiliary filter.
         levels: name, lowest and highest value of discrete states.
         steps: how many there are, the first included.
+        shown: what a user sees of states, by name.
+        followed: what of it is summed up at every step.
     """
 
     sequence: Sequence
     lookahead: Lookahead | None
     levels: tuple[tuple[str, tuple[int, int]], ...]
     steps: int
+    shown: Callable[[Any], dict[str, Any]]
+    followed: Callable[[Any], dict[str, Any]]
 
 
 def refuse_unknown(program: Program, who: str) -> None:
@@ -76,7 +81,13 @@ def known_states(
     sequence = dataclasses.replace(sequence, data=(parameters, sequence.data))
     levels = tuple((name, (low, high)) for name, low, high in program.levels)
     steps = 1 + jax.tree.leaves(sequence.inputs)[0].shape[0]
-    return Known(sequence, lookahead, levels, steps)
+    shown = getattr(program.state_space, "shown", _same)
+    followed = getattr(program.state_space, "followed", shown)
+    return Known(sequence, lookahead, levels, steps, shown, followed)
+
+
+def _same(state: Any) -> dict[str, Any]:
+    return dict(state)
 
 
 def refuse_unbounded(sequence: Sequence) -> None:

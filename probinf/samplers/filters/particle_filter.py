@@ -161,6 +161,11 @@ class ParticleFilter(PopulationMethod):
         known = self.known(program)
         if self.lines:
             refuse_disorder(self.resampler)
+        if self.smoother is not None and hasattr(program.state_space, "shown"):
+            raise MethodError(
+                f"smoother='{self.smoother}': each particle of this program holds its whole past, "
+                "so that draws are paths already; leave smoother= out."
+            )
         if self.smoother in ("backward", "mcmc") and known.sequence.log_transition is None:
             raise MethodError(
                 f"smoother='{self.smoother}' needs Sequence(log_transition=), which this program "
@@ -232,6 +237,10 @@ class ParticleFilter(PopulationMethod):
             looked = None if known.lookahead is None else found.chosen_by
             lines = followed(lines, found.ancestors, found.resampled, cloud.log_w, looked)
         dead = jnp.isneginf(found.increment) & (state.died < 0)
+        end, finished = state.end, getattr(program.state_space, "finished", None)
+        if finished is not None:
+            over = finished(cloud.x, state.t, program.data)
+            end = jnp.where(over, state.t + 1, end)
         after = FilterState(
             cloud.x,
             cloud.log_w,
@@ -240,13 +249,15 @@ class ParticleFilter(PopulationMethod):
             lines,
             jnp.where(dead, state.t, state.died),
             state.lost + found.lost,
-            state.end,
+            end,
         )
         stored = None
         if self.smoother is not None:
             stored = smoothing.Stored(cloud.x, cloud.log_w, found.ancestors.astype(jnp.int32))
         ess = 1 / jnp.sum(jnp.exp(2 * cloud.log_w))
-        summaries = summarised(cloud.x, cloud.log_w, dict(known.levels), self.quantiles)
+        summaries = summarised(
+            known.followed(cloud.x), cloud.log_w, dict(known.levels), self.quantiles
+        )
         return after, FilterRecord(ess, found.increment, found.resampled, summaries, stored)
 
     def done(self, state: FilterState) -> Bool[Array, ""]:
@@ -274,6 +285,9 @@ class ParticleFilter(PopulationMethod):
             ((states.t < states.end) & (states.died < 0)).any()
         ):
             raise MethodError(f"the run was interrupted before the last step. {GO_ON}")
+        refuse = getattr(run.program.state_space, "refuse", None)
+        if refuse is not None:
+            refuse(states.x)
         died = states.died >= 0
         if died.all():
             raise self._nothing_left(run, int(states.died.max()))
@@ -304,7 +318,8 @@ class ParticleFilter(PopulationMethod):
             family = jax.vmap(partial(family_of, n=self.particles))(states.lines.starts)
             clusters = np.asarray(family) + self.particles * np.arange(self.islands)[:, None]
             nowhere = np.zeros((*log_w.shape, 0), run.layout.dtype)
-            return log_w, clusters, _kept(states.x, run), nowhere
+            shown: Any = self.known(run.program).shown(states.x)
+            return log_w, clusters, _kept(shown, run), nowhere
         found = [self._paths(run, island) for island in range(self.islands)]
         draws = {name: np.stack([one[name] for one in found]) for name in found[0]}
         log_w = np.repeat(log_z[:, None], self.paths, 1)
@@ -350,6 +365,10 @@ class ParticleFilter(PopulationMethod):
 
     def _nothing_left(self, run: Run, t: int) -> ZeroLikelihoodError:
         program = run.program
+        say = getattr(program.state_space, "nothing_left", None)
+        if say is not None:
+            said: ZeroLikelihoodError = say(t, self.particles, self.islands)
+            return said
         lost = int(run.states.lost.max())
         seen = ""
         if program.observations is not None:

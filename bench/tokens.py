@@ -1,0 +1,154 @@
+"""Token programs against enumeration: TableLM with V=4, T=6, and the fourth power of its law.
+
+    python -m bench.tokens --seeds 5 --runs 20000
+
+Every row is over models of several seeds: the worst z-score of the mass, the total variation
+distance of runs pooled by evidence, and of a text drawn from a single run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import jax
+import numpy as np
+
+import probinf as pi
+from probinf import resampling
+from probinf.lm import TableLM
+from probinf.tokens import tails
+from tests.cases import tokens as case
+
+RESAMPLERS = ("systematic", "stratified", "multinomial", "residual", "killing", "ssp")
+
+
+def figures(name: str, lm: TableLM, runs: int, particles: int, **options) -> dict[str, float]:
+    """Mass and law of one target on one model."""
+    engine = {k: options.pop(k) for k in ("resampler", "below", "run") if k in options}
+    look = options.pop("look", None)
+    truth, program = case.exact(name, lm=lm), case.program(name, lm=lm, **options)
+    if look is not None:
+        program = pi.tokens.with_lookahead(program, **look)
+    found = case.filtered(
+        jax.random.key(1), case.sequence(program), runs=runs, particles=particles, **engine
+    )
+    log_z, tokens, log_w = found
+    ratio = np.exp(np.asarray(log_z, float) - truth.log_z)
+    alone = case.pooled(truth, np.zeros(runs), tokens, log_w)
+    return {
+        "ratio": ratio.mean(),
+        "se": ratio.std(ddof=1) / np.sqrt(runs),
+        "z": case.z_score(log_z, truth.log_z),
+        "pooled": truth.tv(case.pooled(truth, *found)),
+        "single": truth.tv(alone),
+        "log_z": truth.log_z,
+    }
+
+
+def over_models(label: str, seeds: int, name: str, runs: int, particles: int, **options) -> None:
+    rows = [figures(name, TableLM.random(s), runs, particles, **options) for s in range(seeds)]
+    z = max(abs(row["z"]) for row in rows)
+    pooled = [row["pooled"] for row in rows]
+    single = [row["single"] for row in rows]
+    print(
+        f"{label:34s} N={particles:<3d} worst |z| {z:4.2f}  pooled TV {np.median(pooled):.4f} "
+        f"(worst {max(pooled):.4f})  single run {np.median(single):.4f} (worst {max(single):.4f})",
+        flush=True,
+    )
+
+
+def token_temperature(seeds: int) -> None:
+    found = []
+    for seed in range(seeds):
+        lm = TableLM.random(seed)
+        truth = case.exact("power", lm=lm)
+        cold = TableLM(case.A * lm.logits, lm.eos)
+        shares = np.exp(case.exact("model", lm=cold).log_p)
+        found.append(truth.tv(shares))
+    print(f"{'temperature 1/4 on tokens':34s} TV {np.median(found):.4f} (worst {max(found):.4f})")
+
+
+def tail_kernel() -> None:
+    """Invariance of the move of tails, in double precision; and of the published ratio."""
+    from tests.laws import test_token_moves as moves
+    from tests.mutants import test_tokens as mutants
+
+    with jax.enable_x64(True):
+        for name in ("power", "reward", "steps"):
+            program, truth = moves.small(name)
+            matrix = moves.transitions(program, truth, tails.log_acceptance)
+            off = np.abs(truth.law @ matrix - truth.law).sum()
+            print(f"move of tails, {name:8s}: |pi K - pi|_1 = {off:.1e}")
+        program, truth = moves.small("power")
+        matrix = moves.transitions(program, truth, mutants.lengths_forgotten)
+        off = np.abs(truth.law @ matrix - truth.law).sum()
+        print(f"lengths left out         : |pi K - pi|_1 = {off:.1e}")
+        off = np.abs(mutants.published_move(truth, program.data.lm, case.A)).sum()
+        print(f"published move           : |pi K - pi|_1 = {off:.1e}")
+
+
+def answers() -> None:
+    """Votes, published internal probability, Horvitz-Thompson: mean squared errors at n = 16."""
+    rng = np.random.default_rng(5)
+    for name, size in (("peaked", 0.1), ("flat", 50.0)):
+        errors = np.zeros(3)
+        for _ in range(2000):
+            p = rng.dirichlet(np.full(40, size))
+            right = p[np.arange(40) % 3 == 0].sum()
+            tries = rng.choice(40, 16, p=p)
+            given = (tries % 3, tries, np.log(p[tries]))
+            rules = (
+                pi.tokens.self_consistency(given[0]),
+                pi.tokens.internal_probability(*given),
+                pi.tokens.horvitz_thompson(*given),
+            )
+            shares = [dict(zip(*rule, strict=True)).get(0, 0.0) for rule in rules]
+            errors += (np.array(shares) - right) ** 2 / 2000
+        print(
+            f"answers, {name:6s}: votes {errors[0]:.4f}, published {errors[1]:.4f}, "
+            f"Horvitz-Thompson {errors[2]:.4f}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=20_000)
+    parser.add_argument("--resamplers", action="store_true")
+    given = parser.parse_args()
+    seeds, runs = given.seeds, given.runs
+    print(json.dumps(vars(given)), flush=True)
+    tail_kernel()
+    answers()
+    token_temperature(seeds)
+    for n in (16, 64):
+        for ramp in (1, 4, 6):
+            over_models(f"power, ramp {ramp}", seeds, "power", runs, n, ramp=ramp)
+    over_models("power, tokens of the model", seeds, "power", runs, 64, ramp=1, proposal=plain)
+    over_models("power, tokens of the model, ramp 4", seeds, "power", runs, 64, proposal=plain)
+    look = {"candidates": 4, "rollouts": 8}
+    over_models("power, looking ahead", seeds, "power", runs // 4, 16, ramp=1, look=look)
+    for name in ("twist", "reward", "odds", "diff", "steps"):
+        over_models(name, seeds, name, runs, 64)
+    if given.resamplers:
+        for name in ("power", "twist", "reward"):
+            for way in RESAMPLERS:
+                over_models(
+                    f"{name}, {way}",
+                    seeds,
+                    name,
+                    runs,
+                    32,
+                    resampler=getattr(resampling, way),
+                    below=1.0,
+                )
+
+
+def plain(log_p, context):
+    """Tokens as the model draws them."""
+    return log_p
+
+
+if __name__ == "__main__":
+    main()

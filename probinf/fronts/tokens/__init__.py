@@ -1,0 +1,1 @@
+"""Token programs: texts of a language model as a sequence with weights."""

@@ -1,0 +1,160 @@
+"""The callables of a token program: position ``{"tokens"}``, data ``TokenData``."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int
+
+from probinf.core.program import Key, Position, Program, Score
+from probinf.core.state_space import StateSpace
+from probinf.errors import RewardError, StructureError, ZeroLikelihoodError
+from probinf.fronts.nothing import nothing
+from probinf.fronts.tokens.data import Rows, Sizes, TokenData
+from probinf.fronts.tokens.sequence import replayed, run_through, sequence_of
+
+
+def program_of(sizes: Sizes, data: TokenData) -> Program:
+    """The program: texts of the model as its base, all else as its weight."""
+    draw = _Draw(sizes)
+    return Program(
+        draw=draw,
+        start=draw,
+        score=_ScoreOf(sizes),
+        constrain=_Constrain(sizes),
+        state_space=TokenSpace(sizes),
+        data=data,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Draw:
+    """A text of the model, at temperature one, whatever it weighs."""
+
+    sizes: Sizes
+
+    def __call__(self, key: Key, data: TokenData) -> Position:
+        one = jnp.ones_like(data.steps.exponent)
+        steps = data.steps._replace(exponent=one, before=one)
+        plain = data._replace(
+            steps=steps, potential=None, twist=None, proposal=None, constraint=None
+        )
+        return {"tokens": run_through(key, 1, self.sizes, plain).rows.tokens[0]}
+
+
+@dataclasses.dataclass(frozen=True)
+class _ScoreOf:
+    """The text read step by step; one that could not have been written so has no density."""
+
+    sizes: Sizes
+
+    def __call__(self, x: Position, data: TokenData) -> Score:
+        tokens = x["tokens"][None]
+        rows = replayed(tokens, self.sizes, data._replace(twist=None, proposal=None)).rows
+        log_base = jnp.where((rows.tokens == tokens).all(), rows.log_prob[0], -jnp.inf)
+        log_weight = (data.steps.exponent[-1] - 1) * rows.log_prob[0] + rows.log_potential[0]
+        if data.constraint is not None:
+            fine = data.constraint.accepts(rows.place)[0]
+            log_weight = jnp.where(fine, log_weight, -jnp.inf)
+        return Score(log_base, log_weight)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Constrain:
+    sizes: Sizes
+
+    def __call__(self, x: Position, data: TokenData) -> dict[str, Any]:
+        rows = replayed(x["tokens"][None], self.sizes, data).rows
+        return {name: value[0] for name, value in shown(rows).items()}
+
+
+def shown(rows: Rows) -> dict[str, Any]:
+    """What users see of texts."""
+    return {
+        "tokens": rows.tokens,
+        "length": rows.length,
+        "log_prob": rows.log_prob,
+        "log_potential": rows.log_potential,
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenSpace:
+    """``Program.state_space``, and what filters ask of it besides."""
+
+    sizes: Sizes
+
+    def __call__(self, data: TokenData) -> StateSpace:
+        return StateSpace(nothing(), sequence_of(self.sizes, data))
+
+    def shown(self, rows: Rows) -> dict[str, Any]:
+        """Draws by name."""
+        return shown(rows)
+
+    def followed(self, rows: Rows) -> dict[str, Any]:
+        """What is summed up at every step."""
+        return {"length": rows.length, "log_prob": rows.log_prob}
+
+    def finished(self, rows: Rows, t: Int[Array, ""], data: TokenData) -> Bool[Array, ""]:
+        """Whether no later step can change anything: all texts have ended, at full exponent."""
+        return rows.done.all() & (data.steps.exponent[t] == data.steps.exponent[-1])
+
+    def refuse(self, rows: Rows) -> None:
+        """Raise where a potential was no number, at whichever step.
+
+        Raises:
+            RewardError: it was; the message has step and value.
+        """
+        faults = np.asarray(rows.fault)
+        if (faults < 0).all():
+            return
+        first = int(faults[faults >= 0].min())
+        seen = float(np.asarray(rows.seen)[faults == first].ravel()[0])
+        where = f"token {first}" if self.sizes.block == 1 else f"step {first}"
+        if hasattr(rows.memory, "raw") and (np.isnan(seen) or not 0 <= seen <= 1):
+            raise RewardError(
+                f"the reward of a text is {seen:g} at {where}; it must be a probability, in "
+                "[0, 1]. Map scores of other ranges yourself (jax.nn.sigmoid, for logits)."
+            )
+        raise RewardError(
+            f"the log weight of a text is {seen:g} at {where}: the potential, the twist, the "
+            "proposal or the model's logits are NaN or infinite there."
+        )
+
+    def nothing_left(self, t: int, particles: int, islands: int) -> ZeroLikelihoodError:
+        """What to say when no particle is left."""
+        where = f"token {t}" if self.sizes.block == 1 else f"step {t}"
+        return ZeroLikelihoodError(
+            f"ParticleFilter: all texts have weight zero at {where}, at each of "
+            f"{particles} particles on {islands} island(s). The potential (or the constraint) "
+            "excludes all that were proposed. Use more particles, a proposal= or twist= that knows "
+            "where the potential is positive, or a reward that is small rather than 0."
+        )
+
+
+def with_data(program: Program, **parts: Any) -> Program:
+    """The same token program with other parts of its data."""
+    return dataclasses.replace(program, data=program.data._replace(**parts))
+
+
+def sizes_of(program: Program) -> Sizes:
+    """The static sizes of a token program.
+
+    Raises:
+        StructureError: it is none.
+    """
+    space = program.state_space
+    if not isinstance(space, TokenSpace):
+        raise StructureError(
+            "this is no token program; make one with pi.from_language_model(lm, prompt, ...)."
+        )
+    return space.sizes
+
+
+def as_arrays(data: TokenData) -> TokenData:
+    """All leaves as arrays of JAX."""
+    return jax.tree.map(jnp.asarray, data)

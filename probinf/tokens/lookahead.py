@@ -1,0 +1,328 @@
+"""Sharpening by looking ahead: each likely token is judged by texts that the model ends it with."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import logsumexp
+from jaxtyping import Array, Bool, Float, Int
+
+from probinf.core.compiling import jitted
+from probinf.core.inputs.limits import at_least, check_choice
+from probinf.core.keys import as_key
+from probinf.core.program import Key, Program
+from probinf.core.state_space import Sequence, StateSpace
+from probinf.errors import MethodError
+from probinf.fronts.nothing import nothing
+from probinf.fronts.tokens.data import Rows, Sizes, Step, TokenData, blank
+from probinf.fronts.tokens.program import TokenSpace, sizes_of
+from probinf.fronts.tokens.sequence import sequence_of
+from probinf.fronts.tokens.stepping import read
+from probinf.lm.drawing import draw
+from probinf.lm.protocol import gather
+from probinf.tokens.tails import TextChains
+
+Correction = Literal["jackknife", "none"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """Sizes of a look ahead.
+
+    Attributes:
+        candidates: most likely tokens that are tried.
+        rollouts: texts that continue each of them.
+        horizon: most tokens of these.
+    """
+
+    candidates: int
+    rollouts: int
+    horizon: int
+
+
+def with_lookahead(
+    program: Program, *, candidates: int = 8, rollouts: int = 8, horizon: int | None = None
+) -> Program:
+    """The same power of a model, with filters that look ahead before each token.
+
+    The likeliest tokens, and one drawn among the others, are continued by the model; the mean of
+    ``p(continuation) ** (exponent - 1)`` estimates the mass that lies ahead of each. A token is
+    drawn by these masses, and its own estimate is divided out again at the next one, so that the
+    weights stay exact however rough the estimates are, and whatever the horizon.
+
+    Args:
+        program: of ``from_language_model``, with an exponent and nothing else.
+        candidates: K.
+        rollouts: M, of each candidate.
+        horizon: most tokens of a rollout; to the end of the text by default.
+
+    Raises:
+        MethodError: the program has potentials, a constraint, steps of several tokens or the
+            like.
+
+    Source: Ji et al. (2026), arXiv 2601.21590, as a nested filter (Naesseth, Lindsten & Schon,
+    2015) in place of its uncorrected draw.
+    """
+    sizes, look = _looking(program, candidates, rollouts, horizon)
+    return dataclasses.replace(program, state_space=_LookaheadSpace(sizes, look))
+
+
+def scalable_power(
+    program: Program,
+    *,
+    key: int | Key,
+    rows: int = 8,
+    candidates: int = 8,
+    rollouts: int = 8,
+    horizon: int | None = None,
+    correction: Correction = "jackknife",
+) -> TextChains:
+    """Texts of the published algorithm, which draws each token by its look ahead and goes on.
+
+    Its law is that of the power only in the limit of many rollouts (and of all candidates); the
+    jackknife takes the largest part of the error away. ``with_lookahead`` is exact.
+
+    Args:
+        program: of ``from_language_model``, with an exponent and nothing else.
+        key: random key or seed.
+        rows: texts.
+        candidates: K, likeliest tokens; others are never drawn.
+        rollouts: M, of each candidate; at least 2 for the jackknife.
+        horizon: most tokens of a rollout; to the end of the text by default.
+        correction: ``"jackknife"``, or ``"none"``.
+
+    Returns:
+        One draw for each row, with the rows as chains.
+
+    Source: Ji et al. (2026), arXiv 2601.21590, the token-level algorithm.
+    """
+    sizes, look = _looking(program, candidates, rollouts, horizon)
+    check_choice("correction", correction, ("jackknife", "none"))
+    at_least(1, rows=rows)
+    at_least(2 if correction == "jackknife" else 1, rollouts=rollouts)
+    found = _published(
+        as_key(key), program.data, sizes=sizes, look=look, n=rows, correction=correction
+    )
+    parts = (found.tokens, found.length, found.log_prob, found.log_potential)
+    return TextChains(*(np.asarray(v)[:, None] for v in (*parts, jnp.ones(rows))))
+
+
+def jackknifed(
+    log_p: Float[Array, "*n k"], log_mass: Float[Array, "*n k m"], exponent: Float[Array, ""]
+) -> Float[Array, "*n k"]:
+    """Probabilities of candidates with the largest part of the bias of their ratio taken away.
+
+    Args:
+        log_p: of the candidates; -inf where there is none.
+        log_mass: of each rollout, ``(exponent - 1) * log p`` of it.
+        exponent: of the power.
+    """
+    m = log_mass.shape[-1]
+    whole = _shares(log_p, log_mass, exponent)
+    without = []
+    for s in range(m):
+        rest = jnp.delete(log_mass, s, axis=-1, assume_unique_indices=True)
+        without.append(_shares(log_p, rest, exponent))
+    found = m * whole - (m - 1) * jnp.mean(jnp.stack(without), 0)
+    kept = jnp.maximum(found, 0)
+    return kept / kept.sum(-1, keepdims=True)
+
+
+def _shares(log_p: Array, log_mass: Array, exponent: Array) -> Array:
+    ahead = logsumexp(log_mass, axis=-1)
+    return jax.nn.softmax(exponent * log_p + ahead, axis=-1)
+
+
+def _looking(
+    program: Program, candidates: int, rollouts: int, horizon: int | None
+) -> tuple[Sizes, Look]:
+    sizes, data = sizes_of(program), program.data
+    at_least(1, candidates=candidates, rollouts=rollouts, horizon=horizon)
+    parts = ("potential", "twist", "proposal", "stop", "boundary", "constraint")
+    given = [name for name in parts if getattr(data, name) is not None]
+    if given or sizes.block > 1:
+        raise MethodError(
+            f"looking ahead serves powers of a model only, and this program has "
+            f"{[*given, *(['block'] if sizes.block > 1 else [])]}; use a filter with twist=."
+        )
+    k = min(candidates, data.lm.vocab_size)
+    return sizes, Look(k, rollouts, sizes.max_tokens if horizon is None else horizon)
+
+
+@dataclasses.dataclass(frozen=True)
+class _LookaheadSpace(TokenSpace):
+    look: Look
+
+    def __call__(self, data: TokenData) -> StateSpace:
+        sequence: Sequence = dataclasses.replace(
+            sequence_of(self.sizes, data),
+            start=_Start(self.sizes, self.look),
+            extend=_Extend(self.sizes, self.look),
+            start_all=_StartAll(self.sizes, self.look),
+            extend_all=_ExtendAll(self.sizes, self.look),
+            weigh_start=None,
+            weigh=None,
+        )
+        return StateSpace(nothing(), sequence)
+
+
+@dataclasses.dataclass(frozen=True)
+class _StartAll:
+    sizes: Sizes
+    look: Look
+
+    def __call__(self, key: Key, n: int, data: Any) -> tuple[Rows, Array]:
+        own = data[1]
+        cache, logits = own.lm.init(own.prompt, own.used, n, self.sizes.max_tokens)
+        return _exact(key, blank(self.sizes, own, n, cache), logits, self.sizes, self.look, own)
+
+
+@dataclasses.dataclass(frozen=True)
+class _ExtendAll:
+    sizes: Sizes
+    look: Look
+
+    def __call__(self, key: Key, states: Rows, value: Step, data: Any) -> tuple[Rows, Array]:
+        rows, logits = read(states, ~states.done, data[1])
+        return _exact(key, rows, logits, self.sizes, self.look, data[1])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Start(_StartAll):
+    def __call__(self, key: Key, data: Any) -> tuple[Rows, Array]:  # type: ignore[override]
+        rows, gained = _StartAll(self.sizes, self.look)(key, 1, data)
+        return jax.tree.map(lambda leaf: leaf[0], rows), gained[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Extend(_ExtendAll):
+    def __call__(self, key: Key, states: Rows, value: Step, data: Any) -> tuple[Rows, Array]:
+        many = jax.tree.map(lambda leaf: leaf[None], states)
+        rows, gained = _ExtendAll(self.sizes, self.look)(key, many, value, data)
+        return jax.tree.map(lambda leaf: leaf[0], rows), gained[0]
+
+
+def _exact(
+    key: Key,
+    rows: Rows,
+    logits: Float[Array, "n vocab"],
+    sizes: Sizes,
+    look: Look,
+    data: TokenData,
+) -> tuple[Rows, Float[Array, " n"]]:
+    """A token by its look ahead; the weight is the step's mass over the old estimate of it."""
+    rest_key, roll_key, pick = jax.random.split(key, 3)
+    log_p, a = jax.nn.log_softmax(logits), data.steps.exponent[-1]
+    _, tokens = jax.lax.top_k(log_p, look.candidates)
+    log_count = jnp.zeros(tokens.shape)
+    if look.candidates < data.lm.vocab_size:
+        n = log_p.shape[0]
+        others = a * log_p.at[jnp.arange(n)[:, None], tokens].set(-jnp.inf)
+        one = draw(rest_key, others)
+        chance = jnp.take_along_axis(jax.nn.log_softmax(others), one[:, None], 1)
+        tokens = jnp.concatenate([tokens, one[:, None]], 1)
+        log_count = jnp.concatenate([log_count, -chance], 1)  # it stands for all the others
+    log_mass = _rolled(roll_key, rows, tokens, sizes, look, data)
+    ahead = logsumexp(log_mass, axis=-1) - jnp.log(look.rollouts)
+    own = jnp.take_along_axis(log_p, tokens, 1)
+    terms = log_count + a * own + ahead
+    chosen = jax.random.categorical(pick, terms)[:, None]
+
+    def of(table: Array) -> Array:
+        return jnp.take_along_axis(table, chosen, 1)[:, 0]
+
+    active = ~rows.done
+    gained = jnp.where(active, logsumexp(terms, axis=-1) - rows.log_twist, 0.0)
+    rows = _written(rows, of(tokens), of(own), sizes, data)
+    twist = jnp.where(rows.done, 0.0, of(ahead))
+    return rows._replace(log_twist=twist), gained
+
+
+def _written(
+    rows: Rows, token: Int[Array, " n"], here: Float[Array, " n"], sizes: Sizes, data: TokenData
+) -> Rows:
+    """One more token of the rows that have not ended."""
+    active = ~rows.done
+    place = jnp.arange(sizes.max_tokens) == rows.length[:, None]
+    length = rows.length + active
+    ended = (token == data.lm.eos) | (length >= sizes.max_tokens)
+    return rows._replace(
+        tokens=jnp.where(active[:, None] & place, token[:, None], rows.tokens).astype(jnp.int32),
+        length=length,
+        begin=jnp.where(active, rows.length, rows.begin),
+        log_prob=rows.log_prob + jnp.where(active, here, 0.0),
+        done=rows.done | ended,
+    )
+
+
+def _rolled(
+    key: Key,
+    rows: Rows,
+    tokens: Int[Array, "n k"],
+    sizes: Sizes,
+    look: Look,
+    data: TokenData,
+) -> Float[Array, "n k m"]:
+    """``(exponent - 1) * log p`` of texts that go on after each candidate."""
+    n, k = tokens.shape
+    m, eos = look.rollouts, data.lm.eos
+    own = jnp.repeat(jnp.arange(n), k * m)
+    length = rows.length[own] + 1
+    token = jnp.repeat(tokens.reshape(-1), m)
+    going = ~rows.done[own] & (token != eos) & (length < sizes.max_tokens)
+
+    def open_ones(state: Any) -> Bool[Array, ""]:
+        return (state[0] < look.horizon) & state[4].any()
+
+    def further(state: Any) -> Any:
+        count, cache, token, length, going, total = state
+        cache, logits = data.lm.step(cache, jnp.where(going, token, eos), going)
+        log_p = jax.nn.log_softmax(logits)
+        new = draw(jax.random.fold_in(key, count), log_p).astype(token.dtype)
+        here = jnp.take_along_axis(log_p, new[:, None], 1)[:, 0]
+        total, length = total + jnp.where(going, here, 0.0), length + going
+        after = going & (new != eos) & (length < sizes.max_tokens)
+        return count + 1, cache, new, length, after, total
+
+    begin = (
+        jnp.zeros((), int),
+        gather(rows.cache, own),
+        token,
+        length,
+        going,
+        jnp.zeros(n * k * m),
+    )
+    total = jax.lax.while_loop(open_ones, further, begin)[-1]
+    return ((data.steps.exponent[-1] - 1) * total).reshape(n, k, m)
+
+
+@partial(jitted, static=("sizes", "look", "n", "correction"))
+def _published(
+    key: Key, data: TokenData, *, sizes: Sizes, look: Look, n: int, correction: Correction
+) -> Rows:
+    a = data.steps.exponent[-1]
+
+    def token(key: Key, rows: Rows, logits: Array) -> Rows:
+        roll_key, pick = jax.random.split(key)
+        log_p = jax.nn.log_softmax(logits)
+        own, tokens = jax.lax.top_k(log_p, look.candidates)
+        log_mass = _rolled(roll_key, rows, tokens, sizes, look, data)
+        rule = jackknifed if correction == "jackknife" else _shares
+        chosen = jax.random.categorical(pick, jnp.log(rule(own, log_mass, a)))[:, None]
+        written = jnp.take_along_axis(tokens, chosen, 1)[:, 0]
+        here = jnp.take_along_axis(own, chosen, 1)[:, 0]
+        return _written(rows, written, here, sizes, data)
+
+    def step(rows: Rows, key: Key) -> tuple[Rows, None]:
+        rows, logits = read(rows, ~rows.done, data)
+        return token(key, rows, logits), None
+
+    cache, logits = data.lm.init(data.prompt, data.used, n, sizes.max_tokens)
+    keys = jax.random.split(key, sizes.max_tokens)
+    rows = token(keys[0], blank(sizes, data, n, cache), logits)
+    return jax.lax.scan(step, rows, keys[1:])[0]

