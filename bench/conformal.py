@@ -1,6 +1,7 @@
 """Conformal inference against MAPIE, crepes and venn-abers: agreement and time, in one run.
 
 Run from the project's root: ``python -m bench.conformal`` (all rows) or with the names of rows.
+The rows are recorded in docs/measured/conformal.json.
 Every row runs both sides on the same data in this process and prints the ratio of their best
 times after a warm-up; `same` is the largest difference of their answers.
 """
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 import probinf.conformal as pc
+from bench.recording import record
 
 warnings.filterwarnings("ignore")
 
@@ -382,6 +384,14 @@ def main() -> None:
             print(f"{name:16} not run: {error}")
             continue
         print(f"{name:16} {theirs:9.4f} {ours:9.4f} {theirs / ours:8.1f} {same:9.1e}  {text}")
+        figures = {"peer s": theirs, "ours s": ours, "same": float(same), "note": text}
+        what = (ROWS[name].__doc__ or name).splitlines()[0].rstrip(".")
+        record(
+            "conformal.json",
+            name,
+            {"what": what, **figures},
+            packages=("numpy", "jax", "mapie", "crepes"),
+        )
 
 
 if __name__ == "__main__":

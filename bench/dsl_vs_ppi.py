@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.recording import record
 from probinf import ppi
 from probinf.errors import PredictionWarning
 
@@ -82,6 +83,15 @@ def main() -> None:
             for name, (error, hit, ratio) in table.items():
                 cover = " ".join(f"{100 * h:5.1f}" for h in hit)
                 print(f"{name:14} {error:8.3f}  {cover}  " + " ".join(f"{r:.2f}" for r in ratio))
+                figures = {
+                    "std RMSE": round(float(error), 4),
+                    "least coverage of 95 %": round(float(hit.min()), 3),
+                    "mean coverage": round(float(hit.mean()), 3),
+                    "SE / spread": [round(float(r), 2) for r in ratio],
+                    "repetitions": options.reps,
+                }
+                row = f"accuracy {accuracy}, {n} of {options.rows} labelled: {name}"
+                record("dsl_vs_ppi.json", row, figures, packages=("numpy", "jax"))
             print(f"({time.perf_counter() - began:.0f} s)", flush=True)
 
 

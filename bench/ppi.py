@@ -12,6 +12,8 @@ import json
 import subprocess
 import sys
 
+from bench.recording import record
+
 BODY = """
 import json, resource, sys, time, warnings
 import numpy as np
@@ -114,6 +116,12 @@ def main() -> None:
             if not isinstance(ours, str) and not isinstance(theirs, str):
                 ratio = f"{theirs['warm'] / ours['warm']:.1f}"
             print(f"N={N:<9} {name:9} {text(ours)} {text(theirs)}   {ratio}", flush=True)
+            figures = {
+                f"{peer} {k}": v
+                for peer, row in (("ours", ours), ("ppi_py", theirs))
+                for k, v in (row if isinstance(row, dict) else {"failed": row}).items()
+            }
+            record("ppi.json", f"{name}, N={N}", figures, packages=("numpy", "jax", "ppi-python"))
 
 
 if __name__ == "__main__":

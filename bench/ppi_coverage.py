@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 
+from bench.recording import record
 from probinf import ppi
 from probinf.errors import PredictionWarning
 from probinf.ppi.inference import core, losses
@@ -165,6 +166,14 @@ def table_looks(reps: int = 1000, steps: int = 2000, N: int = 4000, every: int =
                 for k, m in missed.items()
             ]
             print(f"anytime, {run + 1} runs: " + "; ".join(row), flush=True)
+            for k, m in missed.items():
+                figures = {
+                    "ever missed": m[0] / (run + 1),
+                    "single looks": m[1] / (run + 1),
+                    "width": float(np.median(width[k])),
+                    "runs": run + 1,
+                }
+                record("ppi_looks.json", k, figures, packages=("numpy", "jax"))
 
 
 def table_skewed(reps: int = 2000) -> None:
@@ -185,10 +194,10 @@ def table_skewed(reps: int = 2000) -> None:
                 limits[k, j] = ppi.mean(y, f[:n], f[n:], small_sample=rule).conf_int()[0]
         hit = ((limits[:, :, 0] <= 0) & (limits[:, :, 1] >= 0)).mean(axis=0)
         width = np.median(limits[:, :, 1] - limits[:, :, 0], axis=0)
-        print(
-            f"mean, {noise:12} n={n}: t {hit[0]:.2%}, skew {hit[1]:.2%}, "
-            f"width {width[1] / width[0]:.2f} x"
-        )
+        ratio = width[1] / width[0]
+        print(f"mean, {noise:12} n={n}: t {hit[0]:.2%}, skew {hit[1]:.2%}, width {ratio:.2f} x")
+        figures = {"t": hit[0], "skew": hit[1], "width": ratio, "repetitions": reps}
+        record("ppi_skewed.json", f"{noise}, n={n}", figures, packages=("numpy", "jax"))
 
 
 def table_regression() -> None:

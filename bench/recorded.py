@@ -2,8 +2,8 @@
 
 Run from the project's root::
 
-    python -m bench.recorded                     # conformal, ppi, filter, cold
-    python -m bench.recorded ppi --small         # one of them, small problems
+    python -m bench.recorded                     # filter, cold
+    python -m bench.recorded cold --small        # one of them, small problems
 
 Each area writes ``docs/measured/AREA.json``: its rows, the date, versions, the number of CPU cores
 and the load of the machine when it began. A row that cannot be measured says why.
@@ -23,40 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "docs" / "measured"
-PEERS = ("probinf", "jax", "numpyro", "blackjax", "cuthbert", "mapie", "crepes", "venn-abers")
-
-
-def conformal(small: bool) -> dict[str, Any]:
-    """Both sides on the same arrays in one process: seconds, and how far the answers differ."""
-    from bench.conformal import ROWS
-
-    found: dict[str, Any] = {}
-    heavy = {"memory", "bayes", "optcs", "online", "cv_plus", "order_statistic"} if small else set()
-    for name, row in ROWS.items():
-        if name in heavy or name == "memory":
-            continue
-        try:
-            theirs, ours, same, text = row()
-        except ImportError as error:
-            found[name] = {"why": str(error)}
-            continue
-        what = (row.__doc__ or name).strip().splitlines()[0]
-        found[name] = {"what": what, "peer": theirs, "ours": ours, "same": float(same)}
-        found[name]["text"] = text
-    return found
-
-
-def ppi(small: bool) -> dict[str, Any]:
-    """Fresh processes: seconds of the first call and of later ones."""
-    from bench.ppi import measure
-
-    found: dict[str, Any] = {}
-    for size in (10_000, 100_000) if small else (10_000, 1_000_000):
-        for name in ("mean", "quantile", "ols", "logistic"):
-            for peer in ("probinf", "ppi_py"):
-                row = measure(peer, name, size, 3, 300.0)
-                found[f"{name}, {size:,} | {peer}"] = {"why": row} if isinstance(row, str) else row
-    return found
+PEERS = ("probinf", "jax", "numpyro", "blackjax", "cuthbert")
 
 
 def filter(small: bool) -> dict[str, Any]:
@@ -111,8 +78,6 @@ def cold(small: bool) -> dict[str, Any]:
 
 
 AREAS: dict[str, Callable[[bool], dict[str, Any]]] = {
-    "conformal": conformal,
-    "ppi": ppi,
     "filter": filter,
     "cold": cold,
 }
@@ -121,7 +86,7 @@ AREAS: dict[str, Callable[[bool], dict[str, Any]]] = {
 def versions() -> dict[str, str]:
     """Of what is installed among the packages compared."""
     found = {}
-    for name in (*PEERS, "ppi-python"):
+    for name in PEERS:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -64,6 +64,7 @@ if _TYPE_CHECKING:
     from probinf.fronts import from_simulator as from_simulator
     from probinf.fronts import from_state_space as from_state_space
     from probinf.fronts import shard_data as shard_data
+    from probinf.fronts import steered as steered
     from probinf.fronts import with_parameters as with_parameters
     from probinf.kernels.base import Kernel as Kernel
     from probinf.results.plotting import compare_plot as compare_plot
@@ -175,6 +176,7 @@ _WHERE = {
     "SMC": "probinf.samplers",
     "SMC2": "probinf.samplers",
     "StateSpace": "probinf.core.sequence",
+    "steered": "probinf.fronts",
     "temper": "probinf.core.transformations.paths",
     "tokens": "probinf.tokens",
     "update": "probinf.evidence.updating",

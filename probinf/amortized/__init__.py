@@ -25,6 +25,8 @@ from probinf.amortized.neural.npe import NPE as NPE
 from probinf.amortized.neural.npe import FittedNPE as FittedNPE
 from probinf.amortized.neural.nre import NRE as NRE
 from probinf.amortized.neural.nre import FittedNRE as FittedNRE
+from probinf.amortized.neural.sets import FittedSets as FittedSets
+from probinf.amortized.neural.sets import for_sets as for_sets
 from probinf.amortized.pfn.fitted import FittedPFN as FittedPFN
 from probinf.amortized.pfn.pfn import PFN as PFN
 from probinf.amortized.priors.conjugate import BetaBernoulli as BetaBernoulli

@@ -21,6 +21,7 @@ from probinf.conformal.calibration import crc as crc
 from probinf.conformal.calibration import ltt as ltt
 from probinf.conformal.calibration import rcps as rcps
 from probinf.conformal.calibration import split as split
+from probinf.conformal.labels import certified as certified
 from probinf.conformal.labels import class_conditional as class_conditional
 from probinf.conformal.labels import venn_abers as venn_abers
 from probinf.conformal.labels import venn_abers_multiclass as venn_abers_multiclass

@@ -15,6 +15,7 @@ if _TYPE_CHECKING:
     from probinf.fronts.simulator import from_simulator as from_simulator
     from probinf.fronts.state_space import from_state_space as from_state_space
     from probinf.fronts.state_space import with_parameters as with_parameters
+    from probinf.fronts.steering import steered as steered
     from probinf.fronts.tokens.front import from_language_model as from_language_model
 
 # Every name that the lines above give to type checkers, and where it is imported from on first use.
@@ -29,6 +30,7 @@ _WHERE = {
     "from_simulator": "probinf.fronts.simulator",
     "from_state_space": "probinf.fronts.state_space",
     "shard_data": "probinf.fronts.sharding",
+    "steered": "probinf.fronts.steering",
     "with_parameters": "probinf.fronts.state_space",
 }
 

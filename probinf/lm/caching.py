@@ -113,13 +113,12 @@ def write(
 
     An active row without room gets NaN instead of logits.
     """
-    count, room = rows.keys[0].shape[:2]
-    each, at = jnp.arange(count), jnp.where(active, rows.held, room)
+    room = rows.keys[0].shape[1]
+    at = jnp.where(active, rows.held, room)
     seen = jnp.arange(room) <= rows.held[:, None, None]
 
     def stored(layer: int, keys: Array, values: Array) -> tuple[list[Past], Any]:
-        k = rows.keys[layer].at[each, at].set(keys[:, 0], mode="drop", unique_indices=True)
-        v = rows.values[layer].at[each, at].set(values[:, 0], mode="drop", unique_indices=True)
+        k, v = _put(rows.keys[layer], keys, at), _put(rows.values[layer], values, at)
         return [*_shared(base, layer), Past(k, v, seen)], (k, v)
 
     begin = 0 if base is None else base.used
@@ -127,6 +126,13 @@ def write(
     full = active & (rows.held >= room)
     out = jnp.where(full[:, None], jnp.nan, logits(weights, shape, x[:, 0]))
     return Store([k for k, _ in kept], [v for _, v in kept], rows.held + active), out
+
+
+@jax.jit
+def _put(held: Array, new: Array, at: Int[Array, " N"]) -> Array:
+    """Each row's new entry at its own place; a place beyond the end is dropped."""
+    each = jnp.arange(held.shape[0])
+    return held.at[each, at].set(new[:, 0], mode="drop", unique_indices=True)
 
 
 def score(

@@ -11,6 +11,7 @@ Ainslie et al. (2023); SwiGLU: Shazeer (2020).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -96,21 +97,36 @@ def decode(
         positions: of each token in its own row's text.
         remember: stores keys and values and says what to attend to.
     """
-    n, t = tokens.shape
     angles = positions[..., None] * jnp.asarray(shape.frequencies(), jnp.float32)
     x = weights["embedding"].at[tokens].get(mode="fill", fill_value=jnp.nan)  # no such token
     kept = []
     for layer, w in enumerate(weights["blocks"]):
-        h = norm(x, w["attention_norm"], shape.norm_epsilon)
-        q = _project(h, w, "query").reshape(n, t, shape.heads, shape.head_size)
-        k = _project(h, w, "key").reshape(n, t, shape.kv_heads, shape.head_size)
-        v = _project(h, w, "value").reshape(n, t, shape.kv_heads, shape.head_size)
-        past, store = remember(layer, rotate(k, angles, shape.rope), v)
+        queries, keys, values = _projected(w, x, angles, shape=shape)
+        past, store = remember(layer, keys, values)
         kept.append(store)
-        x = x + attend(rotate(q, angles, shape.rope), past) @ w["output"]
-        h = norm(x, w["mlp_norm"], shape.norm_epsilon)
-        x = x + (jax.nn.silu(h @ w["gate"]) * (h @ w["up"])) @ w["down"]
+        x = _added(w, x, queries, past, shape=shape)
     return norm(x, weights["norm"], shape.norm_epsilon), kept
+
+
+@functools.partial(jax.jit, static_argnames="shape")  # traced once for all layers
+def _projected(
+    w: Weights, x: Array, angles: Array, *, shape: Architecture
+) -> tuple[Array, Array, Array]:
+    """Queries and keys, turned, and values."""
+    n, t, _ = x.shape
+    h = norm(x, w["attention_norm"], shape.norm_epsilon)
+    q = _project(h, w, "query").reshape(n, t, shape.heads, shape.head_size)
+    k = _project(h, w, "key").reshape(n, t, shape.kv_heads, shape.head_size)
+    v = _project(h, w, "value").reshape(n, t, shape.kv_heads, shape.head_size)
+    return rotate(q, angles, shape.rope), rotate(k, angles, shape.rope), v
+
+
+@functools.partial(jax.jit, static_argnames="shape")
+def _added(w: Weights, x: Array, queries: Array, past: list[Past], *, shape: Architecture) -> Array:
+    """The residual stream with a layer's attention and feed-forward added."""
+    x = x + attend(queries, past) @ w["output"]
+    h = norm(x, w["mlp_norm"], shape.norm_epsilon)
+    return x + (jax.nn.silu(h @ w["gate"]) * (h @ w["up"])) @ w["down"]
 
 
 def _project(h: Array, w: Weights, name: str) -> Array:

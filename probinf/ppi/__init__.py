@@ -31,6 +31,7 @@ from probinf.ppi.estimators.regression import logistic as logistic
 from probinf.ppi.estimators.regression import ols as ols
 from probinf.ppi.estimators.regression import poisson as poisson
 from probinf.ppi.estimators.reppi import reppi as reppi
+from probinf.ppi.evaluation.leaderboard import leaderboard as leaderboard
 from probinf.ppi.evaluation.ranking import calibrate as calibrate
 from probinf.ppi.evaluation.ranking import enumerated_metric as enumerated_metric
 from probinf.ppi.evaluation.ranking import expected_metric as expected_metric

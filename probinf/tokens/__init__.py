@@ -28,6 +28,8 @@ if _TYPE_CHECKING:
     from probinf.tokens.gibbs import particle_gibbs as particle_gibbs
     from probinf.tokens.lookahead import scalable_power as scalable_power
     from probinf.tokens.lookahead import with_lookahead as with_lookahead
+    from probinf.tokens.markov import MarkovChain as MarkovChain
+    from probinf.tokens.markov import markov_chain as markov_chain
     from probinf.tokens.tails import TextChains as TextChains
     from probinf.tokens.tails import tail_metropolis as tail_metropolis
     from probinf.tokens.tries import Ceiling as Ceiling
@@ -51,6 +53,8 @@ _WHERE = {
     "enough_votes": "probinf.tokens.tries",
     "horvitz_thompson": "probinf.tokens.answers",
     "internal_probability": "probinf.tokens.answers",
+    "markov_chain": "probinf.tokens.markov",
+    "MarkovChain": "probinf.tokens.markov",
     "one_of": "probinf.fronts.tokens.constraint",
     "optimal_tries": "probinf.tokens.tries",
     "Optimum": "probinf.tokens.tries",

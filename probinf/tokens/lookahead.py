@@ -23,6 +23,7 @@ from probinf.fronts.tokens.data import Rows, Sizes, Step, TokenData, blank
 from probinf.fronts.tokens.program import TokenSpace, sizes_of
 from probinf.fronts.tokens.sequence import sequence_of
 from probinf.fronts.tokens.stepping import read
+from probinf.lm.drawing import draw
 from probinf.lm.protocol import gather
 from probinf.tokens.tails import TextChains
 
@@ -222,7 +223,7 @@ def _exact(
     if look.candidates < data.lm.vocab_size:
         n = log_p.shape[0]
         others = a * log_p.at[jnp.arange(n)[:, None], tokens].set(-jnp.inf)
-        one = jax.random.categorical(rest_key, others)
+        one = draw(rest_key, others)
         chance = jnp.take_along_axis(jax.nn.log_softmax(others), one[:, None], 1)
         tokens = jnp.concatenate([tokens, one[:, None]], 1)
         log_count = jnp.concatenate([log_count, -chance], 1)  # it stands for all the others
@@ -282,7 +283,7 @@ def _rolled(
         count, cache, token, length, going, total = state
         cache, logits = data.lm.step(cache, jnp.where(going, token, eos), going)
         log_p = jax.nn.log_softmax(logits)
-        new = jax.random.categorical(jax.random.fold_in(key, count), log_p).astype(token.dtype)
+        new = draw(jax.random.fold_in(key, count), log_p).astype(token.dtype)
         here = jnp.take_along_axis(log_p, new[:, None], 1)[:, 0]
         total, length = total + jnp.where(going, here, 0.0), length + going
         after = going & (new != eos) & (length < sizes.max_tokens)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 import probinf as pi
 from probinf.errors import ArrayError, MethodError, ModelError, RewardError, ZeroLikelihoodError
 from probinf.lm import TableLM
+from tests.cases import tokens as case
 
 LM = TableLM.random(0, vocab_size=4, depth=6, eos_bias=-50.0)  # hardly ever ends early
 
@@ -81,6 +83,15 @@ def test_automata_that_accept_nothing() -> None:
     long = pi.tokens.one_of([[0, 1, 2, 0]], vocab_size=4, eos=3)
     with pytest.raises(ModelError, match=r"shortest text.*4 tokens, more than"):
         pi.from_language_model(LM, max_tokens=2, constraint=long)
+
+
+def test_another_prompt_compiles_nothing() -> None:
+    """One of another length in the same bucket, and another exponent."""
+    case.filtered.clear_cache()
+    for prompt, exponent in (([0], 2.0), ([1, 2], 3.0), ([], 1.5)):
+        program = pi.from_language_model(LM, prompt, max_tokens=4, exponent=exponent)
+        case.filtered(jax.random.key(0), case.sequence(program), runs=2, particles=2)
+    assert case.filtered._cache_size() == 1
 
 
 def test_a_smoother_is_refused() -> None:

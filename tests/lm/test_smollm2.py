@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -26,8 +28,8 @@ def test_it_knows_a_capital_and_scores_what_it_wrote():
     greedy = generate(model, prompt, length=12, temperature=0.0)
     assert words.decode(greedy.texts()[0]) == "The capital of France is Paris."
     out = generate(model, prompt, rows=4, length=12, key=1)
-    padded = np.zeros(64, np.int32)
-    padded[: len(prompt)] = prompt
-    mask = np.arange(12) < out.lengths[:, None]
-    found = model.log_prob(padded, np.int32(len(prompt)), out.tokens, mask)
+    padded = jnp.zeros(64, jnp.int32).at[: len(prompt)].set(jnp.asarray(prompt))
+    mask = jnp.arange(12) < out.lengths[:, None]
+    score = jax.jit(lambda m, *args: m.log_prob(*args))
+    found = score(model, padded, jnp.int32(len(prompt)), jnp.asarray(out.tokens), mask)
     np.testing.assert_allclose(found.sum(1), out.log_prob, atol=1e-3)

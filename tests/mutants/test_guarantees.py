@@ -13,7 +13,14 @@ from probinf.conformal.calibration import groups, learn_then_test
 from probinf.conformal.online import martingale
 from probinf.conformal.selection import answers
 from probinf.errors import CalibrationError
-from tests.conformal import test_answers, test_estimator_groups, test_risk, test_watching
+from tests.conformal import (
+    test_answers,
+    test_any_learner,
+    test_certified,
+    test_estimator_groups,
+    test_risk,
+    test_watching,
+)
 
 
 def test_one_threshold_for_all_groups_fails(monkeypatch):
@@ -101,3 +108,41 @@ def test_answers_without_noise_fail(monkeypatch):
     )
     with pytest.raises(AssertionError):
         test_answers.test_noise_keeps_ten_thousand_questions_honest()
+
+
+def test_limits_that_forget_the_attack_fail(monkeypatch):
+    module = sys.modules["probinf.conformal.labels.certified"]
+    right = module._limits
+
+    def blind(counts, samples, error, shift, *, again=False):
+        return right(counts, samples, error, 0.0, again=again)
+
+    monkeypatch.setattr(module, "_limits", blind)
+    with pytest.raises(AssertionError):
+        test_certified.test_sets_cover_under_attack_and_certificates_hold()
+
+
+def test_knowledge_with_one_end_of_each_attribute_fails(monkeypatch):
+    right = pc.labels.KnowledgeCircuit._ends
+    monkeypatch.setattr(
+        pc.labels.KnowledgeCircuit,
+        "_ends",
+        lambda self, ends, corners: right(self, ends[[0, 0]], corners),
+    )
+    with pytest.raises(AssertionError):
+        test_certified.test_probabilities_and_their_range_are_those_of_enumeration()
+
+
+def test_test_points_that_are_predicted_from_outside_fail(monkeypatch):
+    """A learner that has seen labelled points, and not the test points, tells them apart."""
+
+    def one_sided(key, X, large, X_test, learner, *, folds=10):
+        fit = np.asarray(large).astype(int)
+        pair = learner(X, fit, X), learner(X, fit, X_test)
+        return (1000.0 * fit - pair[0])[None], -pair[1][None]
+
+    module = sys.modules["probinf.conformal.selection.optcs"]
+    monkeypatch.setattr(module, "joint_out_of_fold", one_sided)
+    law = test_any_learner.test_any_learner_keeps_the_false_discovery_rate
+    with pytest.raises(AssertionError):
+        law(test_any_learner.neighbours)

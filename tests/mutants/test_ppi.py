@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 
 import pytest
 
@@ -138,3 +139,14 @@ def test_looks_that_reach_no_further_than_one_fail(monkeypatch):
     monkeypatch.setattr(looks, "reach", lambda alpha, t, t_opt: 1.645)
     with pytest.raises(AssertionError):
         test_looks.test_a_mean_has_the_limits_of_its_own_sequence(None)
+
+
+def test_a_leaderboard_of_plain_means_fails(monkeypatch):
+    from probinf.ppi.evaluation import leaderboard
+    from tests.ppi import test_leaderboard
+
+    module = sys.modules["probinf.ppi.evaluation.leaderboard"]
+    assert leaderboard is not None
+    monkeypatch.setattr(module, "_within", lambda values, items: values - values.mean(axis=0))
+    with pytest.raises(AssertionError):
+        test_leaderboard.test_items_that_are_hard_for_all_favour_nobody()

@@ -58,7 +58,7 @@ def mass(name: str, **options) -> float:
             marks=pytest.mark.slow,
         ),
         pytest.param("_step", twists_are_never_taken_back, "twist", {}, marks=pytest.mark.slow),
-        ("_judged", ended_texts_are_judged_again, "reward", {}),
+        pytest.param("_judged", ended_texts_are_judged_again, "reward", {}, marks=pytest.mark.slow),
     ],
 )
 def test_the_law_of_the_mass_catches(monkeypatch, where, mutant, name, options) -> None:
@@ -74,6 +74,7 @@ def evidence_lost_where_runs_are_pooled(key, sequence, particles, **options) -> 
     return particle_filter(key, sequence, particles, **options)._replace(log_z=jnp.zeros(()))
 
 
+@pytest.mark.slow
 def test_pooling_without_evidence_is_caught() -> None:
     truth, sequence = case.exact("power"), case.sequence(case.program("power"))
     runs = case.filtered(
@@ -151,6 +152,7 @@ def the_held_text_is_lost(key, weights):
     return jnp.searchsorted(jnp.cumsum(weights) / weights.sum(), u).astype(int) % weights.size
 
 
+@pytest.mark.slow
 def test_a_conditional_filter_that_loses_its_text_is_caught(monkeypatch) -> None:
     jax.clear_caches()
     monkeypatch.setattr(gibbs, "keeping_the_first", the_held_text_is_lost)
@@ -161,6 +163,7 @@ def test_a_conditional_filter_that_loses_its_text_is_caught(monkeypatch) -> None
     assert abs(inverse.mean() - 1) > 8 * inverse.std() / np.sqrt(runs)
 
 
+@pytest.mark.slow
 def test_an_automaton_that_allows_what_it_forbids_is_caught(monkeypatch) -> None:
     def open_minded(self, place, left):
         return jnp.ones((place.size, self.table.shape[1]), bool)
@@ -172,6 +175,7 @@ def test_an_automaton_that_allows_what_it_forbids_is_caught(monkeypatch) -> None
     jax.clear_caches()
 
 
+@pytest.mark.slow
 def test_a_score_that_reads_another_text_is_caught(monkeypatch) -> None:
     """Forced tokens that lag by one."""
 

@@ -66,9 +66,13 @@ class DeepSet(eqx.Module):
 
     def __call__(self, rows: Float[Array, "n f"], mask: Bool[Array, " n"]) -> Float[Array, " c"]:
         count = jnp.maximum(jnp.sum(mask), 1)
-        outputs = jax.vmap(lambda row: _through(self.each, row, last=True))(rows)
+        outputs = jax.vmap(self.one)(rows)
         mean = jnp.sum(jnp.where(mask[:, None], outputs, 0.0), axis=0) / count
         return _through(self.pooled, jnp.append(mean, jnp.log(count)), last=False)
+
+    def one(self, row: Float[Array, " f"]) -> Float[Array, " k"]:
+        """What is averaged: the embedding of one datum."""
+        return _through(self.each, row, last=True)
 
 
 def _linears(key: Key, sizes: tuple[int, ...]) -> list[eqx.nn.Linear]:

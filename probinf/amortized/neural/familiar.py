@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from probinf.results.posterior import Posterior
 
 _MOST = 999  # data sets that calibrate: shares of a thousandth can be seen
+SUMMARY = ("summary of the set",)
+"""The site of data that are learned statistics of others, which no program simulates."""
+
 LEVEL = 0.005
 """Share of the data sets of a right simulator that each test of :meth:`Familiarity.findings`
 calls unusual, where the calibration can resolve it."""
@@ -229,7 +232,7 @@ class Familiarity(eqx.Module):
         (the last in one percent at most).
         """
         found = self.unusual()
-        alone = self.data.ndim == 1 and self.among == 1
+        alone = self.data.ndim == 1 and self.among == 1 and self.sites.names != SUMMARY
         p = predictive_p(posterior, self) if alone else None
         if p is not None and p <= LEVEL:
             found.append(

@@ -27,3 +27,4 @@ from probinf.conformal.calibration.synthetic import gespi as gespi
 from probinf.conformal.calibration.synthetic import spi as spi
 from probinf.conformal.calibration.synthetic import spi_beta as spi_beta
 from probinf.conformal.calibration.synthetic import spi_bounds as spi_bounds
+from probinf.conformal.calibration.synthetic_classes import spi_by_class as spi_by_class

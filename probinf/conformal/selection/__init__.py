@@ -9,6 +9,7 @@ from probinf.conformal.selection.chiseling import chisel as chisel
 from probinf.conformal.selection.chiseling import ridge_learner as ridge_learner
 from probinf.conformal.selection.evalues import conformal_evalues as conformal_evalues
 from probinf.conformal.selection.evalues import e_bh as e_bh
+from probinf.conformal.selection.learners import joint_out_of_fold as joint_out_of_fold
 from probinf.conformal.selection.optcs import auxiliary_sizes as auxiliary_sizes
 from probinf.conformal.selection.optcs import joint_leave_one_out as joint_leave_one_out
 from probinf.conformal.selection.optcs import optcs as optcs

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import numpy as np
 
 from probinf.conformal.calibration.columns import columns_of
 from probinf.conformal.calibration.randomness import uniforms
+from probinf.conformal.selection.learners import joint_out_of_fold
 from probinf.conformal.selection.prune import prune_candidates
 from probinf.conformal.selection.pvalues import Selection, benjamini_hochberg, selection_pvalues
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float
@@ -171,21 +174,33 @@ def joint_leave_one_out(
 
 def optcs_full(
     key: int | Key,
-    X: ArrayLike,
+    X: Any,
     large: ArrayLike,
-    X_test: ArrayLike,
+    X_test: Any,
     *,
     q: Number,
     ridges: ArrayLike = (1.0,),
+    learner: Any = None,
+    folds: int = 10,
     prune: str = "homo",
 ) -> Selection:
     """Selection without a split: fitting, model choice and calibration on the same points.
 
-    With one ridge this is BH on joint leave-one-out scores; with several, OptCS chooses.
+    With one ridge or learner this is BH on joint out-of-sample scores; with several, OptCS chooses.
 
-    Arguments as in :func:`joint_leave_one_out` and :func:`optcs`.
+    Args:
+        learner: scikit-learn estimators or functions in place of ridge regressions, one or a list;
+            see :func:`joint_out_of_fold`. By default ridge regression, left out in closed form.
+        folds: of the learners' cross-fitting.
+
+    All others as in :func:`joint_leave_one_out` and :func:`optcs`.
     """
-    v, t = joint_leave_one_out(X, large, X_test, ridges=ridges)
+    if learner is None:
+        v, t = joint_leave_one_out(X, large, X_test, ridges=ridges)
+    else:
+        v, t = joint_out_of_fold(
+            jax.random.fold_in(as_key(key), 3), X, large, X_test, learner, folds=folds
+        )
     if len(v) > 1:
         return optcs(key, v, t, q=q, prune=prune)
     v, t = untied(jax.random.fold_in(as_key(key), 2), v, t)

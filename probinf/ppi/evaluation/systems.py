@@ -92,6 +92,11 @@ def compare_systems(
         estimand="difference of mean scores",
     )
     bands = np.asarray(differences.simultaneous(key=key))
+    return Comparison(levels, differences, pairs, bands, ranks_of(pairs, bands, S))
+
+
+def ranks_of(pairs: np.ndarray, bands: np.ndarray, S: int) -> np.ndarray:
+    """Best and worst rank (S, 2) that bands of all differences (pairs, 2) allow."""
     ranks = np.tile([1, S], (S, 1))
     for (a, b), (low, high) in zip(pairs, bands, strict=True):
         if low > 0:  # a is better than b
@@ -100,7 +105,7 @@ def compare_systems(
         elif high < 0:
             ranks[a, 0] += 1
             ranks[b, 1] -= 1
-    return Comparison(levels, differences, pairs, bands, ranks)
+    return ranks
 
 
 def difference(first: Result | Any, second: Result | Any, names: Any = None) -> Result:

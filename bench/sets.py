@@ -1,0 +1,123 @@
+"""Posteriors of sets of a thousand from an encoder that has seen pairs, against the exact ones.
+
+Run from the project's root::
+
+    python -m bench.sets --sizes 1000 100
+
+A location and a nuisance shared by all data lie in 2 of 12 rotated coordinates; the posterior is
+normal. Encoders are trained on sets of one and two, on single data, and not at all; each gets a
+head. Printed are mean negative log densities of the true location, in nats.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+
+import probinf as pi
+from probinf.amortized import NPE, SetEmbedding, for_sets
+
+ROTATION = np.linalg.qr(np.random.default_rng(0).normal(size=(12, 12)))[0]
+ASKED = 300
+
+
+def shared(n: int, x: Any = None) -> None:
+    """Data that know a location only through a nuisance that they share."""
+    theta = numpyro.sample("theta", dist.Normal(0.0, 1.0))
+    nuisance = numpyro.sample("nuisance", dist.Normal(0.0, 2.0))
+    mean = jnp.concatenate([jnp.stack([theta + nuisance, nuisance]), jnp.zeros(10)]) @ ROTATION.T
+    scale = jnp.asarray([1.0, 3.0, *[2.0] * 10])
+    root = jnp.asarray(ROTATION) * scale
+    with numpyro.plate("datum", n):
+        numpyro.sample("x", dist.MultivariateNormal(mean, covariance_matrix=root @ root.T), obs=x)
+
+
+def exact(x: np.ndarray) -> tuple[float, float]:
+    """Mean and variance of the location."""
+    h = np.array([[1.0, 1.0], [0.0, 1.0]])
+    noise = np.diag([1.0, 1 / 9])
+    precision = np.diag([1.0, 0.25]) + len(x) * h.T @ noise @ h
+    z = (x @ ROTATION)[:, :2].sum(axis=0)
+    covariance = np.linalg.inv(precision)
+    return float((covariance @ h.T @ noise @ z)[0]), float(covariance[0, 0])
+
+
+def truths(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Locations and sets."""
+    rng = np.random.default_rng(1)
+    theta, nuisance = rng.normal(size=ASKED), 2 * rng.normal(size=ASKED)
+    z = rng.normal(size=(ASKED, n, 12)) * np.array([1.0, 3.0, *[2.0] * 10])
+    z[..., 0] += (theta + nuisance)[:, None]
+    z[..., 1] += nuisance[:, None]
+    return theta, z @ ROTATION.T
+
+
+@jax.jit
+def _drawn(network: Any, context: Any, key: Any) -> Any:
+    keys = jax.random.split(key, 2000)
+    z = jax.vmap(lambda k: network.flows.draw(k, context))(keys)
+    return jax.vmap(network.targets.inverse)(z)
+
+
+def learned(fitted: Any, sets: np.ndarray) -> list[tuple[float, float]]:
+    """Mean and variance of the location, of every set."""
+    network, place = fitted.head.network, 1  # coordinates are in the order of their names
+    found = []
+    for k, rows in enumerate(sets):
+        context = network.context(fitted.encoder(jnp.asarray(rows, float)), fitted.head.sites)
+        x = np.asarray(_drawn(network, context, jax.random.key(k)), float)[:, place]
+        found.append((float(x.mean()), float(x.var())))
+    return found
+
+
+def loss(theta: np.ndarray, moments: list[tuple[float, float]]) -> float:
+    """Mean negative log density of normal laws."""
+    mean, variance = np.array(moments).T
+    return float(np.mean(0.5 * np.log(2 * np.pi * variance) + (theta - mean) ** 2 / (2 * variance)))
+
+
+def main() -> None:
+    """Print a row per encoder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", nargs="+", type=int, default=[1000, 100])
+    parser.add_argument("--smallest", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--head-steps", type=int, default=2500)
+    parser.add_argument("--encoders", nargs="+", default=["pairs", "single", "random"])
+    given = parser.parse_args()
+    asked = {n: truths(n) for n in given.sizes}
+    row = {n: loss(t, [exact(x) for x in sets]) for n, (t, sets) in asked.items()}
+    print("exact    " + "  ".join(f"N = {n}: {v:.3f}" for n, v in row.items()), flush=True)
+    large = pi.from_numpyro(shared, max(given.sizes), x=asked[max(given.sizes)][1][0])
+    method = NPE(
+        simulations=20_000,
+        layers=3,
+        batch=512,
+        embedding=SetEmbedding(hidden=(64, 64, 4), size=16),
+    )
+    for name in given.encoders:
+        began = time.perf_counter()
+        n, steps = (1 if name == "single" else 2), (1 if name == "random" else given.steps)
+        small = pi.from_numpyro(shared, n, x=np.zeros((n, 12)))
+        first = method.fit(small, key=0, steps=steps, learning_rate=2e-3, progress=False)
+        fitted = for_sets(
+            first, large, key=1, smallest=given.smallest, steps=given.head_steps, progress=False
+        )
+        row = {n: loss(t, learned(fitted, sets)) for n, (t, sets) in asked.items()}
+        seconds = time.perf_counter() - began
+        print(
+            f"{name:8} " + "  ".join(f"N = {n}: {v:.3f}" for n, v in row.items()),
+            f" {seconds:.0f} s",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
