@@ -34,7 +34,9 @@ SECTIONS = {
     "Guarantees": ["conformal_diabetes", "digits_sets", "sunspots_online", "select_tumours"],
     "Few labels": ["few_labels", "affairs_few_answers", "ranking_judge"],
     "Long runs": ["tumours_two_devices"],
+    "Language models": ["smollm2_arithmetic"],
 }
+WITHOUT_PICTURE = {"smollm2_arithmetic"}  # needs weights from a package of their own
 HEAD = """Each script is read from top to bottom, runs on real data without a network, and ends by
 checking its own numbers against something that is known: an exact answer, a published one, another
 package, all the data. `python examples/NAME.py` prints its answer; with a folder it draws its
@@ -46,7 +48,7 @@ def told(name: str) -> tuple[str, str]:
     text = (ROOT / "examples" / f"{name}.py").read_text(encoding="utf-8")
     first = text.split('"""')[1].strip().split("\n\n")[0]
     extra = re.search(r"the extra `(\w+)`", text.split('"""')[1])
-    known = {"eight_schools": "", "diabetes_regression": "sklearn", "conformal_diabetes": "sklearn"}
+    known = {"eight_schools": "", "smollm2_arithmetic": "tokens"}
     needs = extra[1] if extra else known.get(name, "sklearn" if "from sklearn" in text else "")
     return first, needs
 
@@ -90,7 +92,9 @@ def pages() -> tuple[str, str]:
             first, needs = told(name)
             index.append(f"| [{name}.py]({name}.py) | {first} | {f'`{needs}`' if needs else ''} |")
             gallery += ["", f":::{{grid-item-card}} {first.split(':')[0]}"]
-            gallery += [f":img-bottom: gallery/{name}.png", f"`examples/{name}.py`", ""]
+            drawn = name not in WITHOUT_PICTURE
+            gallery += [f":img-bottom: gallery/{name}.png"] if drawn else []
+            gallery += [f"`examples/{name}.py`", ""]
             gallery += [f"{first}", "", *([f"Needs the extra `{needs}`."] if needs else []), ":::"]
         index.append("")
         gallery.append("::::")
@@ -110,7 +114,7 @@ def main() -> None:
     PICTURES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as place:
         folder = chosen.pictures or pathlib.Path(place)
-        for name in chosen.names or listed:
+        for name in chosen.names or [name for name in listed if name not in WITHOUT_PICTURE]:
             if chosen.pictures is None:
                 run(name, folder)
             shrink(folder / f"{name}.png", PICTURES / f"{name}.png")
