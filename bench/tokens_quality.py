@@ -22,8 +22,11 @@ import numpy as np
 
 import probinf as pi
 from probinf.core.sequence import particle_filter
+from probinf.fronts.tokens.context import ROWS
+from probinf.fronts.tokens.data import Step
 from probinf.fronts.tokens.reward import Reward
 from probinf.fronts.tokens.sequence import run_through, sequence_of
+from probinf.fronts.tokens.stepping import context_of
 from probinf.lm import TinyLM
 from probinf.tokens import tails
 
@@ -92,28 +95,14 @@ def run(key, data, prompts, used, solutions, error, *, sizes, rows: int, how: st
         found = run_through(key, rows, sizes, own).rows
         score = jnp.zeros(rows)
         if how in ("best", "votes"):
-            seen = [potential.score(_context(found, k, own)) for k in range(rows)]
-            score = jnp.stack(seen)
+            score = jax.vmap(potential.score, (ROWS,))(context_of(found, own, _LAST))
         return found.tokens, score, found.log_prob
 
     keys = jax.random.split(key, prompts.shape[0])
     return jax.lax.map(one, (keys, prompts, used, solutions))
 
 
-def _context(rows, k: int, data):
-    from probinf.fronts.tokens.context import Context
-
-    return Context(
-        rows.tokens[k],
-        rows.length[k],
-        rows.tokens[k, 0],
-        rows.begin[k],
-        rows.log_prob[k],
-        rows.done[k],
-        jnp.zeros((), int),
-        data.prompt,
-        data.used,
-    )
+_LAST = Step(jnp.zeros((), int), jnp.ones(()), jnp.ones(()), jnp.asarray(True))
 
 
 def interval(gap: np.ndarray) -> str:
@@ -129,6 +118,7 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=500)
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--seed", type=int, default=11)
+    parser.add_argument("--only", nargs="*", help="names of methods that begin so")
     given = parser.parse_args()
     problems, n = TinyLM.problems(given.problems, given.seed), given.rows
     prompts, used, solutions = map(jnp.asarray, tables(problems))
@@ -156,6 +146,9 @@ def main() -> None:
         "weighted best of N, noisy": (plain.data, noisy, n, "votes"),
         "filter, noisy reward": (plain.data, noisy, n, "judged"),
     }
+    if given.only:
+        begins = tuple(given.only)
+        methods = {name: m for name, m in methods.items() if name.startswith(begins)}
     rng, right, log_ps = np.random.default_rng(1), {}, {}
     for name, (data, error, rows, how) in methods.items():
         start = time.perf_counter()
@@ -200,7 +193,8 @@ def main() -> None:
         ("power, filter", "one text, temperature 1/4"),
         ("power, filter", "power, chain of tails"),
     ):
-        print(f"{one} - {other}: {interval(right[one] - right[other])}")
+        if one in right and other in right:
+            print(f"{one} - {other}: {interval(right[one] - right[other])}")
 
 
 if __name__ == "__main__":
