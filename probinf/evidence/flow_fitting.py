@@ -18,7 +18,7 @@ _PATIENCE = 3  # looks without a gain
 _BATCH = 256
 _RATE = 2e-3
 _HELD_OUT = 0.1
-_MOST = 20_000  # draws that are trained on
+_MOST = 20_000  # draws that are trained on or held out
 
 
 def flow_of(
@@ -44,14 +44,12 @@ def flow_of(
     rng = np.random.default_rng(0)
     z, weights = _once(z, weights)
     order = rng.permutation(len(z))
-    if len(z) > _MOST:
-        order = rng.choice(len(z), size=_MOST, replace=False, p=weights)
-        weights = np.full(len(z), 1.0)
     held = max(1, int(_HELD_OUT * len(order)))
     flow = SplineFlow(jax.random.key(0), x.shape[1], 0, layers=_LAYERS, hidden=_HIDDEN, bins=_BINS)
     law = jax.tree.map(lambda leaf: leaf.astype(dtype), FittedFlow(flow))
-    parts = (_Rows.of(z[k], weights[k], dtype) for k in (order[held:], order[:held]))
-    law = _trained(law, *parts)
+    trained = _some(rng, order[held:], weights, round((1 - _HELD_OUT) * _MOST))
+    looked_at = _some(rng, order[:held], weights, round(_HELD_OUT * _MOST))
+    law = _trained(law, *(_Rows.of(z[k], share, dtype) for k, share in (trained, looked_at)))
     return Scaled(law, jnp.asarray(mean, dtype), jnp.asarray(factor, dtype))
 
 
@@ -59,6 +57,17 @@ def _once(z: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Draws that repeat, as those of populations do, as one: held out or trained on, not both."""
     z, group = np.unique(z, axis=0, return_inverse=True)
     return z, np.bincount(group.ravel(), weights)
+
+
+def _some(
+    rng: np.random.Generator, rows: np.ndarray, weights: np.ndarray, most: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and their weights; of more than ``most`` as many drawn by weight, alike from then on."""
+    weights = weights[rows]
+    if len(rows) <= most:
+        return rows, weights
+    drawn = rng.choice(rows, size=most, p=weights / weights.sum())
+    return drawn, np.ones(most)
 
 
 class _Rows(NamedTuple):

@@ -49,6 +49,20 @@ def test_no_twin_of_a_draw_that_is_trained_on_is_held_out(monkeypatch: Any) -> N
     assert trained & held
 
 
+def test_many_draws_are_thinned_by_their_weights(monkeypatch: Any) -> None:
+    split: list[Any] = []
+    monkeypatch.setattr(flow_fitting, "_trained", lambda law, *parts: split.extend(parts) or law)
+    x = np.random.default_rng(3).normal(size=(60_000, 2))
+    weights = np.exp(-0.5 * np.square(x[:, 0] / 0.05))  # the first one narrow, 1 of 20 counts
+    divergence(x, weights)
+    for part, few in zip(split, (3, 10), strict=True):
+        sd = np.sqrt(np.sum(part.share * np.square(part.z[:, 0])))
+        assert abs(sd / 0.05 - 1) < few * 0.02
+    assert not {tuple(v) for v in np.asarray(split[0].z)} & {
+        tuple(v) for v in np.asarray(split[1].z)
+    }
+
+
 @pytest.mark.slow
 def test_draws_that_repeat_are_not_learned_by_heart(monkeypatch: Any) -> None:
     x = repeated()
