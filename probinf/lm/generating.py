@@ -12,9 +12,9 @@ from jaxtyping import Array
 from probinf.core.compiling import compiled
 from probinf.core.inputs.limits import at_least
 from probinf.core.keys import as_key
-from probinf.errors import LevelError
+from probinf.errors import LevelError, ModelError
 from probinf.lm.drawing import draw
-from probinf.lm.prompts import check_room, padded
+from probinf.lm.prompts import check_begun, check_room, padded
 
 
 class Generated(NamedTuple):
@@ -57,16 +57,25 @@ def generate(
     Raises:
         ArrayError: tokens outside the vocabulary, or too many of them.
         LevelError: a temperature below 0.
+        ModelError: an empty prompt that says nothing to this model, or logits that are NaN.
     """
     at_least(1, rows=rows, length=length)
     if not 0 <= temperature < np.inf:
         raise LevelError(f"generate: temperature must be 0 or more and finite, got {temperature}.")
     text, used = padded("prompt", prompt, model.vocab_size)
+    check_begun("generate", int(used), model)
     check_room("generate", int(used), length, model.context)
     cold = temperature == 0
     warm = np.float32(1.0 if cold else temperature)
     out = _decoded(model, as_key(key), text, used, warm, rows=rows, length=length, greedy=cold)
-    return Generated(*(np.asarray(value) for value in out))
+    found = Generated(*(np.asarray(value) for value in out))
+    bad = np.flatnonzero(np.isnan(found.log_prob))
+    if len(bad):
+        raise ModelError(
+            f"generate: {type(model).__name__} gave logits that are NaN to {len(bad)} of {rows} "
+            f"rows, the first row {bad[0]}; look at its weights."
+        )
+    return found
 
 
 def _decode(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import pathlib
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -74,6 +75,7 @@ def load_gguf(
         raise SavedFileError(f"{file} cannot be read as GGUF: {error}.") from None
     shape = architecture(fields, context)
     tensors = {tensor.name: tensor for tensor in reader.tensors}
+    refuse_scaled(fields, tensors)
 
     def get(name: str) -> np.ndarray:
         tensor = tensors[name]
@@ -81,8 +83,7 @@ def load_gguf(
         return found.reshape(tuple(int(size) for size in reversed(tensor.shape)))
 
     tied = GGUF["head"] not in tensors
-    names = [name for name in tensors if name != "rope_freqs.weight"]
-    weights = gathered(str(file), GGUF, shape, names, get, tied=tied)
+    weights = gathered(str(file), GGUF, shape, list(tensors), get, tied=tied)
     words = _tokenizer(fields)
     return Loaded(TransformerLM(jax.tree.map(jnp.asarray, weights), shape), words)
 
@@ -103,6 +104,22 @@ def check_sum(path: pathlib.Path, sha256: str) -> None:
         )
 
 
+def refuse_scaled(fields: dict[str, Any], tensors: Collection[str]) -> None:
+    """Raise where positions turn at other rates than those of the base.
+
+    Raises:
+        ModelError: the fields or a tensor say so.
+    """
+    kind = fields.get(f"{fields.get('general.architecture')}.rope.scaling.type", "none")
+    if kind == "none" and "rope_freqs.weight" in tensors:
+        kind = "rope_freqs.weight"
+    if kind != "none":
+        raise ModelError(
+            f"load_gguf: scaled rotations ({kind}) are not implemented; load_safetensors reads "
+            "linear and llama3 ones."
+        )
+
+
 def architecture(fields: dict[str, Any], context: int | None) -> Architecture:
     """The architecture that the fields of a GGUF file describe.
 
@@ -115,9 +132,6 @@ def architecture(fields: dict[str, Any], context: int | None) -> Architecture:
         raise ModelError(
             f"load_gguf: the architecture is {family!r}; implemented are llama and qwen2."
         )
-    kind = fields.get(f"{family}.rope.scaling.type", "none")
-    if kind != "none" or "rope_freqs.weight" in fields:
-        raise ModelError(f"load_gguf: scaled rotations ({kind!r}) are not implemented.")
 
     def told(name: str) -> Any:
         full = name if name.startswith("tokenizer") else f"{family}.{name}"

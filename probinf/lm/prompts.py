@@ -66,6 +66,19 @@ def check_room(name: str, prompt: int, length: int, context: int | None) -> None
         )
 
 
+def check_begun(name: str, used: int, model: Any) -> None:
+    """Raise where a prompt is empty and the model has to read something first.
+
+    Raises:
+        ModelError: it is.
+    """
+    if used == 0 and not getattr(model, "starts_empty", False):
+        raise ModelError(
+            f"{name}: the prompt is empty, and {type(model).__name__} has to read at least one "
+            "token before it says anything; begin with its token for the beginning of a text."
+        )
+
+
 def check_eos(name: str, eos: int, vocab_size: int) -> None:
     """Raise unless the token that ends texts is one.
 

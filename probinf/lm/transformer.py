@@ -37,7 +37,7 @@ class Decoding:
     @property
     def context(self) -> int:
         """Tokens that prompt and continuation may have together."""
-        read_before = 0 if self.base is None else self.base.keys[0].shape[0]
+        read_before = 0 if self.base is None else int(self.base.used)
         return self.architecture.context - read_before
 
     @property

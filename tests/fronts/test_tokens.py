@@ -109,3 +109,25 @@ def test_answers() -> None:
         pi.tokens.horvitz_thompson(["a", "b"], ["x", "y"], [0.5, -1.0])
     with pytest.raises(ArrayError, match="are equal, but"):
         pi.tokens.horvitz_thompson(["a", "b"], ["x", "x"], [-1.0, -1.0])
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: pi.tokens.one_of([[0, 3], [1]], vocab_size=4, eos=3), "ends by itself"),
+        (lambda: pi.tokens.without([-1], vocab_size=4, eos=3), "token -1 is outside"),
+        (lambda: pi.tokens.without([3], vocab_size=4, eos=3), "or ends texts"),
+        (lambda: pi.tokens.automaton([[0, -1]], [-1], eos=1), "names state -1"),
+        (lambda: pi.tokens.automaton([[0, -1]], [], eos=1), "numbers of states"),
+    ],
+)
+def test_automata_of_what_cannot_be(make, said) -> None:
+    with pytest.raises(ModelError, match=said):
+        make()
+
+
+def test_an_automaton_for_texts_with_another_end() -> None:
+    other = (LM.eos + 1) % 4
+    constraint = pi.tokens.without([], vocab_size=4, eos=other)
+    with pytest.raises(ModelError, match=f"make it with eos={LM.eos}"):
+        pi.from_language_model(LM, max_tokens=6, constraint=constraint)

@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from probinf.errors import ArrayError, MissingPackageError, ModelError, SavedFileError
 from probinf.lm import load_gguf, load_safetensors, load_smollm2
+from probinf.lm.gguf_models import refuse_scaled
 from tests.cases import decoders as cases
 
 
@@ -184,3 +185,12 @@ def test_the_flax_module_is_the_same_model(tmp_path, weights):
     slopes = nnx.jit(nnx.grad(loss))(fresh)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes))
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(nnx.state(slopes).blocks))
+
+
+@pytest.mark.parametrize(
+    ("fields", "tensors"),
+    [({"llama.rope.scaling.type": "linear"}, ()), ({}, ("rope_freqs.weight",))],
+)
+def test_scaled_rotations_of_gguf_are_refused(fields, tensors):
+    with pytest.raises(ModelError, match="scaled rotations"):
+        refuse_scaled({"general.architecture": "llama", **fields}, tensors)

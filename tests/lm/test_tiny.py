@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import jax
+import jax.numpy as jnp
 import pytest
 
-from probinf.errors import ArrayError
+from probinf.errors import ArrayError, ModelError
 from probinf.lm import TinyLM, generate
 from probinf.lm.tiny import _FILE
 
@@ -38,3 +42,20 @@ def test_problems_have_one_solution_that_is_right():
         TinyLM.encode("two")
     with pytest.raises(ArrayError, match="a problem looks like"):
         TinyLM.solution("1+1=")
+
+
+def test_nothing_follows_from_nothing():
+    with pytest.raises(ModelError, match="the prompt is empty"):
+        generate(TinyLM.load(), [], length=4)
+
+
+def test_weights_that_say_nothing_are_named():
+    model = TinyLM.load()
+    weights = jax.tree.map(lambda leaf: leaf * jnp.nan, model.weights)
+    with pytest.raises(ModelError, match="NaN to 2 of 2 rows"):
+        generate(dataclasses.replace(model, weights=weights), [1, 14], rows=2, length=3)
+
+
+def test_a_text_read_before_takes_its_own_length_of_the_context():
+    model = TinyLM.load()
+    assert model.after([1] * 33).context == model.context - 33

@@ -6,12 +6,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from probinf.errors import ModelError
 from probinf.fronts.tokens.constraint import Automaton
 from probinf.fronts.tokens.context import Context
 from probinf.fronts.tokens.data import Sizes, TokenData, blank
 from probinf.fronts.tokens.stepping import context_of
+from probinf.lm.prompts import check_begun
 from probinf.lm.protocol import LanguageModel
 
 WHO = "from_language_model"
@@ -36,11 +38,7 @@ def check_room(lm: LanguageModel, used: int, max_tokens: int) -> None:
     Raises:
         ModelError: they do not, or the prompt is empty where it must not be.
     """
-    if used == 0 and not getattr(lm, "starts_empty", False):
-        raise ModelError(
-            f"{WHO}: the prompt is empty, and {type(lm).__name__} has to read at least one token "
-            "before it says anything; begin with its token for the beginning of a text."
-        )
+    check_begun(WHO, used, lm)
     if lm.context is not None and used + max_tokens > lm.context:
         raise ModelError(
             f"{WHO}: the prompt has {used} tokens, and with max_tokens={max_tokens} these are "
@@ -66,6 +64,13 @@ def check_constraint(constraint: Any, lm: LanguageModel, max_tokens: int) -> Non
         raise ModelError(
             f"{WHO}: the constraint is over {constraint.table.shape[1]} tokens, and the model has "
             f"{lm.vocab_size}."
+        )
+    ends = np.asarray(constraint.accepting)
+    after = np.where(ends, np.arange(len(ends)), -1)
+    if not np.array_equal(np.asarray(constraint.table)[:, lm.eos], after):
+        raise ModelError(
+            f"{WHO}: the constraint does not let texts end by token {lm.eos}, which is what ends "
+            f"the texts of this model; make it with eos={lm.eos}."
         )
     least = int(constraint.distance[constraint.start])
     if least > max_tokens:

@@ -77,8 +77,7 @@ def automaton(table: Any, accepting: Any, *, eos: int, start: int = 0) -> Automa
             f"automaton: table[{row}, {column}] leads to state {given[row, column]}, and the "
             f"states are 0 to {states - 1}; -1 forbids a token."
         )
-    ends = np.zeros(states, bool)
-    ends[np.asarray(accepting)] = True
+    ends = _ends(accepting, states)
     given[:, eos] = np.where(ends, np.arange(states), -1)
     distance = _distance(given, ends)
     if not 0 <= start < states or distance[start] >= _FAR:
@@ -94,6 +93,26 @@ def automaton(table: Any, accepting: Any, *, eos: int, start: int = 0) -> Automa
     )
 
 
+def _ends(accepting: Any, states: int) -> np.ndarray:
+    """Which states accept, from booleans or from numbers of states."""
+    given = np.asarray(accepting)
+    if given.dtype == bool and given.shape == (states,):
+        return given
+    if given.ndim != 1 or given.dtype.kind not in "iu" or not given.size:
+        raise ModelError(
+            f"automaton: accepting must be {states} booleans, or numbers of states, got "
+            f"{given.dtype} of shape {given.shape}."
+        )
+    if given.min() < 0 or given.max() >= states:
+        raise ModelError(
+            f"automaton: accepting names state {given[(given < 0) | (given >= states)][0]}, and "
+            f"the states are 0 to {states - 1}."
+        )
+    ends = np.zeros(states, bool)
+    ends[given] = True
+    return ends
+
+
 def one_of(texts: Sequence[Sequence[int]], *, vocab_size: int, eos: int) -> Automaton:
     """The automaton that accepts some texts and no other.
 
@@ -101,6 +120,9 @@ def one_of(texts: Sequence[Sequence[int]], *, vocab_size: int, eos: int) -> Auto
         texts: their tokens, without ``eos``.
         vocab_size: V.
         eos: token that ends a text.
+
+    Raises:
+        ModelError: no texts, or a token that is outside the vocabulary or ends texts.
     """
     rows: list[dict[int, int]] = [{}]
     ends = []
@@ -111,6 +133,11 @@ def one_of(texts: Sequence[Sequence[int]], *, vocab_size: int, eos: int) -> Auto
                 raise ModelError(
                     f"one_of: token {token} of text {list(text)} is outside the vocabulary, 0 to "
                     f"{vocab_size - 1}."
+                )
+            if token == eos:
+                raise ModelError(
+                    f"one_of: text {list(text)} has the token {eos}, which ends texts; leave it "
+                    "out, each text ends by itself."
                 )
             if token not in rows[place]:
                 rows[place][token] = len(rows)
@@ -127,9 +154,19 @@ def one_of(texts: Sequence[Sequence[int]], *, vocab_size: int, eos: int) -> Auto
 
 
 def without(tokens: Sequence[int], *, vocab_size: int, eos: int) -> Automaton:
-    """The automaton of all texts in which some tokens do not occur."""
+    """The automaton of all texts in which some tokens do not occur.
+
+    Raises:
+        ModelError: a token is outside the vocabulary, or ends texts.
+    """
     table = np.zeros((1, vocab_size), int)
-    table[:, np.asarray(tokens)] = -1
+    for token in tokens:
+        if not 0 <= token < vocab_size or token == eos:
+            raise ModelError(
+                f"without: token {token} is outside the vocabulary, 0 to {vocab_size - 1}, or "
+                f"ends texts (eos={eos})."
+            )
+        table[:, token] = -1
     return automaton(table, [0], eos=eos)
 
 
