@@ -128,6 +128,6 @@ def test_automata_of_what_cannot_be(make, said) -> None:
 
 def test_an_automaton_for_texts_with_another_end() -> None:
     other = (LM.eos + 1) % 4
-    constraint = pi.tokens.without([], vocab_size=4, eos=other)
+    constraint = pi.tokens.one_of([[(other + 1) % 4]], vocab_size=4, eos=other)
     with pytest.raises(ModelError, match=f"make it with eos={LM.eos}"):
         pi.from_language_model(LM, max_tokens=6, constraint=constraint)
