@@ -201,6 +201,12 @@ class PrivateWeights:
         Raises:
             CalibrationError: the budget is spent; the histogram's own answers stay free.
         """
+        if self.budget <= 0:
+            raise CalibrationError(
+                "the budget of corrections is spent, and even a comparison with the sample would "
+                "tell of it: collect a fresh sample, or answer from the histogram alone, "
+                "weights @ values."
+            )
         q = _unit("values", values, 1, self.counts.size)
         draw = np.random.default_rng((*self.seed, self.asked))
         eta, answer, gamma = draw.laplace(size=3)
@@ -208,11 +214,6 @@ class PrivateWeights:
         after = dataclasses.replace(self, asked=self.asked + 1)
         if abs(held - mine) <= self.threshold + self.gamma + 4 * self.scale * eta:
             return mine, False, after
-        if self.budget <= 0:
-            raise CalibrationError(
-                "the budget of corrections is spent: collect a fresh sample, or answer from the "
-                "histogram alone, weights @ values."
-            )
         told = held + self.scale * answer
         step = 4 * self.threshold * np.sign(told - mine)
         logits = np.log(self.weights) + step * q
@@ -231,7 +232,7 @@ class PrivateWeights:
 
         Args:
             queries: how many are asked.
-            failure: probability that any answer is further off, or the budget runs out of noise.
+            failure: probability that any answer is further off.
         """
         at_least(1, queries=queries)
         most = self.budget + self.corrected
