@@ -63,3 +63,16 @@ def test_a_new_fit_drops_the_probabilities_of_the_old_calibration():
     model = E.VennAbersClassifier().fit(X, LABELS).conformalize(X, LABELS)
     model.fit(X, 1 - LABELS)
     np.testing.assert_array_equal(model.predict_proba(X), model.estimator_.predict_proba(X))
+
+
+@pytest.mark.parametrize("rare", [4, 1])
+def test_a_rare_class_is_spread_over_the_folds_of_cross_sets(rare):
+    """Sorted labels, fewer of one class than folds: folds in order would train on one class."""
+    labels = np.repeat(["a", "b"], [60, rare])
+    x = np.random.default_rng(0).normal(size=(60 + rare, 2)) + (labels == "b")[:, None]
+    model = E.CrossClassifier().fit(x, labels)
+    assert np.unique(model.folds_[labels == "b"]).size == rare
+    assert np.ptp(np.bincount(model.folds_)) <= 1
+    assert model.predict_set(x)[1].shape == (60 + rare, 2, 1)
+    if rare == 1:  # held out, it is a class that its fold has never seen
+        np.testing.assert_array_equal(model.probabilities_[-1], [1, 0])
