@@ -61,6 +61,19 @@ def test_bounds_shrink_with_data_and_grow_with_questions():
     assert weights.bound(10**4) < 0.5 and weights.bound(10**8) > weights.bound(10**4)
 
 
+@pytest.mark.parametrize("mechanism", ["gaussian", "laplace"])
+def test_too_few_points_for_any_bound_are_refused_not_answered_bare(mechanism):
+    """No noise has a bound below 1: the default was then the least noise, which hides nothing."""
+    more = {"queries": 100, "mechanism": mechanism}
+    for n in (1, 500):
+        with pytest.raises(CalibrationError, match=r"about \d+ points would do") as refusal:
+            S.noisy_answers(0, n=n, **more)
+    enough = int(str(refusal.value).split("about ")[1].split()[0])
+    found = S.noisy_answers(0, n=enough, **more)
+    assert 0.95 < found.bound < 1 and found.noise > 0.01
+    assert S.noisy_answers(0, n=500, noise=0.1, **more).bound == 1
+
+
 def overfitted(answer_of, n=1500, features=3000, seed=0):
     """What is reported of a classifier made of the answers about pure noise, less 1/2."""
     rng = np.random.default_rng(seed)
@@ -127,6 +140,8 @@ def test_questions_that_cannot_be_answered_are_refused():
         S.private_weights(0, [5.0])
     spent = S.private_weights(0, [9.0, 1.0], threshold=0.01, scale=1e-9, budget=1)
     spent = spent.query([1.0, 0.0])[2]
-    with pytest.raises(CalibrationError, match=r"weights @ values"):
-        for _ in range(3):
-            spent = spent.query([1.0, 0.0])[2]
+    assert spent.budget == 0
+    # whether the histogram errs or not: else refusals would answer, without limit
+    for values in ([1.0, 0.0], [1.0, 1.0]):
+        with pytest.raises(CalibrationError, match=r"weights @ values"):
+            spent.query(values)

@@ -162,5 +162,13 @@ def test_several_risks_are_refused_where_they_do_not_fit():
         pc.ltt((a, b), alpha=(0.1, 0.1))
     with pytest.raises(ArrayError, match="one of each per risk"):
         pc.ltt((a, a), alpha=(0.1, 0.1, 0.1))
+    # two risks are not two points of a grid of thresholds
+    for losses in ((a, a), [a, a], (a.tolist(), a.tolist())):
+        with pytest.raises(ArrayError, match="alpha as a tuple of 2"):
+            pc.ltt(losses, alpha=0.1)
+    with pytest.raises(ArrayError, match="losses as a tuple of arrays"):
+        pc.ltt(a, alpha=(0.1, 0.1))
+    for losses in (a.tolist(), list(a), tuple(a)):  # rows of one risk
+        assert pc.ltt(losses, alpha=0.3).valid.shape == (3,)
     with pytest.raises(MethodError, match="correction='graph'"):
         pc.ltt(np.zeros((20, 3, 3)), alpha=0.1, correction="fixed sequence")

@@ -52,6 +52,17 @@ def ltt(
     check_choice("correction", correction, CORRECTIONS)
     fraction("delta", delta)
     several = isinstance(losses, tuple | list) and isinstance(alpha, tuple | list)
+    if not several and _arrays(losses):
+        count = len(losses)  # type: ignore[arg-type]
+        raise ArrayError(
+            f"losses hold {count} arrays, one per risk, and alpha is one number: give alpha as a "
+            f"tuple of {count}, or stack the points of one risk into one array."
+        )
+    if not several and isinstance(alpha, tuple | list):
+        raise ArrayError(
+            f"alpha holds {len(alpha)} values and losses are one array: give alpha as a tuple "
+            "and losses as a tuple of arrays, one of each per risk, or one number alpha."
+        )
     risks: Any = losses if several else (losses,)
     targets: Any = alpha if several else (alpha,)
     bounds: Any = bound if isinstance(bound, tuple | list) else (bound,) * len(risks)
@@ -90,6 +101,15 @@ def ltt(
     promise = f"all declared risks <= alpha with probability >= {1 - delta:g} (LTT), iid data"
     levels: Any = tuple(float(a) for a in targets) if several else float(targets[0])
     return RiskControl(index, found if several else found[0], valid, levels, promise)
+
+
+def _arrays(losses: Any) -> bool:
+    """Whether these are the losses of several risks, each an array, rather than rows of one."""
+    if not isinstance(losses, tuple | list):
+        return False
+    if any(getattr(x, "ndim", 0) > 1 for x in losses):
+        return True
+    return isinstance(losses, tuple) and any(np.asarray(x, object).ndim > 1 for x in losses)
 
 
 def _declared(p: np.ndarray, delta: float, correction: str) -> np.ndarray:

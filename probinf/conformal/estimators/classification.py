@@ -49,6 +49,8 @@ def score_of(score: Any) -> Any:
 class _Conformal(Prefitted, ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     """What the classifiers share: fitting, the split, labels as integers."""
 
+    _calibration = ("labels_", "probabilities_", "weights_", "groups_")
+
     def _model(self) -> Any:
         return LogisticRegression(max_iter=1000) if self.estimator is None else self.estimator
 
@@ -64,6 +66,7 @@ class _Conformal(Prefitted, ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             groups: (n,) groups within each of which the promise shall hold; used only when a part
                 of these rows is set aside to calibrate with.
         """
+        self._forget()
         base = self._model()
         groups, sample_weight = beside(X, groups, sample_weight)
         X, y = checked(self, X, y, reset=True)

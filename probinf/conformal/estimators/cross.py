@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, RegressorMixin
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.model_selection import KFold, StratifiedKFold, check_cv
+from sklearn.model_selection import KFold, PredefinedSplit, StratifiedKFold, check_cv
 from sklearn.utils import _safe_indexing
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
@@ -44,6 +45,10 @@ class _Cross(MetaEstimatorMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         return tags_like(super().__sklearn_tags__(), self._model())
 
+    def _fold_model(self, y: Any) -> Any:
+        """The model to be fitted to a fold's training rows, whose outcomes are y."""
+        return self._model()
+
     def _fit(self, X: Any, y: Any, weight: Any, splitter: Any) -> list[np.ndarray]:
         """Fit all models; the rows that each fold holds out."""
         base = self._model()
@@ -53,7 +58,8 @@ class _Cross(MetaEstimatorMixin, BaseEstimator):
         self.models_, self.folds_, held = [], np.full(len(y), -1), []
         for k, (train, test) in enumerate(splitter.split(X, y)):
             part = None if weight is None else weight[train]
-            self.models_.append(trained(base, _safe_indexing(X, train), y[train], part))
+            model = self._fold_model(y[train])
+            self.models_.append(trained(model, _safe_indexing(X, train), y[train], part))
             if (self.folds_[test] >= 0).any():
                 break
             self.folds_[test] = k
@@ -163,14 +169,15 @@ class CrossClassifier(ClassifierMixin, _Cross):
 
     A label stays in the set unless too many points of the other folds conform better, each
     compared under the model that has not seen it. A fold whose training rows lack a class gives
-    that class probability 0 there.
+    that class probability 0 there; one whose training rows hold a single class gives it
+    probability 1.
 
     Args:
         estimator: a classifier with ``predict_proba``; logistic regression by default.
         conformity_score: ``"lac"``, ``"aps"``, ``"raps"``, ``"saps"``, ``"topk"``, ``"margin"``,
             or a score object.
-        cv: number of folds (stratified), a splitter or an iterable of splits whose test folds
-            part the data.
+        cv: number of folds (stratified as far as classes go round), a splitter or an iterable of
+            splits whose test folds part the data.
         allow_empty: False adds the likeliest label to empty sets.
         random_state: seed of randomised scores.
 
@@ -195,6 +202,10 @@ class CrossClassifier(ClassifierMixin, _Cross):
     def _model(self) -> Any:
         return LogisticRegression(max_iter=1000) if self.estimator is None else self.estimator
 
+    def _fold_model(self, y: Any) -> Any:
+        """The classifier; where there is a single class, of several, one that predicts it."""
+        return DummyClassifier() if np.unique(y).size == 1 < self.classes_.size else self._model()
+
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Any:
         """Fit one model per fold and one to all data.
 
@@ -214,8 +225,10 @@ class CrossClassifier(ClassifierMixin, _Cross):
         splitter = self.cv
         if isinstance(splitter, int):
             folds = max(min(splitter, len(y)), 2)
-            small = np.bincount(labels).min() < folds  # stratifying is then impossible or uneven
-            splitter = KFold(folds) if small else StratifiedKFold(folds)
+            splitter = StratifiedKFold(folds)
+            if np.bincount(labels).min() < folds:  # a class does not go round: deal them in turn
+                dealt = np.argsort(np.argsort(labels, kind="stable")) % folds
+                splitter = PredefinedSplit(dealt)
         held = self._fit(X, y, weight, check_cv(splitter))
         self.labels_ = labels
         self.probabilities_ = np.empty((len(y), self.classes_.size))

@@ -10,6 +10,7 @@ class Prefitted:
     """Takes a fitted model as it is where ``conformalize`` comes without ``fit``."""
 
     _inside: tuple[str, ...] = ("estimator",)
+    _calibration: tuple[str, ...] = ()  # attributes that calibration sets
 
     def _given(self) -> bool:
         """Whether all models inside came fitted; those without ``fit`` did."""
@@ -21,6 +22,11 @@ class Prefitted:
         except (NotFittedError, TypeError):
             return False
         return bool(models)
+
+    def _forget(self) -> None:
+        """Drop an earlier calibration, which says nothing of a model that is fitted anew."""
+        for name in self._calibration:
+            vars(self).pop(name, None)
 
     def _own(self) -> bool:
         return any(name.endswith("_") and name[:2] != "__" for name in vars(self))

@@ -39,6 +39,8 @@ def stacked(intervals: Interval) -> np.ndarray:
 class _Conformal(Prefitted, RegressorMixin, MetaEstimatorMixin, BaseEstimator):
     """What the regressors share: the split, and the order of the verbs."""
 
+    _calibration = ("predictions_", "quantiles_", "outcomes_", "weights_", "groups_")
+
     def _model(self) -> Any:
         """The regressor to be fitted; linear regression by default."""
         return LinearRegression() if self.estimator is None else self.estimator
@@ -48,6 +50,7 @@ class _Conformal(Prefitted, RegressorMixin, MetaEstimatorMixin, BaseEstimator):
 
     def _prepared(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> Any:
         """(X, y, weights, groups) to fit with and to calibrate with, the latter None or so."""
+        self._forget()
         groups, sample_weight = beside(X, groups, sample_weight)
         X, y = checked(self, X, y, reset=True, numeric=True)
         return apart(self.calibration_size, self.random_state, X, y, sample_weight, groups)

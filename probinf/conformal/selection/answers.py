@@ -61,8 +61,13 @@ class NoisyAnswers:
     @property
     def bound(self) -> float:
         """Error of all answers about new data, with probability ``1 - failure``; at most 1."""
+        return min(self._proved(), 1.0)
+
+    def _proved(self) -> float:
+        """The bound as the theorem gives it, which may exceed 1 and then says nothing."""
         failures = failure_grid(self.failure)
-        return min(transferred(self._spread(failures), failures, self.rho, self.failure), 1.0)
+        with np.errstate(over="ignore"):  # a vast privacy loss has an infinite bound
+            return transferred(self._spread(failures), failures, self.rho, self.failure)
 
     def _spread(self, failures: np.ndarray) -> np.ndarray:
         """Absolute noise that no query exceeds but with these probabilities."""
@@ -122,6 +127,9 @@ def noisy_answers(
         noise: its standard deviation, or scale; by default that of the least bound.
         failure: probability that any answer is further off than the bound.
 
+    Raises:
+        CalibrationError: no noise has a bound below 1, and none was given.
+
     Source: Dwork, Feldman, Hardt, Pitassi, Reingold & Roth (2015); Jung et al. (2020).
     """
     check_choice("mechanism", mechanism, ("gaussian", "laplace"))
@@ -129,14 +137,30 @@ def noisy_answers(
     positive(noise=noise)
     fraction("failure", failure)
 
-    def state(scale: float) -> NoisyAnswers:
-        return NoisyAnswers(seed, int(n), int(queries), 0, mechanism, scale, float(failure))
+    def state(scale: float, rows: int = n) -> NoisyAnswers:
+        return NoisyAnswers(seed, int(rows), int(queries), 0, mechanism, scale, float(failure))
+
+    def least(rows: int) -> tuple[float, float]:
+        """The least bound of so many points, and its noise."""
+        return min((state(float(s), rows)._proved(), float(s)) for s in np.geomspace(1e-4, 1, 81))
 
     seed = seed_words(key)
     if noise is not None:
         return state(float(noise))
-    scales = np.geomspace(1e-4, 1.0, 81)
-    return state(float(scales[np.argmin([state(s).bound for s in scales])]))
+    bound, scale = least(n)
+    if bound >= 1:
+        few, enough = n, 2 * n
+        while least(enough)[0] >= 1:
+            few, enough = enough, 2 * enough
+        while enough - few > enough // 100 + 1:
+            middle = (few + enough) // 2
+            few, enough = (middle, enough) if least(middle)[0] >= 1 else (few, middle)
+        raise CalibrationError(
+            f"n={n} points cannot answer queries={queries} adaptive questions with a proved error "
+            f"below 1, whatever the noise; about {enough} points would do. Declare fewer queries, "
+            "collect more data, or give noise= to be answered without such a bound."
+        )
+    return state(scale)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,6 +201,12 @@ class PrivateWeights:
         Raises:
             CalibrationError: the budget is spent; the histogram's own answers stay free.
         """
+        if self.budget <= 0:
+            raise CalibrationError(
+                "the budget of corrections is spent, and even a comparison with the sample would "
+                "tell of it: collect a fresh sample, or answer from the histogram alone, "
+                "weights @ values."
+            )
         q = _unit("values", values, 1, self.counts.size)
         draw = np.random.default_rng((*self.seed, self.asked))
         eta, answer, gamma = draw.laplace(size=3)
@@ -184,11 +214,6 @@ class PrivateWeights:
         after = dataclasses.replace(self, asked=self.asked + 1)
         if abs(held - mine) <= self.threshold + self.gamma + 4 * self.scale * eta:
             return mine, False, after
-        if self.budget <= 0:
-            raise CalibrationError(
-                "the budget of corrections is spent: collect a fresh sample, or answer from the "
-                "histogram alone, weights @ values."
-            )
         told = held + self.scale * answer
         step = 4 * self.threshold * np.sign(told - mine)
         logits = np.log(self.weights) + step * q
@@ -207,7 +232,7 @@ class PrivateWeights:
 
         Args:
             queries: how many are asked.
-            failure: probability that any answer is further off, or the budget runs out of noise.
+            failure: probability that any answer is further off.
         """
         at_least(1, queries=queries)
         most = self.budget + self.corrected
