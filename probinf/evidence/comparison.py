@@ -43,7 +43,7 @@ class EvidenceComparison:
     Attributes:
         estimates: by engine.
         seconds: by engine, compilation included.
-        refused: by engine, why it gave no evidence.
+        refused: by engine, why it gave no evidence, or none that counts.
         posteriors: by engine; that of the chains under "Bridge".
         p_value: of the hypothesis that all estimates have the same expectation, given their
             errors (chi-square); 1 with fewer than two.
@@ -179,7 +179,12 @@ def compare_evidence(
                 if harmonic or (harmonic is None and methods is None):
                     name = "Harmonic" if name == "Bridge" else f"{name}, harmonic"
                     began = time.perf_counter()
-                    record(name, began, posterior, learned_harmonic(posterior).estimate)
+                    learned = learned_harmonic(posterior)
+                    if learned:
+                        record(name, began, posterior, learned.estimate)
+                    else:  # its error cannot be trusted, so it has no say
+                        why = " ".join(f.message for f in learned.diagnose().findings)
+                        refused[name] = f"found {learned.estimate}, not counted: {why}"
         except (MethodError, EvidenceError) as error:
             refused[name] = str(error)
     if methods is None and fitted is not None:

@@ -10,7 +10,7 @@ pytest.importorskip("sklearn")
 from scipy.stats import spearmanr
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.tree import DecisionTreeClassifier
 
@@ -126,3 +126,29 @@ def test_bad_input_is_refused():
     fitted = PairCalibrated(tree).fit(x, rng.integers(0, 2, (40, 2)))
     with pytest.raises(LevelError, match=r"beta must lie in \(0, 1\)"):
         fitted.predict_interval(x, 0.0)
+
+
+def test_expected_losses_have_the_units_of_y():
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (80, 1))
+    y = np.sin(4 * x[:, 0]) + 0.1 * rng.normal(size=80)
+    one, small = (DEUP(KNeighborsRegressor(3)).fit(x, s * y).predict_error(x) for s in (1, 1e-3))
+    np.testing.assert_allclose(small, 1e-6 * one, rtol=1e-6)
+    assert one.max() > 1.1 * one.min()
+
+
+def test_refits_keep_rare_classes():
+    x = np.random.default_rng(0).normal(size=(200, 2))
+    y = (np.arange(200) % 34 == 0).astype(int)  # six ones
+    one, again = (DEUP(LogisticRegression()).fit(x, y).predict_error(x) for _ in range(2))
+    assert np.isfinite(one).all()
+    np.testing.assert_array_equal(one, again)
+
+
+def test_either_response_that_is_missing_is_refused():
+    x, pairs = np.zeros((40, 1)), np.arange(80.0).reshape(40, 2) % 2
+    for column in (0, 1):
+        bad = pairs.copy()
+        bad[7, column] = np.nan
+        with pytest.raises(ArrayError, match=r"NaN in 1 of 40 rows of y \(the first: 7\)"):
+            PairCalibrated(DecisionTreeClassifier()).fit(x, bad)

@@ -17,6 +17,7 @@ import probinf as pi
 from probinf.core.estimate import Estimate
 from probinf.errors import EvidenceError, ImproperPriorError, MethodError, StructureError
 from probinf.evidence.comparison import _p_value
+from probinf.evidence.harmonic_mean import HarmonicMean
 from probinf.validity import check_base, check_proper
 from tests.cases import targets
 
@@ -152,6 +153,23 @@ def test_all_engines_agree_with_the_exact_evidence(program: pi.Program) -> None:
     wrong = {**found.estimates, "SMC": pi.Estimate(EXACT + 1.0, 0.02)}
     broken = dataclasses.replace(found, estimates=wrong, p_value=1e-9)
     assert not broken and "disagree" in broken.verdict
+
+
+def test_a_harmonic_mean_with_findings_is_not_counted(
+    program: pi.Program, monkeypatch: Any
+) -> None:
+    """A heavy tail, and an error that would settle the comparison."""
+    tail = HarmonicMean(Estimate(EXACT + 5.0, 1e-3), {}, 500.0, 0.9, 3.0, 0.1, 0.1, 0, 0.8)
+    module = importlib.import_module("probinf.evidence.comparison")
+    monkeypatch.setattr(module, "learned_harmonic", lambda posterior: tail)
+    methods = {
+        "Bridge": pi.NUTS(chains=4, warmup=200, draws=200),
+        "Random walk": pi.Importance(draws=20_000),
+    }
+    found = pi.compare_evidence(program, key=1, methods=methods, harmonic=True, progress=False)
+    assert list(found.estimates) == list(methods)
+    assert found and "not counted" in found.refused["Harmonic"]
+    assert "Pareto k of 0.90" in str(found)
 
 
 @pytest.mark.slow

@@ -106,3 +106,12 @@ def test_tables_that_compare_nothing_are_refused():
         ppi.leaderboard(lost, **COLUMNS)
     with pytest.raises(ArrayError, match="DataFrame or a dictionary"):
         ppi.leaderboard(frame.to_numpy(), **COLUMNS)
+
+
+def test_items_with_gold_for_some_of_their_systems_are_refused():
+    frame = answers(0)
+    lost = frame.assign(gold=frame["gold"].where((frame["system"] != "c") | (frame["item"] > 9)))
+    with pytest.raises(ArrayError, match=r"10 of 40 items .* Score all systems"):
+        ppi.leaderboard(lost, **COLUMNS)
+    partly = lost["gold"].isna() & (lost["item"] < 10)
+    assert np.isfinite(ppi.leaderboard(lost[~partly], **COLUMNS).levels.theta).all()

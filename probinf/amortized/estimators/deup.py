@@ -23,7 +23,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from probinf.core.inputs.limits import at_least
 from probinf.errors import MethodError
 
-_LEAST = -5.0  # of a logarithm (base 10) of a loss
+_LEAST = -5.0  # of a logarithm (base 10) of a loss, as a share of the variance of y
 _NEIGHBOURS = 5
 _TINY = 1e-9
 _FORESTS = RandomForestRegressor, RandomForestClassifier, ExtraTreesRegressor, ExtraTreesClassifier
@@ -41,8 +41,9 @@ class DEUP(MetaEstimatorMixin, BaseEstimator):
     Args:
         estimator: any scikit-learn regressor or classifier; of a forest the trees are the
             ensemble.
-        error: a regressor of log10 losses on (log distance, log variance); by default a ridge
-            regression, which goes on beyond the rows that it has seen.
+        error: a regressor of log10 losses on (log distance, log variance), both losses and variance
+            of a regressor as shares of the variance of y; by default a ridge regression, which
+            goes on beyond the rows that it has seen.
         noise: the loss that nobody can avoid, in its units, estimated from replicates; None
             for zero, and then all of the loss counts as uncertainty.
         folds: random parts.
@@ -88,6 +89,7 @@ class DEUP(MetaEstimatorMixin, BaseEstimator):
         self.classifies_ = is_classifier(self.estimator)
         if self.classifies_:
             self.classes_ = np.unique(y)
+        self.unit_ = 1.0 if self.classifies_ else float(np.var(y)) or 1.0
         inputs, losses = [], []
         for seen, unseen in self._parts(X):
             if self.classifies_ and len(np.unique(y[seen])) < len(self.classes_):
@@ -96,7 +98,7 @@ class DEUP(MetaEstimatorMixin, BaseEstimator):
             inputs.append(member.inputs(X[unseen]))
             losses.append(self._loss(member.mean(X[unseen]), y[unseen]))
         found, loss = np.concatenate(inputs), np.concatenate(losses)
-        target = np.maximum(np.log10(loss + 10.0 ** (2 * _LEAST)), _LEAST)
+        target = np.maximum(np.log10(loss / self.unit_ + 10.0 ** (2 * _LEAST)), _LEAST)
         default = make_pipeline(StandardScaler(), RidgeCV(_PENALTIES))
         self.error_ = clone(default if self.error is None else self.error).fit(found, target)
         self.smear_ = float(loss.mean() / np.mean(10.0 ** self.error_.predict(found)))
@@ -156,6 +158,7 @@ class _Member:
         fitted = clone(options.estimator).fit(X, y)
         self.classifies = options.classifies_
         self.classes = options.classes_ if self.classifies else None
+        self.unit = options.unit_
         self.direct = isinstance(fitted, _FORESTS)
         self.fitted = [fitted]
         if self.direct:
@@ -164,6 +167,10 @@ class _Member:
             rng = np.random.default_rng(options.random_state)
             for _ in range(options.members):
                 rows = rng.integers(0, len(X), len(X))
+                if self.classifies:  # within classes, so that a rare one is never lost
+                    for label in np.unique(y):
+                        own = np.flatnonzero(y == label)
+                        rows[own] = rng.choice(own, len(own))
                 self.fitted.append(clone(options.estimator).fit(X[rows], y[rows]))
         self.scaler = StandardScaler().fit(X)
         self.tree = cKDTree(self.scaler.transform(X))
@@ -185,7 +192,7 @@ class _Member:
     def inputs(self, X: np.ndarray) -> np.ndarray:
         """(n, 2) log distance from the fitted rows, log variance of the ensemble."""
         spread = np.stack([self._of(one, X) for one in self.fitted[1:]]).var(axis=0)
-        variance = spread.sum(axis=1) if self.classifies else spread
+        variance = (spread.sum(axis=1) if self.classifies else spread) / self.unit
         k = min(_NEIGHBOURS, self.tree.n)
         distance = self.tree.query(self.scaler.transform(X), k=k)[0].reshape(len(X), k)
         return np.log(np.stack([distance.mean(axis=1), variance], axis=1) + _TINY)

@@ -39,7 +39,7 @@ class PairCalibrated(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         """Fit to inputs (n, d) and pairs of responses (n, 2).
 
         Raises:
-            ArrayError: responses are not pairs, or there is one class only.
+            ArrayError: responses are not pairs, one is NaN, or there is one class only.
         """
         if not hasattr(self.estimator, "predict_proba"):
             raise MethodError("PairCalibrated: the estimator must have predict_proba.")
@@ -48,6 +48,12 @@ class PairCalibrated(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             raise ArrayError(
                 f"PairCalibrated: y must be (n, 2), two independent responses to each row of X, "
                 f"got shape {pairs.shape}. Repeat the measurement at some inputs, and pass these."
+            )
+        missing = (pairs != pairs).any(axis=1)  # NaN, of objects too
+        if missing.any():
+            raise ArrayError(
+                f"PairCalibrated: a response is NaN in {int(missing.sum())} of {len(pairs)} rows "
+                f"of y (the first: {int(np.flatnonzero(missing)[0])}). Drop these rows of X and y."
             )
         X, _ = validate_data(self, X, pairs[:, 0], dtype=np.float64)
         self.classes_, codes = np.unique(pairs, return_inverse=True)

@@ -47,8 +47,8 @@ class NRE(Neural):
     law, the answer of a linear-Gaussian model.
 
     The evidence that an engine finds is that of the prior it was given over that of the
-    training: under the prior of the training its logarithm is zero, and how far it is from that
-    tells how good the network is at these data.
+    training: of one data set, under the prior of the training, its logarithm is zero, and how
+    far it is from that tells how good the network is at these data.
 
     Args:
         simulations: pairs simulated before training, a tenth of them held out.

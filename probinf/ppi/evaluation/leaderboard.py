@@ -36,7 +36,8 @@ def leaderboard(
     Systems are compared within items, so that who happened to get the easy ones gains nothing:
     scores are least squares with an effect of every item, by gold scores where there are some and
     by judges elsewhere. Intervals hold whatever the quality of the judges, as long as the items
-    with gold scores are a random sample of all items.
+    with gold scores are a random sample of all items, and every system that ran on such an item
+    has a gold score there.
 
     Args:
         data: DataFrame, or dictionary of columns, with a row per item and system that was run.
@@ -55,7 +56,8 @@ def leaderboard(
         A `Comparison`, whose levels are scores above the average of all systems.
 
     Raises:
-        ArrayError: columns that are not there, an item that names a system twice, missing judges.
+        ArrayError: columns that are not there, an item that names a system twice, missing judges,
+            items with gold scores for some of their systems only.
         TooFewLabelsError: gold scores that do not connect all systems.
 
     Source: ARES (arXiv 2311.09476), with within-item comparisons as in ONEBench (arXiv
@@ -79,8 +81,16 @@ def leaderboard(
     count = np.bincount(items, weights=scored, minlength=items.max() + 1)
     mine = scored & (count[items] >= 2)
     other = count[items] < 2  # items with gold scores speak by these alone
-    other &= (np.bincount(items, minlength=items.max() + 1) >= 2)[items]
+    ran = np.bincount(items, minlength=items.max() + 1)
+    other &= (ran >= 2)[items]
     _connected(items[mine], systems[mine], labels)
+    partly = int(((count > 0) & (count < ran)).sum())
+    if partly:
+        raise ArrayError(
+            f"{partly} of {int((count > 0).sum())} items with gold scores lack that of a system "
+            "that ran on them; errors of the judges would not cancel. Score all systems that ran "
+            "on an item, or pass only the rows of such items that have a gold score."
+        )
     if not other.any():
         raise ArrayError("no item without gold scores has two systems or more to be compared in.")
     f, fu = guess[mine, 0], guess[other, 0]
