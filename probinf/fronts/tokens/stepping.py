@@ -141,13 +141,13 @@ def _chosen(
     raw = step.exponent * log_p
     if data.proposal is not None:
         raw = jax.vmap(data.proposal, (0, ROWS))(log_p, context_of(rows, data, step))
-    possible = jnp.ones(active.shape, bool)
+    allowed = jnp.ones(raw.shape, bool)
     if data.constraint is not None:
         left = sizes.max_tokens - rows.length - 1
         allowed = data.constraint.allowed(rows.place, left)
-        possible = allowed.any(1)
-        raw = jnp.where(allowed | ~possible[:, None], raw, -jnp.inf)
-    log_q = jax.nn.log_softmax(raw)
+        raw = jnp.where(allowed, raw, -jnp.inf)
+    possible = ~jnp.isneginf(raw).all(1)  # NaN is no dead end, and stays to be reported
+    log_q = jax.nn.log_softmax(jnp.where(possible[:, None], raw, 0.0))
     token = choose(own, log_q, rows).astype(jnp.int32)
     token = jnp.where(active, token, data.lm.eos)
 
@@ -156,7 +156,8 @@ def _chosen(
 
     here, proposed = of(log_p), of(log_q)
     gain = step.exponent * here - proposed
-    gain = jnp.where(active & ~possible, -jnp.inf, gain)
+    fine = possible & jnp.take_along_axis(allowed, token[:, None], 1)[:, 0]
+    gain = jnp.where(active & ~fine, -jnp.inf, gain)
     place = jnp.arange(sizes.max_tokens) == rows.length[:, None]
     rows = rows._replace(
         tokens=jnp.where(active[:, None] & place, token[:, None], rows.tokens),

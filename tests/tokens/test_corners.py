@@ -1,0 +1,42 @@
+"""Models with hard zeros, steps that are cut off, and faults inside chains."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+
+import probinf as pi
+from probinf.fronts.tokens.sequence import replayed
+from probinf.lm import TableLM
+
+INF = np.inf
+
+
+def with_zeros(eos: int = 0) -> TableLM:
+    """After token 1, only token 3 can follow."""
+    lm = TableLM.random(0, vocab_size=4, depth=3)
+    return TableLM(lm.logits.at[2].set(jnp.array([-INF, -INF, -INF, 0.0])), eos)
+
+
+def nowhere(log_p, context):
+    return jnp.where((context.length == 1) & (context.token == 1), -jnp.inf, log_p)
+
+
+def test_a_dead_end_of_model_and_constraint_is_no_fault() -> None:
+    lm = with_zeros()
+    rule = pi.tokens.one_of([[1, 2], [2, 2]], vocab_size=4, eos=0)
+    program = pi.from_language_model(lm, max_tokens=3, constraint=rule)
+    fit = pi.sample(program, pi.ParticleFilter(64, islands=4), key=0, progress=False)
+    alive = np.isfinite(fit.log_weights)
+    assert alive.any() and (fit.draws["tokens"][..., 0][alive] == 2).all()
+
+
+def test_a_proposal_that_is_nowhere_is_a_dead_end() -> None:
+    program = pi.from_language_model(with_zeros(), max_tokens=3, proposal=nowhere)
+    dead = replayed(jnp.array([[1, 3, 0], [2, 2, 0]]), *_parts(program))
+    assert np.isneginf(dead.gained[0]) and np.isfinite(dead.gained[1])
+    assert (dead.rows.fault < 0).all()
+
+
+def _parts(program):
+    return program.state_space.sizes, program.data
