@@ -40,3 +40,19 @@ def test_a_proposal_that_is_nowhere_is_a_dead_end() -> None:
 
 def _parts(program):
     return program.state_space.sizes, program.data
+
+
+def test_a_look_ahead_where_the_other_tokens_are_impossible() -> None:
+    lm = TableLM.random(1, vocab_size=4, depth=3)
+    lm = TableLM(lm.logits.at[1].set(jnp.array([-INF, -INF, -INF, 0.0])), lm.eos)
+    program = pi.from_language_model(lm, max_tokens=3, exponent=2.0)
+    ahead = pi.tokens.with_lookahead(program, candidates=2, rollouts=1)
+    method = pi.ParticleFilter(8, islands=1000)
+    fit = pi.sample(ahead, method, key=0, progress=False)
+    texts, lengths = lm.texts(3)
+    none = (jnp.zeros(1, jnp.int32), jnp.int32(0))
+    log_p = lm.log_prob(*none, texts, jnp.arange(3) < lengths[:, None])
+    log_p = np.where(np.arange(3) < np.asarray(lengths)[:, None], log_p, 0.0).sum(1)
+    exact = np.log(np.exp(2 * log_p).sum())
+    assert abs(fit.log_evidence.value - exact) < 4.5 * fit.log_evidence.error
+    assert fit.log_evidence.error < 0.05

@@ -123,7 +123,7 @@ def _step(
     if data.constraint is not None:
         fine = data.constraint.accepts(rows.place)
         gained = jnp.where((rows.done | step.last) & ~fine, -jnp.inf, gained)
-    return Moved(_noted(rows, gained, step), gained, state.log_q)
+    return Moved(noted(rows, gained, step), gained, state.log_q)
 
 
 def _chosen(
@@ -200,7 +200,7 @@ def _judged(
     return rows, jnp.where(began, log_g.astype(rows.log_prob.dtype), 0.0)
 
 
-def _noted(rows: Rows, gained: Float[Array, " n"], step: Step) -> Rows:
+def noted(rows: Rows, gained: Float[Array, " n"], step: Step) -> Rows:
     """The first weight that was no number is noted in all rows, to survive resampling."""
     bad = jnp.isnan(gained) | jnp.isposinf(gained)
     seen: Any = getattr(rows.memory, "raw", gained)
