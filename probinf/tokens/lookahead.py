@@ -145,6 +145,8 @@ def _looking(
     at_least(1, candidates=candidates, rollouts=rollouts, horizon=horizon)
     parts = ("potential", "twist", "proposal", "stop", "boundary", "constraint")
     given = [name for name in parts if getattr(data, name) is not None]
+    if bool(data.steps.last[: sizes.max_tokens - 1].any()):
+        given.append("max_steps")
     if given or sizes.block > 1:
         raise MethodError(
             f"looking ahead serves powers of a model only, and this program has "

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import probinf as pi
+from probinf.errors import MethodError
 from probinf.fronts.tokens.sequence import replayed
 from probinf.lm import TableLM
 
@@ -36,6 +38,27 @@ def test_a_proposal_that_is_nowhere_is_a_dead_end() -> None:
     dead = replayed(jnp.array([[1, 3, 0], [2, 2, 0]]), *_parts(program))
     assert np.isneginf(dead.gained[0]) and np.isfinite(dead.gained[1])
     assert (dead.rows.fault < 0).all()
+
+
+def at_the_end(context):
+    return jnp.where(context.done, -7.0, 0.0)
+
+
+@pytest.mark.parametrize(("max_steps", "length"), [(1, 2), (2, 4)])
+def test_texts_that_are_cut_off_have_ended(max_steps: int, length: int) -> None:
+    lm = TableLM.random(0, vocab_size=4, depth=6)
+    program = pi.from_language_model(
+        lm, max_tokens=6, block=2, max_steps=max_steps, potential=at_the_end
+    )
+    found = replayed(jnp.array([[0, 1, 2, 0, 1, 2]]), *_parts(program))
+    assert found.rows.length[0] == length
+    np.testing.assert_allclose(found.gained, -7.0, atol=1e-5)
+
+
+def test_looking_ahead_refuses_texts_that_are_cut_off() -> None:
+    program = pi.from_language_model(with_zeros(), max_tokens=3, exponent=2.0, max_steps=1)
+    with pytest.raises(MethodError, match="max_steps"):
+        pi.tokens.with_lookahead(program)
 
 
 def _parts(program):

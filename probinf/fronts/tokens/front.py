@@ -105,7 +105,7 @@ def from_language_model(
         lm=lm,
         prompt=padded.at[:used].set(tokens),
         used=jnp.int32(used),
-        steps=_steps(max(steps, 2), float(exponent), ramp),  # a sequence has two steps at least
+        steps=_steps(steps, float(exponent), ramp),
         potential=as_function(potential),
         twist=as_function(twist),
         proposal=as_function(proposal),
@@ -120,7 +120,7 @@ def from_language_model(
 
 
 def _steps(count: int, exponent: float, ramp: Any) -> Step:
-    number = np.arange(count)
+    number = np.arange(max(count, 2))  # a sequence has two steps at least
     if np.ndim(ramp) == 0:
         at_least(1, ramp=ramp)
         found = 1 + (exponent - 1) * np.minimum((number + 1) / int(ramp), 1)
@@ -131,13 +131,13 @@ def _steps(count: int, exponent: float, ramp: Any) -> Step:
                 f"{WHO}: ramp must be a number of steps, or positive exponents of the first "
                 f"steps, got {ramp!r}."
             )
-        found = np.full(count, exponent)
+        found = np.full(number.size, exponent)
         found[: given.size] = given[:count]
-    found[-1] = exponent  # a ramp that is cut off is made up for
+    found[count - 1 :] = exponent  # a ramp that is cut off is made up for
     before = np.concatenate([found[:1], found[:-1]])
     return Step(
         jnp.asarray(number, jnp.int32),
         jnp.asarray(found, jnp.float32),
         jnp.asarray(before, jnp.float32),
-        jnp.asarray(number == count - 1),
+        jnp.asarray(number >= count - 1),
     )

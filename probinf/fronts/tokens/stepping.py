@@ -111,18 +111,19 @@ def _step(
             return _chosen(state._replace(rows=rows), logits, sizes, data, step, choose)
 
         state = jax.lax.while_loop(going, further, state)
-    rows, log_g = _judged(state.rows, began, data, step)
+    rows = state.rows._replace(done=state.rows.done | step.last)
+    rows, log_g = _judged(rows, began, data, step)
     twist = zero
     if data.twist is not None:
         found = jax.vmap(data.twist, (ROWS,))(context_of(rows, data, step))
-        twist = jnp.where(rows.done | step.last, 0.0, found)
+        twist = jnp.where(rows.done, 0.0, found)
     gained = bridge + state.gained + log_g + (twist - rows.log_twist)
     impossible = rows.log_prob + rows.log_potential + rows.log_twist  # they stay so
     gained = jnp.where(jnp.isneginf(impossible), -jnp.inf, gained)
     rows = rows._replace(log_twist=twist, log_potential=rows.log_potential + log_g)
     if data.constraint is not None:
         fine = data.constraint.accepts(rows.place)
-        gained = jnp.where((rows.done | step.last) & ~fine, -jnp.inf, gained)
+        gained = jnp.where(rows.done & ~fine, -jnp.inf, gained)
     return Moved(noted(rows, gained, step), gained, state.log_q)
 
 
