@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import probinf as pi
-from probinf.errors import MethodError
+from probinf.errors import MethodError, RewardError, ZeroLikelihoodError
 from probinf.fronts.tokens.sequence import replayed
 from probinf.lm import TableLM
 
@@ -59,6 +59,39 @@ def test_looking_ahead_refuses_texts_that_are_cut_off() -> None:
     program = pi.from_language_model(with_zeros(), max_tokens=3, exponent=2.0, max_steps=1)
     with pytest.raises(MethodError, match="max_steps"):
         pi.tokens.with_lookahead(program)
+
+
+def above_one(context):
+    return jnp.where(context.token == 1, 3.0, 0.5)
+
+
+def excluding_all(context):
+    return -jnp.inf * jnp.ones(())
+
+
+CHAINS = [
+    (pi.tokens.tail_metropolis, {"draws": 8, "chains": 4}),
+    (pi.tokens.particle_gibbs, {"draws": 4, "chains": 2, "particles": 4}),
+]
+
+
+@pytest.mark.parametrize(("chains", "options"), CHAINS)
+def test_chains_refuse_rewards_that_are_none(chains, options) -> None:
+    lm = TableLM.random(0, vocab_size=4, depth=3)
+    potential = pi.tokens.reward(above_one)
+    program = pi.from_language_model(lm, max_tokens=3, potential=potential)
+    start = jnp.tile(jnp.array([2, 2, 2]), (options["chains"], 1))
+    for given in (None, start):
+        with pytest.raises(RewardError, match="reward of a text is 3"):
+            chains(program, key=0, start=given, **options)
+
+
+@pytest.mark.parametrize(("chains", "options"), CHAINS)
+def test_chains_refuse_to_start_where_all_is_impossible(chains, options) -> None:
+    lm = TableLM.random(0, vocab_size=4, depth=3)
+    program = pi.from_language_model(lm, max_tokens=3, potential=excluding_all)
+    with pytest.raises(ZeroLikelihoodError, match="chain 0 has mass zero"):
+        chains(program, key=0, **options)
 
 
 def _parts(program):
