@@ -198,7 +198,8 @@ def refuse(program: Program, text: Text) -> None:
         RewardError: it was.
     """
     rewarded = isinstance(program.data.potential, Reward)
-    program.state_space.refuse_fault(text.fault, text.seen, rewarded)
+    space: Any = program.state_space
+    space.refuse_fault(text.fault, text.seen, rewarded)
 
 
 def starting(who: str, key: Key, program: Program, start: Any, chains: int) -> Text:
