@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -92,6 +94,12 @@ def test_chains_refuse_to_start_where_all_is_impossible(chains, options) -> None
     program = pi.from_language_model(lm, max_tokens=3, potential=excluding_all)
     with pytest.raises(ZeroLikelihoodError, match="chain 0 has mass zero"):
         chains(program, key=0, **options)
+
+
+def test_the_law_of_a_calibration_is_checked() -> None:
+    with pytest.raises(MethodError, match="law"):
+        calibrate = inspect.unwrap(pi.tokens.calibrate_optscale)  # as without checks of types
+        calibrate(np.full((20, 4), 0.5), peek=2, target=0.4, law="emprical")
 
 
 def _parts(program):
