@@ -129,6 +129,7 @@ def calibrate_optscale(
     values = _scores("scores", scores, 2)
     at_least(1, peek=peek)
     inside(0, 1, target=target)
+    check_choice("law", law, ("truncated normal", "empirical"))
     level = fraction("q", q)
     m, n = values.shape
     if peek > n:

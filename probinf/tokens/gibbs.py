@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
@@ -19,13 +18,21 @@ from probinf.core.population import Population
 from probinf.core.program import Key, Program
 from probinf.core.resampling import inverse_cdf
 from probinf.core.state_space import Sequence
-from probinf.errors import ZeroLikelihoodError
 from probinf.fronts.tokens.data import Rows, Sizes, Step, TokenData
 from probinf.fronts.tokens.program import sizes_of
 from probinf.fronts.tokens.sequence import Given, replayed, sequence_of
 from probinf.fronts.tokens.stepping import first_step as first_tokens
 from probinf.fronts.tokens.stepping import next_step as next_tokens
-from probinf.tokens.tails import Text, TextChains, moved, proposed, read, text_of, without_ramp
+from probinf.tokens.tails import (
+    Text,
+    TextChains,
+    moved,
+    refuse,
+    starting,
+    text_of,
+    with_fault,
+    without_ramp,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,6 +158,7 @@ def particle_gibbs(
     Raises:
         StructureError: this is no token program.
         ZeroLikelihoodError: a starting text has mass zero.
+        RewardError: a potential was no number, at whichever text was tried.
 
     Source: Andrieu, Doucet & Holenstein (2010), section 2.4.3; for rewards of steps: Puri et al.
     (2025), arXiv 2502.01618.
@@ -161,16 +169,7 @@ def particle_gibbs(
     at_least(2, particles=particles)
     begin, rest = jax.random.split(as_key(key))
     data = program.data
-    plain = without_ramp(data)
-    if start is None:
-        current = proposed(begin, plain, sizes=sizes, chains=chains)
-    else:
-        current = read(jnp.asarray(start, jnp.int32), plain, sizes=sizes)
-    if not np.isfinite(np.asarray(current.log_ratio)).all():
-        raise ZeroLikelihoodError(
-            "particle_gibbs: a starting text has mass zero; pass start=, draws of a filter on the "
-            "same program."
-        )
+    current = starting("particle_gibbs", begin, program, start, chains)
     found, accepted = _sweeps(
         jax.random.split(rest, chains),
         current,
@@ -181,6 +180,7 @@ def particle_gibbs(
         draws=draws,
         moves=moves,
     )
+    refuse(program, found)
     parts = (found.tokens, found.length, found.log_prob, found.log_potential, accepted)
     return TextChains(*(np.asarray(v) for v in parts))
 
@@ -204,6 +204,7 @@ def _sweeps(
         cloud = _conditional(filter_key, data, held.tokens[0], sizes, particles, resample_below)
         chosen = jax.random.categorical(pick, cloud.log_w)
         after = text_of(replayed(cloud.x.tokens[chosen][None], sizes, plain))
+        after = with_fault(after, held, jax.tree.map(lambda leaf: leaf[:1], cloud.x))
         changed = (after.tokens != held.tokens).any()
         for k in range(moves):
             after, accepted = moved(jax.random.fold_in(move_key, k), after, sizes, plain)

@@ -22,7 +22,7 @@ from probinf.fronts.nothing import nothing
 from probinf.fronts.tokens.data import Rows, Sizes, Step, TokenData, blank
 from probinf.fronts.tokens.program import TokenSpace, sizes_of
 from probinf.fronts.tokens.sequence import sequence_of
-from probinf.fronts.tokens.stepping import read
+from probinf.fronts.tokens.stepping import noted, read
 from probinf.lm.drawing import draw
 from probinf.lm.protocol import gather
 from probinf.tokens.tails import TextChains
@@ -145,6 +145,8 @@ def _looking(
     at_least(1, candidates=candidates, rollouts=rollouts, horizon=horizon)
     parts = ("potential", "twist", "proposal", "stop", "boundary", "constraint")
     given = [name for name in parts if getattr(data, name) is not None]
+    if bool(data.steps.last[: sizes.max_tokens - 1].any()):
+        given.append("max_steps")
     if given or sizes.block > 1:
         raise MethodError(
             f"looking ahead serves powers of a model only, and this program has "
@@ -179,7 +181,9 @@ class _StartAll:
     def __call__(self, key: Key, n: int, data: Any) -> tuple[Rows, Array]:
         own = data[1]
         cache, logits = own.lm.init(own.prompt, own.used, n, self.sizes.max_tokens)
-        return _exact(key, blank(self.sizes, own, n, cache), logits, self.sizes, self.look, own)
+        step = jax.tree.map(lambda leaf: leaf[0], own.steps)
+        rows = blank(self.sizes, own, n, cache)
+        return _exact(key, rows, logits, self.sizes, self.look, own, step)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,7 +193,7 @@ class _ExtendAll:
 
     def __call__(self, key: Key, states: Rows, value: Step, data: Any) -> tuple[Rows, Array]:
         rows, logits = read(states, ~states.done, data[1])
-        return _exact(key, rows, logits, self.sizes, self.look, data[1])
+        return _exact(key, rows, logits, self.sizes, self.look, data[1], value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,6 +218,7 @@ def _exact(
     sizes: Sizes,
     look: Look,
     data: TokenData,
+    step: Step,
 ) -> tuple[Rows, Float[Array, " n"]]:
     """A token by its look ahead; the weight is the step's mass over the old estimate of it."""
     rest_key, roll_key, pick = jax.random.split(key, 3)
@@ -223,10 +228,13 @@ def _exact(
     if look.candidates < data.lm.vocab_size:
         n = log_p.shape[0]
         others = a * log_p.at[jnp.arange(n)[:, None], tokens].set(-jnp.inf)
+        none = jnp.isneginf(others).all(1)  # hard zeros may leave no other token
+        others = jnp.where(none[:, None], 0.0, others)
         one = draw(rest_key, others)
         chance = jnp.take_along_axis(jax.nn.log_softmax(others), one[:, None], 1)
         tokens = jnp.concatenate([tokens, one[:, None]], 1)
-        log_count = jnp.concatenate([log_count, -chance], 1)  # it stands for all the others
+        stands = jnp.where(none[:, None], -jnp.inf, -chance)
+        log_count = jnp.concatenate([log_count, stands], 1)  # it stands for all the others
     log_mass = _rolled(roll_key, rows, tokens, sizes, look, data)
     ahead = logsumexp(log_mass, axis=-1) - jnp.log(look.rollouts)
     own = jnp.take_along_axis(log_p, tokens, 1)
@@ -240,7 +248,7 @@ def _exact(
     gained = jnp.where(active, logsumexp(terms, axis=-1) - rows.log_twist, 0.0)
     rows = _written(rows, of(tokens), of(own), sizes, data)
     twist = jnp.where(rows.done, 0.0, of(ahead))
-    return rows._replace(log_twist=twist), gained
+    return noted(rows._replace(log_twist=twist), gained, step), gained
 
 
 def _written(

@@ -18,8 +18,11 @@ from probinf.core.program import Key, Program
 from probinf.errors import StructureError, ZeroLikelihoodError
 from probinf.fronts.tokens.data import Rows, Sizes, TokenData
 from probinf.fronts.tokens.program import shown, sizes_of
+from probinf.fronts.tokens.reward import Reward
 from probinf.fronts.tokens.sequence import replayed, run_through
 from probinf.fronts.tokens.stepping import Moved, at_random
+
+_REDRAWS = 16
 
 
 class Text(NamedTuple):
@@ -31,6 +34,8 @@ class Text(NamedTuple):
         log_ratio: (N,) log of the target by the proposal, of the whole text.
         log_prob: (N,) under the model.
         log_potential: (N,).
+        fault: (N,) step of the first weight that was no number, in any text so far; -1 if none.
+        seen: (N,) what it was.
     """
 
     tokens: Int[Array, "n t"]
@@ -38,6 +43,8 @@ class Text(NamedTuple):
     log_ratio: Float[Array, " n"]
     log_prob: Float[Array, " n"]
     log_potential: Float[Array, " n"]
+    fault: Int[Array, " n"]
+    seen: Float[Array, " n"]
 
 
 class TextChains(NamedTuple):
@@ -101,7 +108,18 @@ def moved(key: Key, current: Text, sizes: Sizes, data: TokenData) -> tuple[Text,
     def kept(new: Array, old: Array) -> Array:
         return jnp.where(accept.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
-    return jax.tree.map(kept, proposed, current), accept
+    return with_fault(jax.tree.map(kept, proposed, current), current, proposed), accept
+
+
+def with_fault(text: Text, *others: Any) -> Text:
+    """The text, with the first fault among others: a rejected one has to be reported as well."""
+    for other in others:
+        new = (text.fault < 0) & (other.fault >= 0)
+        text = text._replace(
+            fault=jnp.where(new, other.fault, text.fault),
+            seen=jnp.where(new, other.seen, text.seen),
+        )
+    return text
 
 
 def tail_metropolis(
@@ -125,11 +143,13 @@ def tail_metropolis(
         chains: rows of the batch.
         draws: texts kept of each chain.
         moves: between two of them.
-        start: (chains, T) texts, such as draws of a filter; by default those of the proposal.
+        start: (chains, T) texts, such as draws of a filter; by default those of the proposal,
+            drawn again a few times where they have mass zero.
 
     Raises:
         StructureError: this is no token program, or ``start`` has another shape.
-        ZeroLikelihoodError: a text of ``start`` has mass zero.
+        ZeroLikelihoodError: a starting text has mass zero.
+        RewardError: a potential was no number, at whichever text was tried.
 
     Source: Karan & Du (2025), arXiv 2510.14901; their kernel caps new tails at the current length
     and leaves the lengths out of the ratio, by which the law of short texts drifts.
@@ -139,23 +159,9 @@ def tail_metropolis(
     key = as_key(key)
     begin, rest = jax.random.split(key)
     data = without_ramp(program.data)
-    if start is None:
-        current = proposed(begin, data, sizes=sizes, chains=chains)
-    else:
-        given = jnp.asarray(start, jnp.int32)
-        if given.shape != (chains, sizes.max_tokens):
-            raise StructureError(
-                f"tail_metropolis: start must have shape (chains, max_tokens) = "
-                f"({chains}, {sizes.max_tokens}), got {given.shape}."
-            )
-        current = read(given, data, sizes=sizes)
-    dead = ~np.isfinite(np.asarray(current.log_ratio))
-    if start is not None and dead.any():
-        raise ZeroLikelihoodError(
-            f"tail_metropolis: the text of chain {int(np.flatnonzero(dead)[0])} has mass zero; "
-            "start from draws of a filter on the same program."
-        )
+    current = starting("tail_metropolis", begin, program, start, chains)
     found, accepted = _chains(rest, current, data, sizes=sizes, draws=draws, moves=moves)
+    refuse(program, found)
     return TextChains(
         *(
             np.moveaxis(np.asarray(v), 0, 1)
@@ -174,7 +180,65 @@ def text_of(found: Moved) -> Text:
     """What a move has to know of texts that were run through."""
     seen = shown(found.rows)
     log_ratio = jnp.where(jnp.isnan(found.gained), -jnp.inf, found.gained)
-    return Text(seen["tokens"], seen["length"], log_ratio, seen["log_prob"], seen["log_potential"])
+    return Text(
+        seen["tokens"],
+        seen["length"],
+        log_ratio,
+        seen["log_prob"],
+        seen["log_potential"],
+        found.rows.fault,
+        found.rows.seen,
+    )
+
+
+def refuse(program: Program, text: Text) -> None:
+    """Raise where a weight was no number.
+
+    Raises:
+        RewardError: it was.
+    """
+    rewarded = isinstance(program.data.potential, Reward)
+    space: Any = program.state_space
+    space.refuse_fault(text.fault, text.seen, rewarded)
+
+
+def starting(who: str, key: Key, program: Program, start: Any, chains: int) -> Text:
+    """The first text of each chain: given, or of the proposal, drawn again where it is impossible.
+
+    Raises:
+        StructureError: ``start`` has another shape.
+        ZeroLikelihoodError: a text has mass zero.
+        RewardError: a weight is no number.
+    """
+    sizes, data = sizes_of(program), without_ramp(program.data)
+    if start is None:
+        current = proposed(key, data, sizes=sizes, chains=chains)
+    else:
+        given = jnp.asarray(start, jnp.int32)
+        if given.shape != (chains, sizes.max_tokens):
+            raise StructureError(
+                f"{who}: start must have shape (chains, max_tokens) = "
+                f"({chains}, {sizes.max_tokens}), got {given.shape}."
+            )
+        current = read(given, data, sizes=sizes)
+    for again in range(_REDRAWS if start is None else 0):
+        alive = np.isfinite(np.asarray(current.log_ratio))
+        if alive.all():
+            break
+        other = proposed(jax.random.fold_in(key, again), data, sizes=sizes, chains=chains)
+        kept = [
+            jnp.where(alive.reshape(-1, *[1] * (v.ndim - 1)), v, w)
+            for v, w in zip(current, other, strict=True)
+        ]
+        current = with_fault(Text(*kept), current, other)
+    refuse(program, current)
+    dead = ~np.isfinite(np.asarray(current.log_ratio))
+    if dead.any():
+        raise ZeroLikelihoodError(
+            f"{who}: the starting text of chain {int(np.flatnonzero(dead)[0])} has mass zero; "
+            "pass start=, draws of a filter on the same program."
+        )
+    return current
 
 
 @partial(jitted, static=("sizes", "chains"))

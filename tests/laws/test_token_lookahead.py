@@ -40,10 +40,10 @@ def test_looking_ahead_leaves_mass_and_law(options) -> None:
     assert distance < 0.05
 
 
-def old_estimates_stay(key, rows, logits, sizes, look, data):
+def old_estimates_stay(key, rows, logits, sizes, look, data, step):
     """The mutant: the uncorrected draw, with its step masses as weights."""
     forgotten = rows._replace(log_twist=jnp.zeros_like(rows.log_twist))
-    return right(key, forgotten, logits, sizes, look, data)
+    return right(key, forgotten, logits, sizes, look, data, step)
 
 
 @pytest.mark.slow

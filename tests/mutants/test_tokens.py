@@ -142,7 +142,8 @@ def published_move(truth: case.Exact, lm, exponent: float) -> np.ndarray:
     return law @ matrix - law
 
 
-def test_the_published_move_of_tails_is_caught() -> None:
+def test_the_published_move_of_tails_does_not_keep_the_law() -> None:
+    """Of the algorithm as published, from its own matrix; no law of ours runs it."""
     program, truth = moves.small("power")
     assert np.abs(published_move(truth, program.data.lm, case.A)).sum() > 1e-3
 

@@ -32,7 +32,7 @@ class Step(NamedTuple):
         number: from 0.
         exponent: of the target after the step.
         before: of the target before it.
-        last: whether it is the last one, where texts end however they stand.
+        last: whether it is the last one (or comes after it), where texts end however they stand.
     """
 
     number: Int[Array, "*s"]

@@ -46,7 +46,9 @@ def from_language_model(
 
     ``pi.sample(program, pi.ParticleFilter(particles, islands), key=0)`` draws whole texts, with
     the log of the measure's mass as evidence; draws of islands count by their evidences. Twist,
-    proposal and ramp change how well this works, and never the measure.
+    proposal and ramp change how well this works and not the measure, as long as they leave every
+    text of positive mass possible: where a proposal is -inf (the tokens outside a top-k, say) or
+    a twist is -inf, all texts that go on from there are lost, without an error.
 
     Functions are module-level functions, or pytrees that can be called (their arrays are data).
     They see one text at a time as a :class:`~probinf.tokens.Context`.
@@ -61,12 +63,16 @@ def from_language_model(
         potential: ``context -> log factor`` of the step that has just ended, or
             :func:`~probinf.tokens.reward`.
         constraint: an :class:`~probinf.tokens.Automaton`; texts that it does not accept have
-            mass zero, and tokens from which it cannot accept any more are not proposed.
-        twist: ``context -> log psi``, a guess of the log mass that lies ahead; it cancels, and
-            is not asked for texts that have ended.
+            mass zero, and tokens from which it cannot accept within ``max_tokens`` are not
+            proposed. Texts that ``stop`` or ``max_steps`` ends sooner, or that the model cannot
+            go on with, may still be dead ends: they weigh nothing.
+        twist: ``context -> log psi``, a guess of the log mass that lies ahead; it cancels where
+            it is finite, and is not asked for texts that have ended.
         proposal: ``(log_p, context) -> log q``, logits of the next token given the model's log
             probabilities. By default ``exponent * log_p``, under which the weight of a token
-            does not depend on which it is.
+            does not depend on which it is. To forbid tokens, use ``constraint``; elsewhere it has
+            to be above -inf wherever the model is (``jnp.logaddexp`` with a small multiple of
+            its law is a floor).
         stop: tokens, or ``context -> bool``, with which a text ends; the ending token belongs to
             it.
         block: most tokens of a step.
@@ -105,7 +111,7 @@ def from_language_model(
         lm=lm,
         prompt=padded.at[:used].set(tokens),
         used=jnp.int32(used),
-        steps=_steps(max(steps, 2), float(exponent), ramp),  # a sequence has two steps at least
+        steps=_steps(steps, float(exponent), ramp),
         potential=as_function(potential),
         twist=as_function(twist),
         proposal=as_function(proposal),
@@ -120,7 +126,7 @@ def from_language_model(
 
 
 def _steps(count: int, exponent: float, ramp: Any) -> Step:
-    number = np.arange(count)
+    number = np.arange(max(count, 2))  # a sequence has two steps at least
     if np.ndim(ramp) == 0:
         at_least(1, ramp=ramp)
         found = 1 + (exponent - 1) * np.minimum((number + 1) / int(ramp), 1)
@@ -131,13 +137,13 @@ def _steps(count: int, exponent: float, ramp: Any) -> Step:
                 f"{WHO}: ramp must be a number of steps, or positive exponents of the first "
                 f"steps, got {ramp!r}."
             )
-        found = np.full(count, exponent)
+        found = np.full(number.size, exponent)
         found[: given.size] = given[:count]
-    found[-1] = exponent  # a ramp that is cut off is made up for
+    found[count - 1 :] = exponent  # a ramp that is cut off is made up for
     before = np.concatenate([found[:1], found[:-1]])
     return Step(
         jnp.asarray(number, jnp.int32),
         jnp.asarray(found, jnp.float32),
         jnp.asarray(before, jnp.float32),
-        jnp.asarray(number == count - 1),
+        jnp.asarray(number >= count - 1),
     )

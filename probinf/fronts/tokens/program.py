@@ -109,13 +109,17 @@ class TokenSpace:
         Raises:
             RewardError: it was; the message has step and value.
         """
-        faults = np.asarray(rows.fault)
+        self.refuse_fault(rows.fault, rows.seen, hasattr(rows.memory, "raw"))
+
+    def refuse_fault(self, fault: Any, seen_then: Any, rewarded: bool) -> None:
+        """As ``refuse``, of steps and values of any shape."""
+        faults = np.asarray(fault)
         if (faults < 0).all():
             return
         first = int(faults[faults >= 0].min())
-        seen = float(np.asarray(rows.seen)[faults == first].ravel()[0])
+        seen = float(np.asarray(seen_then)[faults == first].ravel()[0])
         where = f"token {first}" if self.sizes.block == 1 else f"step {first}"
-        if hasattr(rows.memory, "raw") and (np.isnan(seen) or not 0 <= seen <= 1):
+        if rewarded and (np.isnan(seen) or not 0 <= seen <= 1):
             raise RewardError(
                 f"the reward of a text is {seen:g} at {where}; it must be a probability, in "
                 "[0, 1]. Map scores of other ranges yourself (jax.nn.sigmoid, for logits)."
@@ -134,11 +138,6 @@ class TokenSpace:
             "excludes all that were proposed. Use more particles, a proposal= or twist= that knows "
             "where the potential is positive, or a reward that is small rather than 0."
         )
-
-
-def with_data(program: Program, **parts: Any) -> Program:
-    """The same token program with other parts of its data."""
-    return dataclasses.replace(program, data=program.data._replace(**parts))
 
 
 def sizes_of(program: Program) -> Sizes:

@@ -111,19 +111,20 @@ def _step(
             return _chosen(state._replace(rows=rows), logits, sizes, data, step, choose)
 
         state = jax.lax.while_loop(going, further, state)
-    rows, log_g = _judged(state.rows, began, data, step)
+    rows = state.rows._replace(done=state.rows.done | step.last)
+    rows, log_g = _judged(rows, began, data, step)
     twist = zero
     if data.twist is not None:
         found = jax.vmap(data.twist, (ROWS,))(context_of(rows, data, step))
-        twist = jnp.where(rows.done | step.last, 0.0, found)
+        twist = jnp.where(rows.done, 0.0, found)
     gained = bridge + state.gained + log_g + (twist - rows.log_twist)
     impossible = rows.log_prob + rows.log_potential + rows.log_twist  # they stay so
     gained = jnp.where(jnp.isneginf(impossible), -jnp.inf, gained)
     rows = rows._replace(log_twist=twist, log_potential=rows.log_potential + log_g)
     if data.constraint is not None:
         fine = data.constraint.accepts(rows.place)
-        gained = jnp.where((rows.done | step.last) & ~fine, -jnp.inf, gained)
-    return Moved(_noted(rows, gained, step), gained, state.log_q)
+        gained = jnp.where(rows.done & ~fine, -jnp.inf, gained)
+    return Moved(noted(rows, gained, step), gained, state.log_q)
 
 
 def _chosen(
@@ -141,13 +142,13 @@ def _chosen(
     raw = step.exponent * log_p
     if data.proposal is not None:
         raw = jax.vmap(data.proposal, (0, ROWS))(log_p, context_of(rows, data, step))
-    possible = jnp.ones(active.shape, bool)
+    allowed = jnp.ones(raw.shape, bool)
     if data.constraint is not None:
         left = sizes.max_tokens - rows.length - 1
         allowed = data.constraint.allowed(rows.place, left)
-        possible = allowed.any(1)
-        raw = jnp.where(allowed | ~possible[:, None], raw, -jnp.inf)
-    log_q = jax.nn.log_softmax(raw)
+        raw = jnp.where(allowed, raw, -jnp.inf)
+    possible = ~jnp.isneginf(raw).all(1)  # NaN is no dead end, and stays to be reported
+    log_q = jax.nn.log_softmax(jnp.where(possible[:, None], raw, 0.0))
     token = choose(own, log_q, rows).astype(jnp.int32)
     token = jnp.where(active, token, data.lm.eos)
 
@@ -156,7 +157,8 @@ def _chosen(
 
     here, proposed = of(log_p), of(log_q)
     gain = step.exponent * here - proposed
-    gain = jnp.where(active & ~possible, -jnp.inf, gain)
+    fine = possible & jnp.take_along_axis(allowed, token[:, None], 1)[:, 0]
+    gain = jnp.where(active & ~fine, -jnp.inf, gain)
     place = jnp.arange(sizes.max_tokens) == rows.length[:, None]
     rows = rows._replace(
         tokens=jnp.where(active[:, None] & place, token[:, None], rows.tokens),
@@ -199,7 +201,7 @@ def _judged(
     return rows, jnp.where(began, log_g.astype(rows.log_prob.dtype), 0.0)
 
 
-def _noted(rows: Rows, gained: Float[Array, " n"], step: Step) -> Rows:
+def noted(rows: Rows, gained: Float[Array, " n"], step: Step) -> Rows:
     """The first weight that was no number is noted in all rows, to survive resampling."""
     bad = jnp.isnan(gained) | jnp.isposinf(gained)
     seen: Any = getattr(rows.memory, "raw", gained)
