@@ -66,14 +66,19 @@ napoleon_numpy_docstring = False
 set_array_name_format("array")  # Float[Array, "n"] instead of where the array class lives
 
 
-def skip_tuple_fields(app, what, name, item, skip, options):
-    """Leave out a NamedTuple's fields, whose generated texts say "Alias for field number 0"."""
-    return True if type(item).__name__ == "_tuplegetter" else None
+def skip_generated(app, what, name, item, skip, options):
+    """Leave out what others have written texts for.
+
+    A NamedTuple's fields, which say "Alias for field number 0", and what scikit-learn adds for
+    the routing of metadata, which points to its own pages.
+    """
+    routing = name.startswith("set_") and name.endswith("_request")
+    return True if routing or type(item).__name__ == "_tuplegetter" else None
 
 
 def setup(app):
     """Connect what is defined above."""
-    app.connect("autodoc-skip-member", skip_tuple_fields)
+    app.connect("autodoc-skip-member", skip_generated)
 
 
 copybutton_prompt_text = r"\$ |>>> "
