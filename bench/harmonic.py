@@ -39,8 +39,13 @@ class Run(NamedTuple):
     seconds: float
 
 
-def normal_gamma(tau0: float, seed: int, count: int = 4000) -> Run:
-    """A normal sample of a hundred with unknown mean and precision."""
+def normal_gamma_draws(tau0: float, seed: int, count: int) -> tuple[Any, Any, Any, float]:
+    """Mean and precision of a normal sample of a hundred: exact draws, and the log evidence.
+
+    Returns:
+        (mean, log precision) of shape (count, 2), their log density, their log likelihood, and
+        the log evidence.
+    """
     y, rng = np.random.default_rng(0).normal(0.5, 1.0, 100), np.random.default_rng(seed)
     n, a0, b0, within = len(y), 1e-3, 1e-3, float(((y - y.mean()) ** 2).sum())
     tau_n, a_n = tau0 + n, a0 + n / 2
@@ -52,8 +57,12 @@ def normal_gamma(tau0: float, seed: int, count: int = 4000) -> Run:
     log_l = n / 2 * np.log(tau / 2 / np.pi) - tau / 2 * (within + n * (y.mean() - mu) ** 2)
     log_p = stats.norm(0, 1 / np.sqrt(tau0 * tau)).logpdf(mu) + np.log(tau)
     log_p += stats.gamma(a0, scale=1 / b0).logpdf(tau)
-    x = np.stack([mu, np.log(tau)], axis=1)
-    return measured(f"normal-gamma {tau0:g}", x, log_l + log_p, log_l, truth)
+    return np.stack([mu, np.log(tau)], axis=1), log_l + log_p, log_l, float(truth)
+
+
+def normal_gamma(tau0: float, seed: int, count: int = 4000) -> Run:
+    """Unknown mean and precision."""
+    return measured(f"normal-gamma {tau0:g}", *normal_gamma_draws(tau0, seed, count))
 
 
 def gaussian(seed: int, d: int = 10, count: int = 4000) -> Run:

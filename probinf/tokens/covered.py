@@ -64,14 +64,14 @@ def coverage(right: ArrayLike, tries: ArrayLike, k: ArrayLike, *, alpha: Number 
     beyond = ks > n.min()
     found = np.empty((3, ks.size))
     for j in np.flatnonzero(~beyond):
-        each = 1 - np.exp(_log_none(n, c, ks[j]))
+        each = 1 - np.exp(log_none(n, c, ks[j]))
         found[:, j] = _interval(each, level)
     if beyond.any():
         found[:, beyond] = _beyond(c, n, ks[beyond], level)
     return Coverage(ks, found[0], found[1], found[2], beyond)
 
 
-def _log_none(n: np.ndarray, c: np.ndarray, k: Any) -> np.ndarray:
+def log_none(n: Any, c: np.ndarray, k: Any) -> np.ndarray:
     """Log of C(n - c, k) / C(n, k): none of k of n tries is among the c right ones."""
     wrong = n - c
     possible = wrong >= k

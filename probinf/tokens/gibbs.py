@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
@@ -18,6 +19,7 @@ from probinf.core.population import Population
 from probinf.core.program import Key, Program
 from probinf.core.resampling import inverse_cdf
 from probinf.core.state_space import Sequence
+from probinf.errors import StructureError
 from probinf.fronts.tokens.data import Rows, Sizes, Step, TokenData
 from probinf.fronts.tokens.program import sizes_of
 from probinf.fronts.tokens.sequence import Given, replayed, sequence_of
@@ -66,9 +68,9 @@ def keeping_the_first(key: Key, weights: Float[Array, " n"]) -> Int[Array, " n"]
 
 
 def conditional_filter(
-    key: Key,
+    key: int | Key,
     program: Program,
-    held: Int[Array, " t"],
+    held: Any,
     particles: int,
     *,
     resample_below: float = 0.5,
@@ -80,22 +82,31 @@ def conditional_filter(
     of ``log_z`` bounds the log mass from above, as that of a filter does from below.
 
     Args:
-        key: random key.
+        key: random key or seed.
         program: of ``from_language_model``.
         held: (T,) tokens of a text of positive mass.
         particles: the held one included; at least 2.
         resample_below: resample when the ESS falls below this share of the particles.
 
     Raises:
-        StructureError: this is no token program.
+        StructureError: this is no token program, or ``held`` has another shape.
 
     Source: Andrieu, Doucet & Holenstein (2010); both bounds: Grosse, Ghahramani & Adams (2015).
     """
     sizes = sizes_of(program)
     at_least(2, particles=particles)
-    return _conditional(key, program.data, held, sizes, particles, resample_below)
+    tokens = jnp.asarray(held, jnp.int32)
+    if tokens.shape != (sizes.max_tokens,):
+        raise StructureError(
+            f"conditional_filter: held must have shape (max_tokens,) = ({sizes.max_tokens},), got "
+            f"{tokens.shape}."
+        )
+    return _conditional(
+        as_key(key), program.data, tokens, sizes, particles, resample_below=float(resample_below)
+    )
 
 
+@partial(jitted, static=("sizes", "particles", "resample_below"))
 def _conditional(
     key: Key,
     data: TokenData,

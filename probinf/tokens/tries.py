@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import betainc, gammaln
+from scipy.special import betainc
 
 from probinf.core.inputs.arrays import ArrayLike, Number
 from probinf.core.inputs.levels import fraction
 from probinf.errors import ArrayError, TooFewLabelsError
 from probinf.ppi import mean
+from probinf.tokens.covered import log_none
 
 
 class Ceiling(NamedTuple):
@@ -135,7 +136,7 @@ def optimal_tries(
     if ks.dtype.kind not in "iu" or ks.min() < 1 or ks.max() > n:
         raise ArrayError(f"k must be whole numbers from 1 to the {n} tries of a question, got {k}.")
     passed = verdicts.sum(1)
-    any_pass = 1 - np.exp(_log_none(n, passed, ks))
+    any_pass = 1 - np.exp(log_none(n, passed[:, None], ks))
     taken = _expected_tries(n, passed, ks)
     share = np.where(passed > 0, (truth * verdicts).sum(1) / np.maximum(passed, 1), 0.0)
 
@@ -179,18 +180,9 @@ def enough_votes(leader: int, second: int) -> float:
     return float(betainc(second + 1, leader + 1, 0.5))
 
 
-def _log_none(n: int, passed: np.ndarray, ks: np.ndarray) -> np.ndarray:
-    """(questions, K), log of the chance that k of n tries have none that passes."""
-    failed, k = (n - passed)[:, None], ks[None, :]
-    possible = failed >= k
-    w = np.where(possible, failed, k)
-    found = gammaln(w + 1) - gammaln(w - k + 1) - gammaln(n + 1) + gammaln(n - k + 1)
-    return np.where(possible, found, -np.inf)
-
-
 def _expected_tries(n: int, passed: np.ndarray, ks: np.ndarray) -> np.ndarray:
     """(questions, K), sum over j < k of the chance that the first j tries all fail."""
-    before = np.exp(_log_none(n, passed, np.arange(0, int(ks.max()))))
+    before = np.exp(log_none(n, passed[:, None], np.arange(int(ks.max()))))
     return np.cumsum(before, 1)[:, ks - 1]
 
 

@@ -304,8 +304,10 @@ def test_a_frozen_model_keeps_its_own_classes(way):
     column = np.searchsorted(model.classes_, y[two])
     covered = sets[np.arange(two.size), column, 0].mean()
     assert 0.85 < covered < 0.95 and sets.sum(axis=1).mean() < 1.3
+    venn = E.VennAbersClassifier(frozen, calibration_size=0.5)
     with pytest.raises(ArrayError, match=r"lack .*red"):
-        E.VennAbersClassifier(frozen, calibration_size=0.5).fit(x[two], y[two])
+        venn.fit(x[two], y[two])
+    assert not hasattr(venn, "labels_")  # what failed has calibrated nothing
     with pytest.raises(ArrayError, match="whose classes are"):
         model.conformalize(x[two], np.repeat("black", two.size))
 

@@ -7,31 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
-from scipy.special import gammaln
 
+from bench.harmonic import normal_gamma_draws
 from probinf.errors import EvidenceError, MethodError
 from probinf.evidence import harmonic, harmonic_mean
 from probinf.evidence.flow_fitting import flow_of
 
-Y = np.random.default_rng(7).normal(0.5, 1.0, 100)
-A0, B0 = 1e-3, 1e-3
-
 
 def normal_gamma(tau0: float, count: int, seed: int) -> tuple[np.ndarray, np.ndarray, Any, float]:
-    """Draws of (mean, log precision), log density, log likelihood, and the log evidence."""
-    n, rng = len(Y), np.random.default_rng(seed)
-    within = ((Y - Y.mean()) ** 2).sum()
-    tau_n, a_n = tau0 + n, A0 + n / 2
-    b_n = B0 + within / 2 + tau0 * n * Y.mean() ** 2 / (2 * tau_n)
-    log_z = gammaln(a_n) - gammaln(A0) + A0 * np.log(B0) - a_n * np.log(b_n)
-    log_z += 0.5 * np.log(tau0 / tau_n) - n / 2 * np.log(2 * np.pi)
-    tau = rng.gamma(a_n, 1 / b_n, count)
-    mu = n * Y.mean() / tau_n + rng.normal(size=count) / np.sqrt(tau_n * tau)
-    log_l = n / 2 * np.log(tau / 2 / np.pi) - tau / 2 * (within + n * (Y.mean() - mu) ** 2)
-    log_prior = stats.norm(0, 1 / np.sqrt(tau0 * tau)).logpdf(mu) + np.log(tau)
-    log_prior += stats.gamma(A0, scale=1 / B0).logpdf(tau)
-    x = np.stack([mu, np.log(tau)], axis=1)
-    return x.reshape(4, -1, 2), (log_l + log_prior).reshape(4, -1), log_l, float(log_z)
+    """As four chains: draws, log density; log likelihood and the log evidence."""
+    x, log_density, log_l, log_z = normal_gamma_draws(tau0, seed, count)
+    return x.reshape(4, -1, 2), log_density.reshape(4, -1), log_l, log_z
 
 
 @pytest.mark.parametrize(

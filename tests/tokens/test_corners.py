@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import probinf as pi
-from probinf.errors import MethodError, RewardError, ZeroLikelihoodError
+from probinf.errors import MethodError, RewardError, StructureError, ZeroLikelihoodError
 from probinf.fronts.tokens.sequence import replayed
 from probinf.lm import TableLM
 
@@ -120,3 +120,9 @@ def test_a_look_ahead_where_the_other_tokens_are_impossible() -> None:
     exact = np.log(np.exp(2 * log_p).sum())
     assert abs(fit.log_evidence.value - exact) < 4.5 * fit.log_evidence.error
     assert fit.log_evidence.error < 0.05
+
+
+def test_a_held_text_of_another_length_is_refused() -> None:
+    program = pi.from_language_model(with_zeros(), max_tokens=3)
+    with pytest.raises(StructureError, match=r"held must have shape \(max_tokens,\) = \(3,\)"):
+        pi.tokens.conditional_filter(0, program, [1, 3], 4)

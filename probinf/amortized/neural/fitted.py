@@ -53,7 +53,17 @@ class FittedNeural(eqx.Module):
         )
 
     def save(self, path: Any) -> None:
-        """Write the network as safetensors; ``pi.amortized.load`` reads it."""
+        """Write the network as safetensors; ``pi.amortized.load`` reads it.
+
+        Raises:
+            SavedFileError: the embedding is the user's own, which no file can rebuild.
+        """
+        own = getattr(self.network, "embedding", None) is not None
+        if own and getattr(self.options, "embedding", None) is None:
+            raise SavedFileError(
+                "save: the embedding is your own module, which no file can rebuild. Save it with "
+                "equinox.tree_serialise_leaves(path, fitted.network)."
+            )
         config: dict[str, Any] = dataclasses.asdict(self.options)
         config["sites"] = dataclasses.asdict(self.sites)
         config["parameters"] = dataclasses.asdict(self.parameters)

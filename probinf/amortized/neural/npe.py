@@ -50,7 +50,6 @@ from probinf.core.program import Key, Program
 from probinf.errors import (
     ObservationError,
     RangeWarning,
-    SavedFileError,
     StructureError,
     TrainingError,
 )
@@ -361,19 +360,6 @@ class FittedNPE(FittedNeural):
                 "posterior: this network was trained in rounds for one observation and knows "
                 "nothing of others. Train with rounds=1 to answer for any data."
             )
-
-    def save(self, path: Any) -> None:
-        """Write the network as safetensors; ``pi.amortized.load`` reads it.
-
-        Raises:
-            SavedFileError: the embedding is the user's own, which no file can rebuild.
-        """
-        if self.options.embedding is None and self.network.embedding is not None:
-            raise SavedFileError(
-                "save: the embedding is your own module, which no file can rebuild. Save it with "
-                "equinox.tree_serialise_leaves(path, fitted.network)."
-            )
-        super().save(path)
 
     def _structure(self) -> dict[str, Any]:
         network, embedding = self.network, self.options.embedding

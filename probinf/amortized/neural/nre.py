@@ -34,7 +34,7 @@ from probinf.amortized.training import weights
 from probinf.amortized.training.amortizer import Task
 from probinf.amortized.training.loop import Trained
 from probinf.core.program import Key
-from probinf.errors import SavedFileError, TrainingError
+from probinf.errors import TrainingError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,19 +148,6 @@ class FittedNRE(FittedWeight):
 
     kind = "nre"
     learned = "ratio"
-
-    def save(self, path: Any) -> None:
-        """Write the network as safetensors; ``pi.amortized.load`` reads it.
-
-        Raises:
-            SavedFileError: the embedding is the user's own, which no file can rebuild.
-        """
-        if self.options.embedding is None and self.network.embedding is not None:
-            raise SavedFileError(
-                "save: the embedding is your own module, which no file can rebuild. Save it with "
-                "equinox.tree_serialise_leaves(path, fitted.network)."
-            )
-        super().save(path)
 
     def _structure(self) -> dict[str, Any]:
         embedding = self.options.embedding

@@ -91,9 +91,9 @@ class _Conformal(Prefitted, ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 f"calibration labels {unknown[:5]} were not in the training data of the model, "
                 f"whose classes are {self.classes_[:20]}."
             )
-        order = np.argsort(self.classes_)
+        order, probabilities = np.argsort(self.classes_), self._probabilities(X)
         self.labels_ = order[np.searchsorted(self.classes_, y, sorter=order)]
-        self.probabilities_ = self._probabilities(X)
+        self.probabilities_ = probabilities
         self.weights_, self.groups_ = weights, groups
 
     def _probabilities(self, X: Any) -> np.ndarray:
@@ -252,13 +252,13 @@ class VennAbersClassifier(_Conformal):
                 "VennAbersClassifier calibrates by isotonic fits to all points alike, without "
                 "sample_weight or groups; calibrate one estimator per group."
             )
-        super()._calibrate(X, y)
-        count = np.bincount(self.labels_, minlength=self.classes_.size)
-        if (count == 0).any():
+        lacking = np.setdiff1d(self.classes_, y)
+        if lacking.size:
             raise ArrayError(
-                f"calibration labels lack {self.classes_[count == 0][:5]} of the model's "
-                f"{self.classes_.size} classes; Venn-Abers needs points of every class."
+                f"calibration labels lack {lacking[:5]} of the model's {self.classes_.size} "
+                "classes; Venn-Abers needs points of every class."
             )
+        super()._calibrate(X, y)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """(m, K) calibrated probabilities; those of the classifier itself before calibration."""
