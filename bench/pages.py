@@ -8,8 +8,9 @@ Run from the project's root::
 
 Every page's cells and every example is run with its keys moved, ``key=0`` to ``key=1000`` and so
 on, in a copy of its folder and in one process for each number of devices, so that most is compiled
-once. What failed is told with its line. Keys that the file of results holds already are not run
-again, so that several short passes (``--seconds``) make a long one.
+once; one without keys runs once for all. What failed is told with its line. Keys that the file of
+results holds already are not run again, so that several short passes (``--seconds``) make a long
+one.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ def run(page: pathlib.Path, first: int, keys: int, seconds: float) -> dict[str, 
     import matplotlib.pyplot as plt
 
     code, began, failed, done = source(page), time.perf_counter(), [], first
+    without = moved(code, _APART) == code  # no key in it: one run tells for all
     os.chdir(page.parent)
     sys.argv = [str(page)]  # an example's arguments are its own
     for k in range(first, keys):
@@ -73,8 +75,10 @@ def run(page: pathlib.Path, first: int, keys: int, seconds: float) -> dict[str, 
         except BaseException as error:
             if not isinstance(error, SystemExit) or error.code:
                 failed.append({"moved_by": _APART * k, "why": _why(error, page, text)})
-        done += 1
+        done = keys if without else done + 1
         plt.close("all")
+        if without:
+            break
     return {
         "keys": done,
         "failed": failed,
