@@ -105,6 +105,13 @@ def moving(y):
     numpyro.sample("y", dist.Normal(u, 1.0), obs=y[0])
 
 
+def scaled(y):
+    mu = numpyro.sample("mu", dist.Normal(0.0, 2.0))
+    with numpyro.plate("n", y.shape[0]), numpyro.handlers.scale(scale=0.5):
+        z = numpyro.sample("z", dist.Bernoulli(0.3))
+        numpyro.sample("y", dist.Normal(mu + 2.0 * z, 1.0), obs=y)
+
+
 def crowd(y):
     mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
     total = mu
@@ -120,6 +127,7 @@ def crowd(y):
         (endless, "'count'.*infinitely many"),
         (no_plate, "'z'.*no plate"),
         (moving, "'u'.*support depends on the discrete 'z'"),
+        (scaled, "'z'.*under a scale handler"),
         (crowd, "1.6e\\+09 entries"),
     ],
 )

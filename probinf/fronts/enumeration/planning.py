@@ -27,7 +27,8 @@ def planned(model: Model, data: Data, sites: tuple[Latent, ...], axes: int) -> S
 
     Raises:
         DiscreteLatentError: nothing else is latent, the support of a continuous site depends on
-            a discrete one, or its prior does and is scaled or improper.
+            a discrete one, or its prior does and is scaled or improper; a discrete site is
+            under a scale handler.
     """
     if not model.latents:
         raise DiscreteLatentError(
@@ -74,11 +75,12 @@ def planned(model: Model, data: Data, sites: tuple[Latent, ...], axes: int) -> S
                 varying.append(name)
         elif on["density"]:
             touched.append(name)
-    if dependent and (odd := [s.name for s in sites if s.scaled]):
+    if odd := [s.name for s in sites if s.scaled]:
         raise DiscreteLatentError(
-            f"site '{odd[0]}' is discrete and under a scale handler, and the priors of {dependent} "
-            "depend on discrete sites, so that these have no normalised prior. Put the scale "
-            "around what is observed only."
+            f"site '{odd[0]}' is discrete and under a scale handler, so that summing it out would "
+            "add powers of its probabilities, which is neither a prior nor the scaled log "
+            "likelihood. Put the scale around what is observed only, or add the log likelihood "
+            "yourself by numpyro.factor with the site summed out by hand."
         )
     return Summed(sites, tuple(touched), tuple(dependent), tuple(varying), axes)
 

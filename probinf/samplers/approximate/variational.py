@@ -162,7 +162,7 @@ class VI(Method[Posterior]):
             if program.subsampled is None:
                 raise MethodError(
                     "VI: subsample= takes a part of a plate, which only a program straight from "
-                    "pi.from_numpyro(model, ...) has."
+                    "pi.from_numpyro(model, ...) has, without discrete sites that are summed out."
                 )
             x = jax.eval_shape(program.start, jax.random.key(0), program.data)
             jax.eval_shape(
