@@ -48,6 +48,10 @@ class CheckResult:
 
     __repr__ = __str__
 
+    def summary(self) -> str:
+        """The verdict, for reading."""
+        return str(self)
+
 
 def two_sample(first: np.ndarray, second: np.ndarray, names: list[str]) -> dict[str, float]:
     """Kolmogorov-Smirnov p-value per column of two independent samples.

@@ -32,6 +32,40 @@ class Coverage(NamedTuple):
     upper: np.ndarray
     extrapolated: np.ndarray
 
+    def summary(self) -> str:
+        """Coverage and interval of each number of tries, for reading."""
+        rows = zip(*self, strict=True)
+        return "\n".join(
+            f"{k:8d} tries  {value:.1%} [{low:.1%}, {high:.1%}]{' extrapolated' if far else ''}"
+            for k, value, low, high, far in rows
+        )
+
+    __str__ = summary
+
+    def to_dataframe(self) -> Any:
+        """A DataFrame with one row per number of tries."""
+        import pandas as pd
+
+        return pd.DataFrame(self._asdict()).set_index("k")
+
+    def plot(self, axis: Any = None) -> Any:
+        """Coverage by the number of tries with its interval; returns the axis."""
+        axis = band(axis, self.k, self.coverage, self.lower, self.upper, "coverage")
+        axis.set_xscale("log")
+        return axis
+
+
+def band(axis: Any, k: Any, value: Any, lower: Any, upper: Any, label: str) -> Any:
+    """A curve over numbers of tries with its interval, on ``axis`` or a new one."""
+    if axis is None:
+        import matplotlib.pyplot as plt
+
+        axis = plt.subplots(figsize=(6, 3.2), layout="constrained")[1]
+    axis.fill_between(k, lower, upper, alpha=0.3, lw=0)
+    axis.plot(k, value)
+    axis.set(xlabel="tries", ylabel=label)
+    return axis
+
 
 def coverage(right: ArrayLike, tries: ArrayLike, k: ArrayLike, *, alpha: Number = 0.1) -> Coverage:
     """Coverage (pass@k) with an interval, from how many of how many tries were right.

@@ -35,6 +35,13 @@ class Scale(NamedTuple):
     spread: float
     reached: bool
 
+    def summary(self) -> str:
+        """The number of tries, for reading."""
+        short = "" if self.reached else ", the limit, which does not suffice"
+        return f"{self.tries} tries{short}; one score misses the target with {self.below:.1%}"
+
+    __str__ = summary
+
 
 class Calibrated(NamedTuple):
     """A factor on the number of tries that has been shown to suffice.
@@ -50,6 +57,15 @@ class Calibrated(NamedTuple):
     miss_rate: float
     mean_tries: float
     guarantee: str
+
+    def summary(self) -> str:
+        """The factor and what it gave on the calibration questions, for reading."""
+        return (
+            f"factor {self.factor:.4g}: {self.miss_rate:.1%} of the calibration questions missed, "
+            f"{self.mean_tries:.3g} tries on average; {self.guarantee}"
+        )
+
+    __str__ = summary
 
 
 def optscale(

@@ -11,7 +11,7 @@ from probinf.core.inputs.arrays import ArrayLike, Number
 from probinf.core.inputs.levels import fraction
 from probinf.errors import ArrayError, TooFewLabelsError
 from probinf.ppi import mean
-from probinf.tokens.covered import log_none
+from probinf.tokens.covered import band, log_none
 
 
 class Ceiling(NamedTuple):
@@ -28,6 +28,16 @@ class Ceiling(NamedTuple):
     right: np.ndarray
     wrong: np.ndarray
     tries: np.ndarray
+
+    def summary(self) -> str:
+        """What many tries can reach, for reading."""
+        return (
+            f"no number of tries gets beyond {self.ceiling:.1%} right; with the most asked for "
+            f"{self.right[-1]:.1%} right, {self.wrong[-1]:.1%} wrong after {self.tries[-1]:.3g} "
+            "tries on average"
+        )
+
+    __str__ = summary
 
 
 class Optimum(NamedTuple):
@@ -52,6 +62,31 @@ class Optimum(NamedTuple):
     right: np.ndarray
     wrong: np.ndarray
     trust: np.ndarray
+
+    def summary(self) -> str:
+        """The best number of tries and those as good, for reading."""
+        at = int(np.flatnonzero(self.k == self.best)[0])
+        also = ", ".join(str(int(k)) for k in self.k[self.may_be_best])
+        return (
+            f"{self.best} tries are worth most: utility {self.utility[at]:.4g} "
+            f"[{self.lower[at]:.4g}, {self.upper[at]:.4g}], {self.right[at]:.1%} right, "
+            f"{self.wrong[at]:.1%} wrong; not excluded as best: {also}"
+        )
+
+    __str__ = summary
+
+    def to_dataframe(self) -> Any:
+        """A DataFrame with one row per number of tries."""
+        import pandas as pd
+
+        columns = {name: value for name, value in self._asdict().items() if name != "best"}
+        return pd.DataFrame(columns).set_index("k")
+
+    def plot(self, axis: Any = None) -> Any:
+        """Utility by the number of tries with its interval; returns the axis."""
+        axis = band(axis, self.k, self.utility, self.lower, self.upper, "expected utility")
+        axis.axvline(self.best, color="0.5", ls=":")
+        return axis
 
 
 def resampling_ceiling(c: ArrayLike, f: ArrayLike, k: ArrayLike = (1,)) -> Ceiling:

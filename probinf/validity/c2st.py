@@ -51,6 +51,10 @@ class C2stResult:
 
     __repr__ = __str__
 
+    def summary(self) -> str:
+        """The verdict, for reading."""
+        return str(self)
+
 
 class _Training(NamedTuple):
     weights: Any

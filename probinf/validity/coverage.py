@@ -65,6 +65,10 @@ class CoverageResult:
 
     __repr__ = __str__
 
+    def summary(self) -> str:
+        """The verdict, for reading."""
+        return str(self)
+
     def plot(self, axis: Any = None) -> Any:
         """Empirical against nominal coverage, with a 99 % simultaneous band."""
         import matplotlib.pyplot as plt

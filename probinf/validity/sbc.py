@@ -61,6 +61,10 @@ class SbcResult:
 
     __repr__ = __str__
 
+    def summary(self) -> str:
+        """The verdict, for reading."""
+        return str(self)
+
     def plot(self, names: list[str] | None = None, columns: int = 4) -> Any:
         """ECDF of the ranks minus the uniform one, with a 99 % simultaneous band."""
         import matplotlib.pyplot as plt

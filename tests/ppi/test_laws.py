@@ -199,7 +199,7 @@ def test_jax_pandas_and_numpy_agree_and_names_come_from_frames():
     np.testing.assert_allclose(found.params.to_numpy(), plain.params, atol=1e-5)
     text = str(found.summary())
     assert "age" in text and "Worth in labels" in text
-    assert found.summary_frame().shape == (3, 7)
+    assert found.to_dataframe().shape == (3, 7)
 
 
 def test_contrast_delta_and_simultaneous_limits():

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from probinf.conformal.sets.intervals import Interval
+from probinf.conformal.sets.reporting import by_row, summary
 from probinf.core.inputs.arrays import Array, ArrayLike, as_float
 
 
@@ -61,3 +62,28 @@ class GridSet:
         lower = np.where(mask, before, np.inf).min(axis=1)
         upper = np.where(mask, after, -np.inf).max(axis=1)
         return Interval(lower, upper, self.alpha, self.guarantee)
+
+    @property
+    def infinite_fraction(self) -> float:
+        """Fraction of sets that reach an end of the grid, so that more may belong to them."""
+        mask = np.asarray(self.mask)
+        return float((mask[:, 0] | mask[:, -1]).mean())
+
+    @property
+    def empty_fraction(self) -> float:
+        """Fraction of sets that hold no candidate."""
+        return float((~np.asarray(self.mask).any(axis=1)).mean())
+
+    def summary(self) -> str:
+        """Level, guarantee and sizes, for reading."""
+        return summary(self, "length", "reach an end of the grid")
+
+    __str__ = summary
+
+    def __repr__(self) -> str:
+        return f"GridSet({np.shape(self.mask)}, alpha={self.alpha}, {self.guarantee!r})"
+
+    def to_dataframe(self) -> Any:
+        """Hull and length of each set; a row for each test point (and level, of several)."""
+        hull = self.hull()
+        return by_row(self, {"lower": hull.lower, "upper": hull.upper})

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from probinf.conformal.sets.reporting import static_alpha, summary
+from probinf.conformal.sets.reporting import by_row, static_alpha, summary
 from probinf.core.inputs.arrays import Array, ArrayLike, Number, as_float, namespace
 from probinf.core.inputs.levels import Level, is_single
 
@@ -63,6 +63,16 @@ class Interval:
         return summary(self, "width", "infinite")
 
     __str__ = summary
+
+    def to_dataframe(self) -> Any:
+        """Ends and width of each interval; a row for each test point (and level, of several)."""
+        return by_row(self, {"lower": self.lower, "upper": self.upper})
+
+    def plot(self, x: ArrayLike, y: ArrayLike | None = None, *, axis: Any = None) -> Any:
+        """`plot_intervals`: against a covariate (m,), outcomes that they miss marked."""
+        from probinf.conformal.plotting import plot_intervals
+
+        return plot_intervals(self, x, y, axis=axis)
 
     def __repr__(self) -> str:
         return f"Interval({self.lower.shape}, alpha={self.alpha}, {self.guarantee!r})"

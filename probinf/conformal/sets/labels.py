@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from probinf.conformal.sets.reporting import static_alpha, summary
+from probinf.conformal.sets.reporting import by_row, static_alpha, summary
 from probinf.core.inputs.arrays import Array, ArrayLike
 from probinf.core.inputs.classes import as_labels
 from probinf.core.inputs.levels import Level, is_single
@@ -57,6 +57,17 @@ class LabelSet:
         return summary(self, "labels", "full")
 
     __str__ = summary
+
+    def to_dataframe(self) -> Any:
+        """Size and membership of each label; a row for each test point (and level, of several)."""
+        mask = np.asarray(self.mask)
+        return by_row(self, {str(k): mask[:, k] for k in range(mask.shape[1])})
+
+    def plot(self, *, axis: Any = None) -> Any:
+        """`plot_sizes`: how many sets have how many labels."""
+        from probinf.conformal.plotting import plot_sizes
+
+        return plot_sizes(self, axis=axis)
 
     def __repr__(self) -> str:
         return f"LabelSet({self.mask.shape}, alpha={self.alpha}, {self.guarantee!r})"

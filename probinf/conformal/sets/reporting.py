@@ -33,6 +33,19 @@ def summary(sets: Any, unit: str, whole: str) -> str:
     return "\n".join(lines)
 
 
+def by_row(sets: Any, columns: dict[str, Any]) -> Any:
+    """A DataFrame with a row for each test point and level: columns (m,) or (m, A) and the size."""
+    import pandas as pd
+
+    alphas = np.atleast_1d(np.asarray(sets.alpha, float))
+    shown = {"size": sets.size(), **columns}
+    m = len(np.asarray(shown["size"]))
+    rows = pd.MultiIndex.from_product([range(m), alphas], names=["row", "alpha"])
+    table = {name: np.asarray(value).reshape(m * alphas.size) for name, value in shown.items()}
+    found = pd.DataFrame(table, index=rows)
+    return found.droplevel("alpha") if np.ndim(sets.alpha) == 0 else found
+
+
 def warn_infinite(thresholds: Any, reason: str) -> None:
     """Warn when thresholds are infinite, which makes sets say nothing."""
     if is_traced(thresholds):

@@ -14,6 +14,7 @@ from probinf.core.inputs.limits import check_choice
 from probinf.core.keys import as_generator
 from probinf.errors import ArrayError
 from probinf.ppi.inference.checks import check_counts, numeric
+from probinf.ppi.inference.labelled import frame
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +47,20 @@ class BayesResult:
         alpha = as_level(alpha)
         return np.quantile(self.draws, [alpha / 2, 1 - alpha / 2])[None]
 
-    def __repr__(self) -> str:
+    def to_dataframe(self, alpha: Number = 0.1) -> Any:
+        """A DataFrame of one row: mean, standard deviation and limits."""
+        values = np.concatenate([self.params, self.bse, self.conf_int(alpha)[0]])
+        return frame(values[None], ("mean",), ("coef", "std err", "lower", "upper"))
+
+    def summary(self) -> str:
+        """The posterior in a line, for reading."""
         low, high = self.conf_int()[0]
         return (
             f"Bayesian PPI ({self.kind}), n={self.n}, N={self.N}: mean {self.params[0]:.5g}, sd "
             f"{self.bse[0]:.4g}, 90 % between {low:.5g} and {high:.5g}"
         )
+
+    __repr__ = summary
 
 
 def bayes(

@@ -15,6 +15,7 @@ from probinf.errors import LevelError
 from probinf.ppi.estimators.mean import mean
 from probinf.ppi.estimators.pratt import horseshoe_slope, region
 from probinf.ppi.inference.checks import numeric
+from probinf.ppi.inference.labelled import frame
 from probinf.ppi.inference.result import Result
 
 
@@ -62,6 +63,11 @@ class FabResult:
         return "\n".join([*lines, *(f"Note: {note}." for note in self.notes)])
 
     __repr__ = summary
+
+    def to_dataframe(self) -> Any:
+        """A DataFrame with one row per piece of the region."""
+        pieces = np.column_stack([np.full(len(self.pieces), self.params[0]), self.pieces])
+        return frame(pieces, tuple(map(str, range(len(pieces)))), ("coef", "lower", "upper"))
 
 
 def fab(

@@ -13,6 +13,7 @@ from probinf.core.inputs.limits import at_least, check_choice
 from probinf.core.keys import as_generator
 from probinf.errors import ArrayError
 from probinf.ppi.inference.checks import check_counts
+from probinf.ppi.inference.labelled import frame
 from probinf.ppi.inference.result import ALTERNATIVES
 from probinf.ppi.inference.rows import check_rows, like_columns, one_sample, with_proxies
 
@@ -33,6 +34,22 @@ class BootResult(NamedTuple):
     limits: np.ndarray
     draws: np.ndarray
     lam: Number
+
+    def summary(self) -> str:
+        """Estimates and limits, for reading."""
+        head = f"PPBoot, {len(self.draws)} resamples, weight of the predictions {self.lam:.3g}"
+        rows = zip(self.params, self.limits, strict=True)
+        return "\n".join(
+            [head, *(f"  {j}: {v:.5g} [{a:.5g}, {b:.5g}]" for j, (v, (a, b)) in enumerate(rows))]
+        )
+
+    __str__ = summary
+
+    def to_dataframe(self) -> Any:
+        """A DataFrame with one row per parameter."""
+        values = np.column_stack([self.params, self.draws.std(axis=0, ddof=1), self.limits])
+        names = tuple(str(j) for j in range(len(values)))
+        return frame(values, names, ("coef", "std err", "lower", "upper"))
 
 
 def ppboot(

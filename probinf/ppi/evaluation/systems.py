@@ -34,7 +34,18 @@ class Comparison:
     bands: np.ndarray
     ranks: np.ndarray
 
-    def __repr__(self) -> str:
+    def to_dataframe(self) -> Any:
+        """A DataFrame with one row per system, the best first: scores and ranks."""
+        table = self.levels.to_dataframe()
+        table["best rank"], table["worst rank"] = self.ranks.T
+        return table.iloc[np.argsort(-self.levels.theta, kind="stable")]
+
+    def plot(self, axis: Any = None) -> Any:
+        """Scores and intervals of the systems; returns the axis."""
+        return self.levels.plot(axis)
+
+    def summary(self) -> str:
+        """Systems from the best to the worst, for reading."""
         level = 1 - self.levels.alpha
         lines = [f"{len(self.ranks)} systems; {100 * level:.6g}% intervals, simultaneous for ranks"]
         limits = np.asarray(self.levels.conf_int())
@@ -46,6 +57,8 @@ class Comparison:
                 f"[{limits[j, 0]:.4g}, {limits[j, 1]:.4g}]  rank {best} to {worst}"
             )
         return "\n".join(lines)
+
+    __repr__ = summary
 
 
 def compare_systems(

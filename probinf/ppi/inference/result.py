@@ -234,7 +234,7 @@ class Result:
         """A table to read: header, one row per parameter, notes."""
         return Table(self)
 
-    def summary_frame(self, alpha: Number | None = None) -> Any:
+    def to_dataframe(self, alpha: Number | None = None) -> Any:
         """A DataFrame with one row per parameter, for reports."""
         limits = np.asarray(self.conf_int(alpha))
         columns = {
