@@ -159,3 +159,33 @@ def test_mutants_fail(monkeypatch):
     monkeypatch.setattr(panel, "within", lambda columns, effects, weights: columns)
     with pytest.raises(AssertionError):
         test_within_effects_are_those_of_dummies()
+
+
+def test_design_based_fixed_effects_with_true_outcomes_are_those_of_all_rows():
+    rng = np.random.default_rng(3)
+    unit = np.repeat(np.arange(40), 6)
+    a = rng.normal(size=40)[unit]
+    x = (rng.normal(size=240) + a)[:, None]
+    y = 0.7 * x[:, 0] + 3 * a + rng.normal(size=240)
+    m = rng.permutation(240) < 90
+    mine, other = ({"x": x[k], "y": y[k], "unit": unit[k]} for k in (m, ~m))
+    p = np.full(90, 90 / 240)
+
+    def known(x_train, y_train, new):
+        return new[:, 0]
+
+    found = ppi.dsl(
+        "gaussian",
+        mine,
+        {k: other[k] for k in ("x", "unit")},
+        y[m],
+        y[~m],
+        fixed_effects=("unit",),
+        learner=known,
+        repeats=1,
+        propensity=p,
+    )
+    dummies = np.hstack([x, np.eye(40)[unit]])
+    by_hand = np.linalg.lstsq(dummies, y, rcond=None)[0][0]
+    np.testing.assert_allclose(found.theta[0], by_hand, atol=1e-8)
+    assert found.cov_type == "cluster" and abs(found.theta[0] - 0.7) < 5 * found.bse[0]

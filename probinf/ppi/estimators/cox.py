@@ -79,6 +79,9 @@ def _risk(where: str, rows: Rows, weights: np.ndarray, ties: str) -> Risk:
     deaths = np.bincount(which)
     total = np.bincount(which, weights[dead])
     k = np.arange(len(times))
+    terms: np.ndarray
+    share: np.ndarray
+    mass: np.ndarray
     if ties == "efron":
         terms = np.repeat(k, deaths)
         share = (np.arange(len(dead)) - np.repeat(np.cumsum(deaths) - deaths, deaths)) / deaths[
@@ -86,7 +89,7 @@ def _risk(where: str, rows: Rows, weights: np.ndarray, ties: str) -> Risk:
         ]
         mass = (total / deaths)[terms]
     else:
-        terms, share, mass = k, np.zeros(len(k)), total
+        terms, share, mass = k, np.zeros(len(k), float), total
     last = np.searchsorted(times, time, side="right")
     first = (
         np.zeros(len(time), int) if entry is None else np.searchsorted(times, entry, side="right")

@@ -88,6 +88,24 @@ def _within_fit(where: str, rows: Rows, weights: np.ndarray) -> Fitted:
     return Fitted(theta, np.linalg.solve(J, (x * (y - x @ theta)[:, None]).T).T)
 
 
+def swept(
+    labeled: dict[str, Any], unlabeled: dict[str, Any], effects: tuple[str, ...]
+) -> tuple[dict[str, Any], dict[str, Any], tuple[np.ndarray, np.ndarray]]:
+    """Both samples with ``x`` freed of effects over all rows together, and the first ids.
+
+    The transform is a projection, so that scores ``x (y - x' theta)`` need it on one side only.
+    """
+    mine, other = with_numbers(labeled, unlabeled, effects)
+    both = [np.asarray(rows["x"], float) for rows in (mine, other)]
+    n = len(both[0])
+    ids = [np.unique(np.concatenate([mine[e], other[e]]), return_inverse=True)[1] for e in effects]
+    x = within(np.concatenate(both), ids, np.ones(n + len(both[1])))
+    units = mine[effects[0]], other[effects[0]]
+    for name in effects:
+        del mine[name], other[name]
+    return {**mine, "x": x[:n]}, {**other, "x": x[n:]}, units
+
+
 def by_unit(labeled: dict[str, Any], unlabeled: dict[str, Any], sampling: Any, design: Any) -> Any:
     """Sampling with units as clusters, unless clusters are declared."""
     declared = sampling.get("groups") is not None or (
