@@ -189,3 +189,34 @@ def test_design_based_fixed_effects_with_true_outcomes_are_those_of_all_rows():
     by_hand = np.linalg.lstsq(dummies, y, rcond=None)[0][0]
     np.testing.assert_allclose(found.theta[0], by_hand, atol=1e-8)
     assert found.cov_type == "cluster" and abs(found.theta[0] - 0.7) < 5 * found.bse[0]
+
+
+@pytest.mark.slow
+def test_hazard_ratios_cover_and_predictions_taken_for_truth_do_not():
+    rng, truth = np.random.default_rng(0), np.array([0.5, -0.3])
+    hits, mutant = np.zeros(2), np.zeros(2)
+    for _ in range(200):
+        x = rng.normal(size=(1650, 2))
+        t = rng.exponential(size=1650) * np.exp(-x @ truth)
+        c = 2 * rng.exponential(size=1650)
+        guess = t * np.exp(0.3 * x[:, 0] + 0.3 * rng.normal(size=1650))
+        rows = {"x": x, "time": np.minimum(t, c), "event": (t <= c) * 1.0}
+        other = {"x": x[150:], "time": guess[150:], "event": np.ones(1500)}
+        mine = {k: v[:150] for k, v in rows.items()}
+        proxies = {"time": guess[:150], "event": np.ones(150)}
+        for count, found in (
+            (hits, ppi.cox(mine, proxies, other)),
+            (
+                mutant,
+                ppi.cox(
+                    {k: v[:400] for k, v in other.items()},
+                    proxies={"time": guess[150:550]},
+                    unlabeled=other,
+                    tune=None,
+                ),
+            ),
+        ):
+            limits = found.conf_int()
+            count += (limits[:, 0] <= truth) & (truth <= limits[:, 1])
+    assert np.all(hits / 200 > 0.83)  # three standard errors below 0.9
+    assert mutant[0] / 200 < 0.3
