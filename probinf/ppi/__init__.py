@@ -12,6 +12,7 @@ from probinf.ppi.designs.simulate import Labels as Labels
 from probinf.ppi.designs.simulate import dsl_sim as dsl_sim
 from probinf.ppi.estimators.bayes import BayesResult as BayesResult
 from probinf.ppi.estimators.bayes import bayes as bayes
+from probinf.ppi.estimators.cox import cox as cox
 from probinf.ppi.estimators.crossfit import CrossFit as CrossFit
 from probinf.ppi.estimators.crossfit import Ridge as Ridge
 from probinf.ppi.estimators.crossfit import cross_fit as cross_fit
@@ -19,8 +20,14 @@ from probinf.ppi.estimators.dsl import dsl as dsl
 from probinf.ppi.estimators.estimate import estimate as estimate
 from probinf.ppi.estimators.fab import FabResult as FabResult
 from probinf.ppi.estimators.fab import fab as fab
+from probinf.ppi.estimators.instruments import IVResult as IVResult
+from probinf.ppi.estimators.instruments import iv as iv
 from probinf.ppi.estimators.mean import distribution as distribution
 from probinf.ppi.estimators.mean import mean as mean
+from probinf.ppi.estimators.orthogonal import dml as dml
+from probinf.ppi.estimators.orthogonal import neighbour_mean as neighbour_mean
+from probinf.ppi.estimators.orthogonal import rlearner as rlearner
+from probinf.ppi.estimators.panel import panel as panel
 from probinf.ppi.estimators.ppboot import BootResult as BootResult
 from probinf.ppi.estimators.ppboot import ppboot as ppboot
 from probinf.ppi.estimators.ptd import ptd as ptd
@@ -31,6 +38,8 @@ from probinf.ppi.estimators.regression import logistic as logistic
 from probinf.ppi.estimators.regression import ols as ols
 from probinf.ppi.estimators.regression import poisson as poisson
 from probinf.ppi.estimators.reppi import reppi as reppi
+from probinf.ppi.estimators.survival import rmst as rmst
+from probinf.ppi.estimators.survival import survival as survival
 from probinf.ppi.evaluation.leaderboard import leaderboard as leaderboard
 from probinf.ppi.evaluation.ranking import calibrate as calibrate
 from probinf.ppi.evaluation.ranking import enumerated_metric as enumerated_metric

@@ -12,11 +12,12 @@ from probinf.core.inputs.arrays import Number
 from probinf.core.inputs.frames import is_pandas, same_index, same_rows
 from probinf.core.inputs.limits import at_least
 from probinf.core.keys import as_generator
-from probinf.errors import ArrayError
+from probinf.errors import ArrayError, MethodError
 from probinf.ppi.designs.design import Design, Sampling, declare
 from probinf.ppi.designs.resolve import resolve
 from probinf.ppi.estimators.crossfit import as_features, cross_fit
 from probinf.ppi.estimators.estimate import find_root
+from probinf.ppi.estimators.panel import swept
 from probinf.ppi.estimators.ptd import model_of
 from probinf.ppi.inference.checks import check_counts, positive
 from probinf.ppi.inference.columns import same_columns
@@ -33,6 +34,7 @@ def dsl(
     features_unlabeled: Any,
     *,
     predicted: tuple[str, ...] | list[str] = ("y",),
+    fixed_effects: tuple[str, ...] | list[str] = (),
     learner: Any = None,
     folds: int = 5,
     repeats: int = 10,
@@ -58,6 +60,9 @@ def dsl(
         features: (n, p) surrogate labels and whatever else predicts the missing columns.
         features_unlabeled: (N, p).
         predicted: columns that unlabelled rows lack; outcomes or regressors.
+        fixed_effects: columns of ids (``"unit"``, ``"time"``) in both samples whose effects are
+            swept out of all rows; least squares of a predicted outcome only. Errors are clustered
+            by the first, unless clusters are declared.
         learner: as in `cross_fit`.
         folds: of the cross-fitting.
         repeats: random splits, combined by medians.
@@ -72,6 +77,15 @@ def dsl(
     """
     declared = declare(design, sampling, among=("propensity", "clusters", "finite_population"))
     unlabeled = like_columns(labeled, "unlabeled", unlabeled)
+    if fixed_effects:
+        if loss != "gaussian" or tuple(predicted) != ("y",):
+            raise MethodError(
+                f"fixed_effects serve least squares of a predicted outcome; got loss={loss!r} and "
+                f"predicted={tuple(predicted)}. Remedy: loss='gaussian', predicted=('y',)."
+            )
+        labeled, unlabeled, units = swept(labeled, unlabeled, tuple(fixed_effects))
+        if declared.clusters is None:
+            declared = dataclasses.replace(declared, clusters=units)
     mine, other = check_rows("labeled", labeled), check_rows("unlabeled", unlabeled)
     same_index(**{f"labeled[{k!r}]": a for k, a in labeled.items()}, features=features)
     same_index(
