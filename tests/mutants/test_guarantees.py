@@ -19,6 +19,7 @@ from tests.conformal import (
     test_certified,
     test_estimator_groups,
     test_risk,
+    test_survival,
     test_watching,
 )
 
@@ -146,3 +147,16 @@ def test_test_points_that_are_predicted_from_outside_fail(monkeypatch):
     law = test_any_learner.test_any_learner_keeps_the_false_discovery_rate
     with pytest.raises(AssertionError):
         law(test_any_learner.neighbours)
+
+
+def test_weights_that_know_of_no_censoring_fail(monkeypatch):
+    law = test_survival.right
+    monkeypatch.setattr(test_survival, "curves", lambda x, rate: test_survival.flat(x))
+    with pytest.raises(AssertionError):
+        law("weights", alpha=0.4, survival=lambda x: right_curves(x))
+
+
+def right_curves(x):
+    return pc.regression.SurvivalCurves(
+        test_survival.GRID, np.exp(-test_survival.hazard(x)[:, None] * test_survival.GRID)
+    )

@@ -10,6 +10,7 @@ from probinf.conformal.online.gradient import SFOGD as SFOGD
 from probinf.conformal.online.martingale import Drift as Drift
 from probinf.conformal.online.martingale import ExchangeabilityTest as ExchangeabilityTest
 from probinf.conformal.online.martingale import detect_drift as detect_drift
+from probinf.conformal.online.spci import spci as spci
 from probinf.conformal.online.track import OnlineMethod as OnlineMethod
 from probinf.conformal.online.track import OnlineResult as OnlineResult
 from probinf.conformal.online.track import OnlineStream as OnlineStream

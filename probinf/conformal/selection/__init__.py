@@ -4,6 +4,7 @@ from probinf.conformal.selection.answers import NoisyAnswers as NoisyAnswers
 from probinf.conformal.selection.answers import PrivateWeights as PrivateWeights
 from probinf.conformal.selection.answers import noisy_answers as noisy_answers
 from probinf.conformal.selection.answers import private_weights as private_weights
+from probinf.conformal.selection.by_hand import ChiselByHand as ChiselByHand
 from probinf.conformal.selection.chiseling import Chiseled as Chiseled
 from probinf.conformal.selection.chiseling import chisel as chisel
 from probinf.conformal.selection.chiseling import ridge_learner as ridge_learner
