@@ -114,11 +114,10 @@ def test_a_conditional_filter_leaves_the_law_invariant(name, below) -> None:
     assert log_z.mean() > truth.log_z  # from above, as a filter from below
 
 
-def farthest(name: str, key: int = 2, particles: int = 4, below: float = 1.0) -> float:
+def farthest(name: str, key: int = 2, below: float = 1.0, runs: int = 10_000) -> float:
     """z-score of the text that is furthest off its law after a sweep with ancestor sampling."""
-    runs = 5000
     truth, after, same, _ = conditional_law(
-        name, particles, runs, key=key, resample_below=below, refresh="ancestor"
+        name, 4, runs, key=key, resample_below=below, refresh="ancestor"
     )
     assert same < 0.9
     z = (after - truth.law) / np.sqrt(truth.law * (1 - truth.law) / runs)

@@ -137,6 +137,8 @@ def conditional(
 
         def resampler(key: Key, weights: Array) -> Array:
             chosen = keeping_the_first(key, weights)
+            if refresh == "none":
+                return chosen
             return chosen.at[0].set(parent.astype(chosen.dtype))
 
         after = next_step(
