@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array
 
 from probinf.core.compiling import jitted
-from probinf.core.filtering import first_step, next_step
-from probinf.core.inputs.limits import at_least
+from probinf.core.inputs.limits import at_least, check_choice
 from probinf.core.keys import as_key
 from probinf.core.population import Population
 from probinf.core.program import Key, Program
-from probinf.core.resampling import inverse_cdf
-from probinf.core.state_space import Sequence
 from probinf.errors import StructureError
-from probinf.fronts.tokens.data import Rows, Sizes, Step, TokenData
+from probinf.fronts.tokens.data import TokenData
 from probinf.fronts.tokens.program import sizes_of
-from probinf.fronts.tokens.sequence import Given, replayed, sequence_of
-from probinf.fronts.tokens.stepping import first_step as first_tokens
-from probinf.fronts.tokens.stepping import next_step as next_tokens
+from probinf.fronts.tokens.sequence import replayed
+from probinf.samplers.pmcmc.whole import conditional
 from probinf.tokens.tails import (
     Text,
     TextChains,
@@ -35,36 +30,6 @@ from probinf.tokens.tails import (
     with_fault,
     without_ramp,
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class _StartHeld:
-    sizes: Sizes
-
-    def __call__(self, key: Key, n: int, data: Any) -> tuple[Rows, Array]:
-        own, held = data
-        step = jax.tree.map(lambda leaf: leaf[0], own.steps)
-        found = first_tokens(key, n, self.sizes, own, step, Given(held))
-        return found.rows, found.gained
-
-
-@dataclasses.dataclass(frozen=True)
-class _ExtendHeld:
-    sizes: Sizes
-
-    def __call__(self, key: Key, states: Rows, value: Step, data: Any) -> tuple[Rows, Array]:
-        own, held = data
-        found = next_tokens(key, states, self.sizes, own, value, Given(held))
-        return found.rows, found.gained
-
-
-def keeping_the_first(key: Key, weights: Float[Array, " n"]) -> Int[Array, " n"]:
-    """Independent draws by weight, but particle 0 descends from itself.
-
-    Source: Andrieu, Doucet & Holenstein (2010), section 4.3.
-    """
-    u = jax.random.uniform(key, weights.shape, weights.dtype)
-    return inverse_cdf(weights, u).at[0].set(0)
 
 
 def conditional_filter(
@@ -102,42 +67,28 @@ def conditional_filter(
             f"{tokens.shape}."
         )
     return _conditional(
-        as_key(key), program.data, tokens, sizes, particles, resample_below=float(resample_below)
+        as_key(key),
+        program.data,
+        tokens,
+        space=program.state_space,
+        particles=particles,
+        resample_below=float(resample_below),
     )
 
 
-@partial(jitted, static=("sizes", "particles", "resample_below"))
+@partial(jitted, static=("space", "particles", "resample_below"))
 def _conditional(
-    key: Key,
-    data: TokenData,
-    held: Int[Array, " t"],
-    sizes: Sizes,
-    particles: int,
-    resample_below: float,
+    key: Key, data: TokenData, held: Any, space: Any, particles: int, resample_below: float
 ) -> Population:
-    plain = sequence_of(sizes, data)
-    sequence: Sequence = dataclasses.replace(
-        plain,
-        data=(data, held[None]),
-        start_all=_StartHeld(sizes),
-        extend_all=_ExtendHeld(sizes),
+    return conditional(
+        key,
+        space,
+        data,
+        {"tokens": held},
+        particles,
+        resample_below=resample_below,
+        refresh="none",
     )
-    first, rest = jax.random.split(key)
-    cloud = first_step(first, sequence, particles).cloud
-
-    def advance(cloud: Population, item: tuple[Key, Step]) -> tuple[Population, None]:
-        after = next_step(
-            item[0],
-            sequence,
-            cloud,
-            item[1],
-            resampler=keeping_the_first,
-            resample_below=resample_below,
-        )
-        return after.cloud, None
-
-    keys = jax.random.split(rest, plain.inputs.number.shape[0])
-    return jax.lax.scan(advance, cloud, (keys, sequence.inputs))[0]
 
 
 def particle_gibbs(
@@ -150,11 +101,14 @@ def particle_gibbs(
     moves: int = 1,
     start: Any = None,
     resample_below: float = 0.5,
+    refresh: Literal["ancestor", "none"] = "none",
 ) -> TextChains:
     """Chains of texts: each is held in a conditional filter, from which the next one is drawn.
 
     Early tokens change less often than late ones, since few particles of the beginning survive;
-    moves of tails between the filters change them all.
+    moves of tails between the filters, or ancestor sampling, change them all.
+    ``pi.sample(program, pi.ParticleGibbs(...))`` gives such chains, without the moves, as a
+    Posterior.
 
     Args:
         program: of ``from_language_model``.
@@ -165,19 +119,23 @@ def particle_gibbs(
         moves: of :func:`~probinf.tokens.tail_metropolis` after each filter.
         start: (chains, T) texts of positive mass; by default those of the proposal.
         resample_below: as of ``ParticleFilter``.
+        refresh: ``"ancestor"`` sampling, for which the model reads the rest of the held text
+            behind every beginning, or ``"none"``.
 
     Raises:
         StructureError: this is no token program.
+        MethodError: an option is out of range.
         ZeroLikelihoodError: a starting text has mass zero.
         RewardError: a potential was no number, at whichever text was tried.
 
     Source: Andrieu, Doucet & Holenstein (2010), section 2.4.3; for rewards of steps: Puri et al.
     (2025), arXiv 2502.01618.
     """
-    sizes = sizes_of(program)
+    sizes_of(program)
     at_least(1, chains=chains, draws=draws)
     at_least(0, moves=moves)
     at_least(2, particles=particles)
+    check_choice("refresh", refresh, ("ancestor", "none"))
     begin, rest = jax.random.split(as_key(key))
     data = program.data
     current = starting("particle_gibbs", begin, program, start, chains)
@@ -185,7 +143,8 @@ def particle_gibbs(
         jax.random.split(rest, chains),
         current,
         data,
-        sizes=sizes,
+        space=program.state_space,
+        refresh=refresh,
         resample_below=float(resample_below),
         particles=particles,
         draws=draws,
@@ -196,23 +155,32 @@ def particle_gibbs(
     return TextChains(*(np.asarray(v) for v in parts))
 
 
-@partial(jitted, static=("sizes", "resample_below", "particles", "draws", "moves"))
+@partial(jitted, static=("space", "refresh", "resample_below", "particles", "draws", "moves"))
 def _sweeps(
     keys: Key,
     current: Text,
     data: TokenData,
     *,
-    sizes: Sizes,
+    space: Any,
+    refresh: Any,
     resample_below: float,
     particles: int,
     draws: int,
     moves: int,
 ) -> tuple[Text, Array]:
-    plain = without_ramp(data)
+    plain, sizes = without_ramp(data), space.sizes
 
     def sweep(held: Text, key: Key) -> tuple[Text, tuple[Text, Array]]:
         filter_key, pick, move_key = jax.random.split(key, 3)
-        cloud = _conditional(filter_key, data, held.tokens[0], sizes, particles, resample_below)
+        cloud = conditional(
+            filter_key,
+            space,
+            data,
+            {"tokens": held.tokens[0]},
+            particles,
+            resample_below=resample_below,
+            refresh=refresh,
+        )
         chosen = jax.random.categorical(pick, cloud.log_w)
         after = text_of(replayed(cloud.x.tokens[chosen][None], sizes, plain))
         after = with_fault(after, held, jax.tree.map(lambda leaf: leaf[:1], cloud.x))

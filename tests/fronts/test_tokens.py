@@ -100,6 +100,31 @@ def test_a_smoother_is_refused() -> None:
         pi.sample(program, pi.ParticleFilter(8, smoother="genealogy"), key=0, progress=False)
 
 
+def test_particle_gibbs_refuses_what_has_no_meaning_for_texts() -> None:
+    program = pi.from_language_model(LM, max_tokens=4)
+    for method, said in (
+        (pi.ParticleGibbs(8, refresh="backward"), "its whole past.*refresh='ancestor'"),
+        (pi.ParticleGibbs(8, moves=3), "move parameters, and this program has none"),
+    ):
+        with pytest.raises(MethodError, match=said):
+            pi.sample(program, method, key=0, progress=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("potential", "error", "said"),
+    [
+        (pi.tokens.reward(above_one), RewardError, r"1\.25 at token 2"),
+        (never, ZeroLikelihoodError, "ParticleGibbs: all texts have weight zero at token 1"),
+    ],
+)
+def test_particle_gibbs_says_what_is_wrong_with_a_potential(potential, error, said) -> None:
+    program = pi.from_language_model(LM, max_tokens=6, potential=potential)
+    method = pi.ParticleGibbs(8, chains=2, warmup=2, draws=4)
+    with pytest.raises(error, match=said):
+        pi.sample(program, method, key=0, progress=False)
+
+
 def test_answers() -> None:
     with pytest.raises(ArrayError, match="3 entries for 2 answers"):
         pi.tokens.best_of_n(["a", "b"], [1, 2, 3])

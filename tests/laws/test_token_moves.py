@@ -12,7 +12,8 @@ import pytest
 
 import probinf as pi
 from probinf.lm import TableLM
-from probinf.tokens import gibbs, tails
+from probinf.samplers.pmcmc import whole
+from probinf.tokens import tails
 from tests.cases import tokens as case
 
 
@@ -72,17 +73,18 @@ def test_the_compiled_move_is_that_of_the_matrix() -> None:
     assert np.abs(z).max() < 5
 
 
-def conditional_law(name: str, particles: int, runs: int, **options):
+def conditional_law(name: str, particles: int, runs: int, *, key: int = 2, **options):
     """Starts from the law, one text by weight after one conditional filter, and the bounds."""
     program, truth = small(name)
-    first, second = jax.random.split(jax.random.key(2))
+    first, second = jax.random.split(jax.random.key(key))
     where = jax.random.categorical(first, jnp.log(jnp.asarray(truth.law)), shape=(runs,))
     held = jnp.asarray(truth.tokens)[where]
 
     def one(item):
         key, text = item
         filter_key, pick = jax.random.split(key)
-        cloud = gibbs.conditional_filter(filter_key, program, text, particles, **options)
+        space, held = program.state_space, {"tokens": text}
+        cloud = whole.conditional(filter_key, space, program.data, held, particles, **options)
         return cloud.x.tokens[jax.random.categorical(pick, cloud.log_w)], cloud.log_z
 
     keys = jax.random.split(second, runs)
@@ -101,7 +103,8 @@ OTHERS = [("reward", 1.0), ("power", 0.5), ("steps", 0.5)]
 )
 def test_a_conditional_filter_leaves_the_law_invariant(name, below) -> None:
     runs = 10_000
-    truth, after, same, log_z = conditional_law(name, 8, runs, resample_below=below)
+    options = {"resample_below": below, "refresh": "none"}
+    truth, after, same, log_z = conditional_law(name, 8, runs, **options)
     assert same < 0.9  # it moves
     z = (after - truth.law) / np.sqrt(truth.law * (1 - truth.law) / runs)
     large = truth.law > 20 / runs
@@ -109,6 +112,28 @@ def test_a_conditional_filter_leaves_the_law_invariant(name, below) -> None:
     inverse = np.exp(truth.log_z - log_z)  # unbiased for one
     assert abs(inverse.mean() - 1) < 4.5 * inverse.std() / np.sqrt(runs)
     assert log_z.mean() > truth.log_z  # from above, as a filter from below
+
+
+def farthest(name: str, key: int = 2, below: float = 1.0, runs: int = 10_000) -> float:
+    """z-score of the text that is furthest off its law after a sweep with ancestor sampling."""
+    truth, after, same, _ = conditional_law(
+        name, 4, runs, key=key, resample_below=below, refresh="ancestor"
+    )
+    assert same < 0.9
+    z = (after - truth.law) / np.sqrt(truth.law * (1 - truth.law) / runs)
+    return float(np.abs(z[truth.law > 20 / runs]).max())
+
+
+ANCESTORS = [("steps", 0.7), ("power", 1.0), ("blocks", 1.0), ("odds", 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("name", "below"),
+    [("reward", 1.0), *(pytest.param(*case, marks=pytest.mark.slow) for case in ANCESTORS)],
+)
+def test_ancestor_sampling_leaves_the_law_invariant(name, below) -> None:
+    """Of texts that look far back, also where steps have several tokens."""
+    assert farthest(name, below=below) < 5
 
 
 @pytest.mark.slow
@@ -153,11 +178,26 @@ def test_the_core_s_conditional_smc_runs_on_token_programs() -> None:
     assert np.abs(z[large]).max() < 5
 
 
+def test_the_engine_of_state_space_models_draws_texts() -> None:
+    """Through the door that users take."""
+    program, truth = small("reward")
+    method = pi.ParticleGibbs(particles=8, chains=4, warmup=10, draws=400)
+    fit = pi.sample(program, method, key=0, progress=False)
+    where = truth.index(fit.draws["tokens"].reshape(-1, 4))
+    shares = np.bincount(where, minlength=len(truth.lengths))
+    assert truth.tv(shares / shares.sum()) < 0.12  # of 20 keys the worst gives .068
+    assert np.allclose(fit.draws["log_prob"].ravel(), truth.log_p[where], atol=1e-4)
+    assert np.allclose(fit.stats["log_density"].ravel(), truth.log_mass[where], atol=1e-4)
+    assert fit.history["renewed"].min() > 0.1  # early tokens too
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "run",
     [
-        pytest.param(pi.tokens.tail_metropolis, marks=pytest.mark.slow),
+        pi.tokens.tail_metropolis,
         pi.tokens.particle_gibbs,  # moves tails as well
+        partial(pi.tokens.particle_gibbs, refresh="ancestor"),
     ],
 )
 def test_chains_come_to_the_law(run) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from probinf.core.population import Population
 from probinf.core.sequence import particle_filter
-from probinf.fronts.tokens import constraint, sequence, stepping
-from probinf.tokens import gibbs
+from probinf.fronts.tokens import constraint, held, sequence, stepping
+from probinf.samplers.pmcmc import whole
 from tests.cases import tokens as case
 from tests.laws import test_token_moves as moves
 from tests.laws import test_tokens as law
@@ -156,12 +156,27 @@ def the_held_text_is_lost(key, weights):
 @pytest.mark.slow
 def test_a_conditional_filter_that_loses_its_text_is_caught(monkeypatch) -> None:
     jax.clear_caches()
-    monkeypatch.setattr(gibbs, "keeping_the_first", the_held_text_is_lost)
+    monkeypatch.setattr(whole, "keeping_the_first", the_held_text_is_lost)
     runs = 10_000
-    truth, _, _, log_z = moves.conditional_law("reward", 4, runs, resample_below=1.0)
+    options = {"resample_below": 1.0, "refresh": "none"}
+    truth, _, _, log_z = moves.conditional_law("reward", 4, runs, **options)
     jax.clear_caches()
     inverse = np.exp(truth.log_z - log_z)
     assert abs(inverse.mean() - 1) > 8 * inverse.std() / np.sqrt(runs)
+
+
+def what_lies_ahead_is_not_asked(rows, t, path, sizes, data):
+    """As the weight of a beginning alone, which is right where the state is all that counts."""
+    return jnp.where(rows.done == path.done[t], 0.0, -jnp.inf), rows
+
+
+@pytest.mark.slow
+def test_ancestors_by_weight_alone_are_caught(monkeypatch) -> None:
+    jax.clear_caches()
+    monkeypatch.setattr(held, "log_ahead", what_lies_ahead_is_not_asked)
+    found = moves.farthest("reward", runs=20_000)
+    jax.clear_caches()
+    assert found > 8
 
 
 @pytest.mark.slow

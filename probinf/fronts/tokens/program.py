@@ -8,13 +8,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from probinf.core.program import Key, Position, Program, Score
-from probinf.core.state_space import StateSpace
+from probinf.core.state_space import Sequence, StateSpace
 from probinf.errors import RewardError, StructureError, ZeroLikelihoodError
 from probinf.fronts.nothing import nothing
+from probinf.fronts.tokens import held
 from probinf.fronts.tokens.data import Rows, Sizes, TokenData
+from probinf.fronts.tokens.reward import Reward
 from probinf.fronts.tokens.sequence import replayed, run_through, sequence_of
 
 
@@ -95,6 +97,57 @@ class TokenSpace:
         """Draws by name."""
         return shown(rows)
 
+    def holding(self, x: Position, data: TokenData) -> Sequence:
+        """The sequence whose first particle is a given text."""
+        return held.holding(x["tokens"], self.sizes, data)
+
+    def read(self, x: Position, data: TokenData) -> held.Held:
+        """A text, and how it goes on."""
+        return held.held_of(x["tokens"], self.sizes, data)
+
+    def ahead(self, rows: Rows, t: Int[Array, ""], path: held.Held, data: TokenData) -> Any:
+        """Log of what the text's rest adds behind each beginning, and the beginnings."""
+        return held.log_ahead(rows, t, path, self.sizes, data)
+
+    def spliced(
+        self,
+        rows: Rows,
+        chosen: Int[Array, ""],
+        t: Int[Array, ""],
+        path: held.Held,
+        data: TokenData,
+    ) -> held.Held:
+        """The text with another beginning."""
+        return held.spliced(rows, chosen, t, path, data)
+
+    def path_of(self, path: held.Held) -> Position:
+        """A text that was read, as a position."""
+        return {"tokens": path.tokens}
+
+    def position_at(self, rows: Rows, index: Int[Array, ""]) -> Position:
+        """One text as a position."""
+        return {"tokens": rows.tokens[index]}
+
+    def log_density(self, rows: Rows, data: TokenData) -> Float[Array, " n"]:
+        """Of the texts that have ended."""
+        return data.steps.exponent[-1] * rows.log_prob + rows.log_potential
+
+    def faults(self, rows: Rows) -> tuple[Array, Array]:
+        """Step and value of the first weight that was no number; -1 where there was none."""
+        return rows.fault[0], rows.seen[0]
+
+    def sooner(self, old: tuple[Array, Array], new: tuple[Array, Array]) -> tuple[Array, Array]:
+        """The faults noted before, or those now."""
+        return jax.tree.map(lambda a, b: jnp.where(old[0] < 0, b, a), old, new)
+
+    def refuse_faults(self, faults: tuple[Any, Any], program: Program) -> None:
+        """As ``refuse``, of faults of any shape.
+
+        Raises:
+            RewardError: there are some.
+        """
+        self.refuse_fault(*faults, isinstance(program.data.potential, Reward))
+
     def followed(self, rows: Rows) -> dict[str, Any]:
         """What is summed up at every step."""
         return {"length": rows.length, "log_prob": rows.log_prob}
@@ -129,11 +182,13 @@ class TokenSpace:
             "proposal or the model's logits are NaN or infinite there."
         )
 
-    def nothing_left(self, t: int, particles: int, islands: int) -> ZeroLikelihoodError:
+    def nothing_left(
+        self, t: int, particles: int, islands: int, who: str = "ParticleFilter"
+    ) -> ZeroLikelihoodError:
         """What to say when no particle is left."""
         where = f"token {t}" if self.sizes.block == 1 else f"step {t}"
         return ZeroLikelihoodError(
-            f"ParticleFilter: all texts have weight zero at {where}, at each of "
+            f"{who}: all texts have weight zero at {where}, at each of "
             f"{particles} particles on {islands} island(s). The potential (or the constraint) "
             "excludes all that were proposed. Use more particles, a proposal= or twist= that knows "
             "where the potential is positive, or a reward that is small rather than 0."

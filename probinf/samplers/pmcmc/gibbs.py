@@ -26,6 +26,7 @@ from probinf.results.posterior import Posterior
 from probinf.runtime.method import Plan, Run
 from probinf.samplers.chains import ChainMethod
 from probinf.samplers.mcmc import MCMC, Chain
+from probinf.samplers.pmcmc import whole
 from probinf.samplers.pmcmc.conditional import Refresh, conditional_smc, path_density
 from probinf.samplers.pmcmc.filtering import Filter, spread, steps_of, traced
 from probinf.samplers.pmcmc.paths import PathCollector, as_stats, joined, split, taken_out
@@ -107,6 +108,11 @@ class ParticleGibbs(ChainMethod):
     estimated; parameters that are strongly tied to the path move slowly, where ``PMMH`` does not
     notice.
 
+    Programs of ``from_language_model`` have paths only: the draws are texts. There ancestor
+    sampling lets the model read the held text's rest behind every beginning, which costs up to
+    half as many steps more as the text is long; ``refresh="none"`` saves that, and early tokens
+    then move less.
+
     Args:
         particles: of conditional SMC, the old path among them.
         kernel: of the parameters given the states; NUTS by default.
@@ -158,6 +164,10 @@ class ParticleGibbs(ChainMethod):
             MethodError: the program has no states, does not say how likely a given path is, or
                 the kernel cannot move its parameters.
         """
+        if whole.holds_past(program):
+            usual = (self.kernel, self.moves, self.metric) == (kernels.NUTS(), 1, "diagonal")
+            whole.check_options(self.refresh, usual)
+            return super().plan(program, layout)._replace(moves_integers=True)
         space = parts_of(program, "ParticleGibbs")
         sites = state_sites(program, space, "ParticleGibbs")
         names = ("log_transition", "log_start", "weigh_start", "weigh")
@@ -179,8 +189,10 @@ class ParticleGibbs(ChainMethod):
         wide = sum(leaf.size * leaf.dtype.itemsize for leaf in path.values())
         return plan._replace(row_bytes=plan.row_bytes + self.chains * wide, moves_integers=True)
 
-    def begin(self, key: Key, program: Program) -> tuple[Sweep, Bool[Array, ""]]:
+    def begin(self, key: Key, program: Program) -> tuple[Any, Bool[Array, ""]]:
         """The most likely of eight over-dispersed starts, with a path of a particle filter."""
+        if whole.holds_past(program):
+            return whole.begin(key, program, self.particles)
         space = parts_of(program, "ParticleGibbs")
         prior = flatten(parameters_of(program))[0]
         options = Filter(self.particles)
@@ -204,9 +216,12 @@ class ParticleGibbs(ChainMethod):
         return given(space, _position(prior, theta))
 
     def transition(
-        self, key: Key, program: Program, own: Sweep, taken: Int[Array, ""]
-    ) -> tuple[Sweep, Transition]:
+        self, key: Key, program: Program, own: Any, taken: Int[Array, ""]
+    ) -> tuple[Any, Transition]:
         """A new path given the parameters, then new parameters given the path."""
+        if whole.holds_past(program):
+            kept = taken >= self.warmup
+            return whole.transition(key, program, own, self.particles, self.refresh, kept)
         path_key, move_key = jax.random.split(key)
         space = parts_of(program, "ParticleGibbs")
         prior = flatten(parameters_of(program))[0]
@@ -231,6 +246,8 @@ class ParticleGibbs(ChainMethod):
 
     def collector(self, run: Run, plan: Plan) -> ChainCollector:
         """Draws of the parameters, and the parts of the path that shall be kept."""
+        if whole.holds_past(run.program):
+            return super().collector(run, plan)
         inner, wanted = self._inner(run)
         return PathCollector(
             inner,
@@ -256,6 +273,8 @@ class ParticleGibbs(ChainMethod):
         fields = super().report(run, stats)
         fields["no_evidence"] = NO_EVIDENCE.format("ParticleGibbs")
         sweeps = stats["log_density"].shape[1] * self.thin
+        if whole.holds_past(run.program):
+            return {**fields, "history": {"renewed": whole.share_renewed(run, sweeps)}}
         share = np.asarray(run.states.own.renewed, float) / sweeps
         fields["history"] = {"renewed": share}
         pooled = share.mean(axis=0)
@@ -284,6 +303,9 @@ class ParticleGibbs(ChainMethod):
             ZeroLikelihoodError: filters lose all their particles, with the step at which.
             MethodError: there are no draws yet.
         """
+        if whole.holds_past(run.program):
+            whole.check_end(run, self.particles)
+            return super().finish(run)
         if not np.asarray(run.states.started).all():
             raise dying(run.program, Filter(self.particles), "ParticleGibbs found no start")
         inner, _ = self._inner(run)
@@ -294,9 +316,9 @@ class ParticleGibbs(ChainMethod):
         found = dataclasses.replace(found, draws={**found.draws, **path}, ended=ended)
         return joined(found, run.program, inner.layout, set(path))
 
-    def note(self, own: Sweep) -> str:
+    def note(self, own: Any) -> str:
         """The step size."""
-        return self._engine.note(own.chain)
+        return "" if isinstance(own, whole.WholeSweep) else self._engine.note(own.chain)
 
 
 def _position(prior: Program, theta: Any) -> Position:
