@@ -41,6 +41,8 @@ from probinf.amortized.priors.tabular import BNN as BNN
 from probinf.amortized.priors.tabular import Tabular as Tabular
 from probinf.amortized.priors.task_prior import Draw as Draw
 from probinf.amortized.priors.task_prior import TaskPrior as TaskPrior
+from probinf.amortized.surrogates.surrogate import FittedSurrogate as FittedSurrogate
+from probinf.amortized.surrogates.surrogate import Surrogate as Surrogate
 from probinf.amortized.training import weights as weights
 from probinf.amortized.training.amortizer import Amortizer as Amortizer
 from probinf.amortized.training.amortizer import Task as Task

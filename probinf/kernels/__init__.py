@@ -8,6 +8,7 @@ from probinf.kernels.base import info as info
 from probinf.kernels.composition import block as block
 from probinf.kernels.composition import cycle as cycle
 from probinf.kernels.composition import repeat as repeat
+from probinf.kernels.delayed import DelayedAcceptance as DelayedAcceptance
 from probinf.kernels.discrete import Enumerate as Enumerate
 from probinf.kernels.discrete import IntegerWalk as IntegerWalk
 from probinf.kernels.hamiltonian import HMC as HMC
