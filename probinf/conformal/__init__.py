@@ -33,9 +33,7 @@ from probinf.conformal.online import detect_drift as detect_drift
 from probinf.conformal.online import enbpi as enbpi
 from probinf.conformal.online import track as track
 from probinf.conformal.plotting import plot_group_coverage as plot_group_coverage
-from probinf.conformal.plotting import plot_intervals as plot_intervals
 from probinf.conformal.plotting import plot_online as plot_online
-from probinf.conformal.plotting import plot_sizes as plot_sizes
 from probinf.conformal.posteriors import bayes as bayes
 from probinf.conformal.posteriors import calibrate_posterior as calibrate_posterior
 from probinf.conformal.posteriors import predict_density as predict_density
@@ -61,6 +59,8 @@ from probinf.conformal.selection import optcs as optcs
 from probinf.conformal.sets import GridSet as GridSet
 from probinf.conformal.sets import Interval as Interval
 from probinf.conformal.sets import LabelSet as LabelSet
+from probinf.conformal.sets.pictures import plot_intervals as plot_intervals
+from probinf.conformal.sets.pictures import plot_sizes as plot_sizes
 from probinf.conformal.validity import check_coverage as check_coverage
 
 _MOVED_TO = {

@@ -40,7 +40,8 @@ class Coverage(NamedTuple):
             for k, value, low, high, far in rows
         )
 
-    __str__ = summary
+    def __str__(self) -> str:
+        return self.summary()
 
     def to_dataframe(self) -> Any:
         """A DataFrame with one row per number of tries."""

@@ -40,7 +40,8 @@ class Scale(NamedTuple):
         short = "" if self.reached else ", the limit, which does not suffice"
         return f"{self.tries} tries{short}; one score misses the target with {self.below:.1%}"
 
-    __str__ = summary
+    def __str__(self) -> str:
+        return self.summary()
 
 
 class Calibrated(NamedTuple):
@@ -65,7 +66,8 @@ class Calibrated(NamedTuple):
             f"{self.mean_tries:.3g} tries on average; {self.guarantee}"
         )
 
-    __str__ = summary
+    def __str__(self) -> str:
+        return self.summary()
 
 
 def optscale(

@@ -37,7 +37,8 @@ class Ceiling(NamedTuple):
             "tries on average"
         )
 
-    __str__ = summary
+    def __str__(self) -> str:
+        return self.summary()
 
 
 class Optimum(NamedTuple):
@@ -73,7 +74,8 @@ class Optimum(NamedTuple):
             f"{self.wrong[at]:.1%} wrong; not excluded as best: {also}"
         )
 
-    __str__ = summary
+    def __str__(self) -> str:
+        return self.summary()
 
     def to_dataframe(self) -> Any:
         """A DataFrame with one row per number of tries."""

@@ -70,7 +70,7 @@ class Interval:
 
     def plot(self, x: ArrayLike, y: ArrayLike | None = None, *, axis: Any = None) -> Any:
         """`plot_intervals`: against a covariate (m,), outcomes that they miss marked."""
-        from probinf.conformal.plotting import plot_intervals
+        from probinf.conformal.sets.pictures import plot_intervals
 
         return plot_intervals(self, x, y, axis=axis)
 

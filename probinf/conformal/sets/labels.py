@@ -65,7 +65,7 @@ class LabelSet:
 
     def plot(self, *, axis: Any = None) -> Any:
         """`plot_sizes`: how many sets have how many labels."""
-        from probinf.conformal.plotting import plot_sizes
+        from probinf.conformal.sets.pictures import plot_sizes
 
         return plot_sizes(self, axis=axis)
 

@@ -43,7 +43,8 @@ class BootResult(NamedTuple):
             [head, *(f"  {j}: {v:.5g} [{a:.5g}, {b:.5g}]" for j, (v, (a, b)) in enumerate(rows))]
         )
 
-    __str__ = summary
+    def __str__(self) -> str:
+        return self.summary()
 
     def to_dataframe(self) -> Any:
         """A DataFrame with one row per parameter."""
