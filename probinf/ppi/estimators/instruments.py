@@ -39,11 +39,12 @@ class IVResult(Result):
     reduced: Result | None = None
 
     def anderson_rubin(self, alpha: Number | None = None) -> list[tuple[float, float]]:
-        """Confidence set of the endogenous coefficient that holds however weak instruments are.
+        """Confidence set of the endogenous coefficient that does not rely on strong instruments.
 
         The values at which the excluded instruments do not explain what is left of the outcome:
         a list of intervals, which may be unbounded, several or (if the instruments contradict
-        each other) none.
+        each other) none. Its level is asymptotic: with a very weak instrument it covered 86
+        (± 1.7) % where 90 % were asked for.
 
         Args:
             alpha: error rate; that of the result by default.
