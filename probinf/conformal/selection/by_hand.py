@@ -47,7 +47,7 @@ class ChiselByHand:
         ArrayError: NaN, outcomes that are not 0 or 1, sizes that differ.
         LevelError: above, alpha or start outside (0, 1).
 
-    Source: Cheng, Spector & Janson (2025), algorithm 1 with binary outcomes, section 3.
+    Source: Cheng, Spector & Janson (2025), algorithm 1, with binary outcomes.
     """
 
     def __init__(
@@ -89,6 +89,8 @@ class ChiselByHand:
 
     def cut(self, rule: Rule, count: int) -> Revealed:
         """Reveal the ``count`` masked points of lowest ``rule(X)``, and all that tie with them.
+
+        The rule is given the covariates of masked points; it must not pass them on to you.
 
         Raises:
             ArrayError: a rule that gives no number for each row.
