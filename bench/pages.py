@@ -77,6 +77,7 @@ def run(page: pathlib.Path, first: int, keys: int, seconds: float) -> dict[str, 
                 failed.append({"moved_by": _APART * k, "why": _why(error, page, text)})
         done = keys if without else done + 1
         plt.close("all")
+        _room()
         if without:
             break
     return {
@@ -85,6 +86,15 @@ def run(page: pathlib.Path, first: int, keys: int, seconds: float) -> dict[str, 
         "seconds": round(time.perf_counter() - began, 1),
         "date": datetime.date.today().isoformat(),
     }
+
+
+def _room() -> None:
+    """Forget compiled code before the process runs out of memory maps (65,530 on Linux)."""
+    maps = pathlib.Path("/proc/self/maps")
+    if maps.exists() and maps.read_text().count("\n") > 40_000:
+        import jax
+
+        jax.clear_caches()
 
 
 def _why(error: BaseException, page: pathlib.Path, text: str) -> str:
