@@ -126,12 +126,17 @@ def _equal(errors: np.ndarray, outside: int) -> np.ndarray:
 
 
 def _narrow(errors: np.ndarray, outside: int) -> np.ndarray:
-    """Leave out, one after the other, the series without which the band narrows most."""
+    """Leave out, one after the other, the series whose step narrows most for each that goes.
+
+    What a step saves is taken over all that may still go, not over the next alone: a cluster of
+    large errors is worth its removal as a whole, however close its members are to one another.
+    """
     kept, unit = errors, np.median(errors, axis=0)
     unit = np.where(unit > 0, unit, errors.max(axis=0))
-    for _ in range(outside):
-        two = np.sort(kept, axis=0)[-2:]
-        saved = np.where(kept == two[1], (two[1] - two[0]) / unit, 0.0).sum(axis=1)
+    for left in range(outside, 0, -1):
+        top = -np.sort(-kept, axis=0)[: left + 1]
+        each = ((top[0] - top[1:]) / np.arange(1, len(top))[:, None]).max(axis=0) / unit
+        saved = np.where(kept == top[0], each, 0.0).sum(axis=1)
         # a series that saves nothing today may hide one that saves much: break ties by its size
         size = (kept / unit).max(axis=1)
         worst = np.lexsort((size, saved))[-1]
