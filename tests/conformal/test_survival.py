@@ -94,8 +94,8 @@ def test_without_censoring_it_is_split_conformal():
 
 def test_a_forest_learns_both_curves():
     rng = np.random.default_rng(0)
-    x, t, c = law(rng, 1500)
-    forest = R.survival_forest(x[:, None], np.minimum(t, c), t <= c, trees=40, leaf=40)
+    x, t, c = law(rng, 8000)
+    forest = R.survival_forest(x[:, None], np.minimum(t, c), t <= c, trees=40, leaf=250)
     at = np.array([0.2, 0.5, 0.8])
     survival, censoring = forest.curves(at[:, None])
     when = np.full(3, 0.3)
