@@ -117,7 +117,7 @@ class FractionalNoise:
         ArrayError: times that are not positive, do not increase, or are too few.
 
     Source: Daems, Opper, Crevecoeur & Birdal (2024), "Variational inference for SDEs driven by
-    fractional noise", eqs. 7 to 9; Harms & Stefanovits (2019).
+    fractional noise"; Harms & Stefanovits (2019).
     """
 
     def __init__(self, times: ArrayLike, *, increments: bool = False) -> None:
