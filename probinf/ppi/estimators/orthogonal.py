@@ -6,16 +6,13 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from probinf.core.inputs.arrays import Number
 from probinf.core.inputs.limits import check_choice
 from probinf.core.keys import as_generator
 from probinf.errors import ArrayError, ConvergenceError
-from probinf.ppi.designs.design import Design, Sampling
 from probinf.ppi.estimators.crossfit import cross_fit
-from probinf.ppi.estimators.debiased import Fitted, Rows, Settings, column_of, debias, names_of
+from probinf.ppi.estimators.debiased import Fitted, Rows, Settings, Shared, column_of, debias
 from probinf.ppi.estimators.panel import by_unit, numbered, with_numbers, within
 from probinf.ppi.inference.conclude import check_identified
-from probinf.ppi.inference.moments import Tune
 from probinf.ppi.inference.result import Result
 from probinf.ppi.inference.sums import sum_by
 
@@ -91,13 +88,7 @@ def dml(
     effects: str = "correlated",
     folds: int = 5,
     key: Any = 0,
-    tune: Tune = "matrix",
-    alpha: Number = 0.1,
-    alternative: str = "two-sided",
-    small_sample: bool = True,
-    design: Design | None = None,
-    names: tuple[str, ...] | list[str] | None = None,
-    **sampling: Unpack[Sampling],
+    **options: Unpack[Shared],
 ) -> Result:
     """Effects of treatments in a partially linear model, by double machine learning.
 
@@ -133,13 +124,12 @@ def dml(
         _as_treatment(rows, what, ("x", "d", "y"))
     seed = int(as_generator(key).integers(2**31))
     learners = (learner, learner if learner_d is None else learner_d)
-    mine, other, more = labeled, unlabeled, sampling
+    mine, other, more = labeled, unlabeled, options
     if "unit" in labeled:
         ids = ("unit", "time") if "time" in labeled else ("unit",)
         mine, other = with_numbers(labeled, unlabeled, ids)
-        more = by_unit(mine, other, sampling, design)
-    elif sampling.get("groups") is not None:
-        groups: Any = sampling["groups"]
+        more = by_unit(mine, other, options)
+    elif (groups := Settings.of(options).declared.clusters) is not None:
         pair = {"groups": groups[0]}, {"groups": groups[1]}
         numbers = with_numbers(*pair, ("groups",))
         mine, other = {**labeled, **numbers[0]}, {**unlabeled, **numbers[1]}
@@ -147,17 +137,15 @@ def dml(
     def fit(where: str, rows: Rows, weights: np.ndarray) -> Fitted:
         return _orthogonal(where, rows, weights, learners, folds, seed, effects)
 
-    varied = "v" if "v" in labeled else "d"
     return debias(
         fit,
         mine,
         proxies,
         other,
-        Settings(tune, alpha, alternative, small_sample, design),
         more,
         estimand="effects by double machine learning",
-        names=lambda d: names_of(labeled, varied, d, names),
         need=2 * folds,
+        column="v" if "v" in labeled else "d",
     )
 
 
