@@ -41,7 +41,7 @@ def dsl(
     key: Any = 0,
     init: Any = None,
     is_score: bool = False,
-    alpha: Number = 0.05,
+    alpha: Number = 0.1,
     alternative: str = "two-sided",
     design: Design | None = None,
     **sampling: Unpack[Sampling],
