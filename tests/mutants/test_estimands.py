@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from probinf.conformal.calibration.ranks import order_stat, upper_rank
-from probinf.ppi.estimators import instruments, orthogonal, panel
+from probinf.ppi.estimators import crossfit, instruments, orthogonal, panel
 from probinf.ppi.estimators.debiased import Fitted
 from tests.conformal import test_spci, test_trajectories
 from tests.ppi import test_double_machine_learning, test_estimands
@@ -124,7 +124,7 @@ def test_a_treatment_that_keeps_its_controls_fails(monkeypatch):
     with pytest.raises(AssertionError):
         LAWS.test_what_controls_explain_of_outcome_and_treatment_changes_nothing()
     with pytest.raises(AssertionError):
-        LAWS.test_learners_that_know_the_truth_find_effects_without_error()
+        LAWS.test_learners_that_know_the_truth_find_effects_without_error(None)
 
 
 @pytest.mark.parametrize("twin", ["no folds", "units torn apart"])
@@ -139,3 +139,17 @@ def test_models_that_know_those_they_predict_fail(monkeypatch, twin):
     monkeypatch.setattr(orthogonal, "_residuals", broken)
     with pytest.raises(AssertionError):
         LAWS.test_nobody_is_predicted_by_a_model_that_knows_the_unit()
+
+
+def test_classes_taken_for_probabilities_fail(monkeypatch):
+    monkeypatch.setattr(crossfit, "expectations", lambda model, x, labels: model.predict(x))
+    with pytest.raises(AssertionError):
+        LAWS.test_learners_that_know_the_truth_find_effects_without_error(LAWS.Classifier())
+
+
+def test_probabilities_of_the_second_column_whatever_its_class_fail(monkeypatch):
+    monkeypatch.setattr(
+        crossfit, "expectations", lambda model, x, labels: model.predict_proba(x)[:, 1]
+    )
+    with pytest.raises(AssertionError):
+        LAWS.test_learners_that_know_the_truth_find_effects_without_error(LAWS.Named())
