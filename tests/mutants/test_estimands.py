@@ -7,11 +7,13 @@ import sys
 import numpy as np
 import pytest
 
+from probinf import ppi
 from probinf.conformal.calibration.ranks import order_stat, upper_rank
-from probinf.ppi.estimators import crossfit, instruments, orthogonal, panel
+from probinf.errors import MethodError
+from probinf.ppi.estimators import crossfit, dsl_result, instruments, orthogonal, panel
 from probinf.ppi.estimators.debiased import Fitted
 from tests.conformal import test_spci, test_trajectories
-from tests.ppi import test_double_machine_learning, test_estimands
+from tests.ppi import test_double_machine_learning, test_dsl_power, test_estimands
 
 spci = sys.modules["probinf.conformal.online.spci"]  # its name is the function's, too
 trajectories = sys.modules["probinf.conformal.regression.trajectories"]
@@ -153,3 +155,38 @@ def test_probabilities_of_the_second_column_whatever_its_class_fail(monkeypatch)
     )
     with pytest.raises(AssertionError):
         LAWS.test_learners_that_know_the_truth_find_effects_without_error(LAWS.Named())
+
+
+@pytest.mark.parametrize("twin", ["all variance is bought down", "errors of no prediction"])
+def test_labels_that_buy_what_only_rows_can_fail(monkeypatch, twin):
+    dsl = sys.modules["probinf.ppi.estimators.dsl"]  # its name is the function's, too
+    if twin == "all variance is bought down":
+        monkeypatch.setattr(
+            ppi.DSLResult,
+            "se_at",
+            lambda self, n: np.sqrt(np.diag(self.cov) * self.n / np.asarray(n)[:, None]),
+        )
+    else:
+        right = dsl._label_errors
+
+        def labels(root, scheme):
+            mine, proxied, other = root.rows()
+            return right(root._replace(rows=lambda: (mine, 0 * proxied, other)), scheme)
+
+        monkeypatch.setattr(dsl, "_label_errors", labels)
+    with pytest.raises((AssertionError, MethodError)):
+        test_dsl_power.test_standard_errors_foreseen_are_those_of_theory(False)
+
+
+class Uncapped:
+    minimum = staticmethod(lambda a, b: a)
+
+    def __getattr__(self, name):
+        return getattr(np, name)
+
+
+def test_chances_beyond_one_fail(monkeypatch):
+    monkeypatch.setattr(dsl_result, "_multiple", lambda share, chance, size: share)
+    monkeypatch.setattr(dsl_result, "np", Uncapped())
+    with pytest.raises(AssertionError):
+        test_dsl_power.test_with_all_rows_labelled_nothing_is_left_to_chance()
