@@ -39,7 +39,7 @@ def arms(data: ppi.Labels, n: int, seed: int) -> dict[str, ppi.Result]:
         "labels alone": ppi.logistic(*split, method="classical", alpha=0.05),
         "PPI++": ppi.logistic(*split, alpha=0.05),
         "PPI matrix": ppi.logistic(*split, tune="matrix", alpha=0.05),
-        "DSL": ppi.dsl("binomial", mine, other, w[:n], w[n:], repeats=1, key=seed),
+        "DSL": ppi.dsl("binomial", mine, other, w[:n], w[n:], repeats=1, key=seed, alpha=0.05),
         "RePPI": ppi.reppi("binomial", mine, w[:n], w[n:], key=seed, alpha=0.05),
         "naive": logistic(x, f),
     }

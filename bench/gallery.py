@@ -31,7 +31,8 @@ SECTIONS = {
     + ["sunspots_wavelet"],
     "Discrete unknowns": ["dentists_crowd"],
     "Simulators and networks": ["lynx_hare_ode", "plague_network", "lynx_filter", "small_tables"],
-    "Guarantees": ["conformal_diabetes", "digits_sets", "sunspots_online", "select_tumours"],
+    "Guarantees": ["conformal_diabetes", "digits_sets", "sunspots_online", "select_tumours"]
+    + ["fertility_bands"],
     "Few labels": ["few_labels", "affairs_few_answers", "ranking_judge"],
     "Long runs": ["tumours_two_devices"],
     "Language models": ["smollm2_arithmetic"],

@@ -295,7 +295,7 @@ def _ptd(rows: Rows) -> ppi.Result:
 def _dsl(rows: Rows) -> ppi.Result:
     mine, seen, other = _tables(rows)
     x, n = rows[0], rows[3]
-    return ppi.dsl("gaussian", mine, {"x": x[n:]}, seen, other, repeats=1, alpha=0.1)
+    return ppi.dsl("gaussian", mine, {"x": x[n:]}, seen, other, repeats=1)
 
 
 SLOPES: dict[str, Callable[[Rows], ppi.Result]] = {

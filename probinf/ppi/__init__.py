@@ -18,6 +18,7 @@ from probinf.ppi.estimators.crossfit import CrossFit as CrossFit
 from probinf.ppi.estimators.crossfit import Ridge as Ridge
 from probinf.ppi.estimators.crossfit import cross_fit as cross_fit
 from probinf.ppi.estimators.dsl import dsl as dsl
+from probinf.ppi.estimators.dsl_result import DSLResult as DSLResult
 from probinf.ppi.estimators.estimate import estimate as estimate
 from probinf.ppi.estimators.fab import FabResult as FabResult
 from probinf.ppi.estimators.fab import fab as fab

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 
 import numpy as np
 import pytest
@@ -133,3 +134,21 @@ def test_a_record_and_a_keyword_for_another_field_add_up():
 def test_errors_name_the_field(call, error, match):
     with pytest.raises(error, match=match):
         call()
+
+
+def test_every_level_is_one_tenth_unless_asked_for():
+    levels = {}
+    for name in dir(ppi):
+        fit = getattr(ppi, name)
+        if callable(fit) and "alpha" in inspect.signature(fit).parameters:
+            levels[name] = inspect.signature(fit).parameters["alpha"].default
+    results = levels.pop("FabResult"), levels.pop("anytime")  # that of the result they belong to
+    assert results == (inspect.Parameter.empty, None)
+    assert len(levels) > 10 and set(levels.values()) == {0.1}
+    assert ESTIMATORS["dsl"]().alpha == ppi.cox(*events()).alpha == 0.1
+
+
+def events():
+    rows = {"x": X[:, 1:], "time": np.exp(Y), "event": (Y < 2) * 1.0}
+    other = {"x": XU[:, 1:], "time": np.exp(FU), "event": np.ones(N)}
+    return rows, {"time": np.exp(F), "event": np.ones(n)}, other

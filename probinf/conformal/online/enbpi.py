@@ -10,14 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from probinf.conformal.calibration.ranks import upper_rank
+from probinf.conformal.online.forecasts import forecasts
 from probinf.conformal.online.window import push
 from probinf.conformal.sets.intervals import Interval
 from probinf.conformal.sets.reporting import warn_infinite
-from probinf.core.inputs.arrays import ArrayLike, Number, as_float
-from probinf.core.inputs.frames import same_index
+from probinf.core.inputs.arrays import ArrayLike, Number
 from probinf.core.inputs.levels import fraction
 from probinf.core.rounding import beyond
-from probinf.errors import ArrayError
 
 
 @partial(jax.jit, static_argnames="k")
@@ -58,17 +57,8 @@ def enbpi(
 
     Source: Xu & Xie (2021), algorithm 1.
     """
-    same_index(predictions=predictions, y=y)
-    r, mu, outcome = (
-        np.asarray(as_float(name, v), float)
-        for name, v in (("residuals", residuals), ("predictions", predictions), ("y", y))
-    )
-    if mu.shape != outcome.shape or r.ndim != mu.ndim or mu.ndim not in (1, 2):
-        raise ArrayError(
-            f"predictions and y must share the shape (T,) or (S, T), and residuals must have as "
-            f"many axes; got {mu.shape}, {outcome.shape} and {r.shape}."
-        )
-    level, n = fraction("alpha", alpha), r.shape[-1]
+    before, mu, now = forecasts(residuals, predictions, y)
+    level, n = fraction("alpha", alpha), before.shape[1]
     k = int(upper_rank(n, level))
     promise = "about 1-alpha for long windows and strongly mixing errors (EnbPI)"
     if k >= n:
@@ -76,6 +66,6 @@ def enbpi(
         warn_infinite(q, f"{n} residuals cannot support both ends at alpha = {level:g}.")
         return Interval(-q, q, level, promise)
     with jax.enable_x64(True):
-        found = _scan(jnp.asarray(np.atleast_2d(r)), jnp.asarray(np.atleast_2d(outcome - mu)), k)
+        found = _scan(jnp.asarray(before), jnp.asarray(now), k)
     low, high = (np.asarray(v).reshape(mu.shape) for v in found)
     return Interval(beyond(mu, low, -1), beyond(mu, high, 1), level, promise)

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 
 from probinf.conformal.calibration.forests import LeafWeights, grow
+from probinf.conformal.online.forecasts import forecasts
 from probinf.conformal.sets.intervals import Interval
 from probinf.conformal.sets.reporting import warn_infinite
-from probinf.core.inputs.arrays import ArrayLike, Number, as_float
-from probinf.core.inputs.frames import same_index
+from probinf.core.inputs.arrays import ArrayLike, Number
 from probinf.core.inputs.levels import fraction
 from probinf.core.inputs.limits import at_least, inside
 from probinf.core.keys import as_generator
 from probinf.core.program import Key
 from probinf.core.rounding import beyond
-from probinf.errors import ArrayError, CalibrationError
+from probinf.errors import CalibrationError
 
 
 def shortest(values: np.ndarray, weights: np.ndarray, level: float) -> tuple[float, float]:
@@ -117,33 +117,24 @@ def spci(
     Source: Xu & Xie (2023), algorithm 1, with the gap of the unseen residual counted;
     Gibbs & Candès (2021) for ``rate``.
     """
-    same_index(predictions=predictions, y=y)
-    r, mu, outcome = (
-        np.asarray(as_float(name, v), float)
-        for name, v in (("residuals", residuals), ("predictions", predictions), ("y", y))
-    )
-    if mu.shape != outcome.shape or r.ndim != mu.ndim or mu.ndim not in (1, 2):
-        raise ArrayError(
-            f"predictions and y must share the shape (T,) or (S, T), and residuals must have as "
-            f"many axes; got {mu.shape}, {outcome.shape} and {r.shape}."
-        )
+    before, mu, now = forecasts(residuals, predictions, y)
     level = fraction("alpha", alpha)
     at_least(1, refit=refit)
     inside(0, np.inf, closed=True, rate=rate)
-    check_lags(r.shape[-1], lags)
+    check_lags(before.shape[1], lags)
     seeds = as_generator(key)
     options: dict[str, Any] = {"lags": lags, "trees": trees, "leaf": leaf, "refit": refit}
     ends = np.stack(
         [
-            _follow(first, now, level, seeds, rate=float(rate), **options)
-            for first, now in zip(np.atleast_2d(r), np.atleast_2d(outcome - mu), strict=True)
+            _follow(first, later, level, seeds, rate=float(rate), **options)
+            for first, later in zip(before, now, strict=True)
         ]
     )
     low, high = (v.reshape(mu.shape) for v in np.moveaxis(ends, 2, 0))
     infinite = np.isinf(low) & (rate == 0)
     warn_infinite(
         np.where(infinite, np.inf, 0.0),
-        f"the forest's {r.shape[-1] - lags} residuals cannot support both ends at alpha = "
+        f"the forest's {before.shape[1] - lags} residuals cannot support both ends at alpha = "
         f"{level:g}; a larger leaf or a longer training period would.",
     )
     promise = "about 1-alpha where a forest foresees the errors' distribution (SPCI)"

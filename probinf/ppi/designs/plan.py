@@ -64,6 +64,11 @@ def parameter_index(result: Result, parameter: int | str | np.integer) -> int:
 def _pilot(result: Result, parameter: int | str) -> tuple[float, float]:
     """Standard deviation of one label's influence, and the correlation of the predictions."""
     j = parameter_index(result, parameter)
+    if result.method.startswith("DSL"):
+        raise MethodError(
+            "the weight of predictions in dsl is that of the design, not the best one: plan with "
+            "its result's own labels_for, se_at and power_at."
+        )
     rho, variance = float(result.rho[j]), float(result.cov_labeled[j, j])
     if not np.isfinite(rho):
         raise MethodError("plan from an original result: a contrast of several has no correlation.")
@@ -114,8 +119,8 @@ def plan_labels(
         parameter: which parameter, by number or name.
 
     Raises:
-        MethodError: neither or both of ``target_se`` and ``budget``, free labels, or a target
-            that the rows there are cannot reach.
+        MethodError: neither or both of ``target_se`` and ``budget``, free labels, a target that
+            the rows there are cannot reach, or a result of `dsl`, which plans by itself.
 
     Source: PPI++ power analysis (ppi_py ``ppi_power``): with gamma the price of a predicted row
     over that of a label, n = n0 (1 - rho**2 + sqrt(gamma rho**2 (1 - rho**2))).

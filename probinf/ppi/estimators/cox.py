@@ -6,13 +6,10 @@ from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 
-from probinf.core.inputs.arrays import Number
 from probinf.core.inputs.limits import check_choice
 from probinf.errors import ArrayError, ConvergenceError, TooFewLabelsError
-from probinf.ppi.designs.design import Design, Sampling
-from probinf.ppi.estimators.debiased import Fitted, Rows, Settings, column_of, debias, names_of
+from probinf.ppi.estimators.debiased import Fitted, Rows, Shared, column_of, debias
 from probinf.ppi.inference.conclude import check_identified
-from probinf.ppi.inference.moments import Tune
 from probinf.ppi.inference.result import Result
 
 
@@ -200,13 +197,7 @@ def cox(
     unlabeled: dict[str, Any],
     *,
     ties: str = "efron",
-    tune: Tune = "matrix",
-    alpha: Number = 0.1,
-    alternative: str = "two-sided",
-    small_sample: bool = True,
-    design: Design | None = None,
-    names: tuple[str, ...] | list[str] | None = None,
-    **sampling: Unpack[Sampling],
+    **options: Unpack[Shared],
 ) -> Result:
     """Log hazard ratios from few true event times and many predicted ones.
 
@@ -240,9 +231,7 @@ def cox(
         labeled,
         proxies,
         unlabeled,
-        Settings(tune, alpha, alternative, small_sample, design),
-        sampling,
+        options,
         estimand="log hazard ratios",
-        names=lambda d: names_of(labeled, "x", d, names),
         need=5,
     )

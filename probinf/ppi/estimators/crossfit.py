@@ -13,6 +13,7 @@ from probinf.core.inputs.frames import is_pandas, same_index
 from probinf.core.inputs.limits import at_least
 from probinf.core.keys import as_generator
 from probinf.errors import ArrayError, TooFewLabelsError
+from probinf.ppi.estimators.learners import check_learner, expectations
 from probinf.ppi.inference.checks import numeric, table, untraced
 from probinf.ppi.inference.columns import same_columns
 from probinf.ppi.inference.ids import as_ids
@@ -110,18 +111,15 @@ def _rows(x: Any, chosen: np.ndarray) -> Any:
 def _fitted(learner: Any, x: Any, y: np.ndarray, test: Any, other: Any) -> Any:
     """Predictions of a fresh copy of a learner with ``fit`` and ``predict``."""
     model = _fresh(learner)
-    model = model.fit(x, y) or model
-    return _predictions(model, test), _predictions(model, other)
-
-
-def _predictions(model: Any, x: Any) -> np.ndarray:
-    if hasattr(model, "predict_proba") and hasattr(model, "classes_"):
-        classes = model.classes_
-        if len(classes) == 2:
-            p = model.predict_proba(x)[:, 1]
-            return np.asarray(classes[0] * (1 - p) + classes[1] * p, float)
-        return np.asarray(model.predict_proba(x) @ np.asarray(classes, float))
-    return np.asarray(model.predict(x), float)
+    try:
+        model = model.fit(x, y) or model
+    except ValueError as error:
+        few = f"; all {len(y)} have the label {y[0]:g}" if y.ndim == 1 and np.ptp(y) == 0 else ""
+        raise ArrayError(
+            f"{type(learner).__name__} could not learn from the {len(y)} rows outside a fold{few}: "
+            f"{error}"
+        ) from error
+    return expectations(model, test, y), expectations(model, other, y)
 
 
 def cross_fit(
@@ -154,11 +152,13 @@ def cross_fit(
 
     Raises:
         ArrayError: rows or columns that do not fit, missing groups, predictions that are no
-            finite numbers.
+            finite numbers, a learner that fails on a fold.
+        MethodError: what is no learner.
         TooFewLabelsError: fewer rows or groups than folds.
 
     Source: cross-prediction (arXiv 2309.16598).
     """
+    check_learner("learner", learner)
     same_index(features=features, y=y, groups=groups)
     features_unlabeled = same_columns(
         "features", features, "features_unlabeled", features_unlabeled

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from probinf.core.inputs.arrays import Number
 from probinf.core.inputs.frames import is_pandas
 from probinf.errors import ArrayError
 from probinf.ppi.designs.design import Design, Sampling, declare
@@ -36,14 +37,56 @@ class Fitted(NamedTuple):
     influence: np.ndarray
 
 
+class Shared(Sampling, total=False):
+    """Keywords that all estimators which debias whole fits have; see `probinf.ppi.ptd`.
+
+    Attributes:
+        tune: the weight of the predictions: ``"matrix"`` (the default), ``"element"``, a number,
+            or None for the labelled rows alone.
+        alpha: error rate of intervals and tests, 0.1 by default.
+        alternative: ``"two-sided"`` (the default), ``"larger"`` or ``"smaller"``.
+        small_sample: corrections for few labels, True by default.
+        design: how rows were sampled.
+        names: of the parameters.
+    """
+
+    tune: Tune
+    alpha: Number
+    alternative: str
+    small_sample: bool
+    design: Design | None
+    names: tuple[str, ...] | list[str] | None
+
+
 class Settings(NamedTuple):
-    """What the estimators that debias whole fits share; see `probinf.ppi.ptd`."""
+    """The keywords of `Shared` with their defaults, and the design that they declare."""
 
     tune: Tune = "matrix"
     alpha: Any = 0.1
     alternative: str = "two-sided"
     small_sample: bool = True
-    design: Design | None = None
+    names: Any = None
+    declared: Design = Design()
+
+    @classmethod
+    def of(cls, given: Shared) -> Settings:
+        """Read keywords; an unknown one, or a design that is not served, is an error."""
+        rest: dict[str, Any] = dict(given)
+        own = {name: rest.pop(name) for name in cls._fields[:-1] if name in rest}
+        return cls(**own, declared=declare(rest.pop("design", None), rest, among=AMONG))
+
+    def options(self, d: int, predictors: int = 1) -> Options:
+        """What `conclude` needs to know of d parameters."""
+        return make_options(
+            "ppi++",
+            self.tune,
+            False,
+            self.alpha,
+            self.alternative,
+            self.small_sample,
+            d,
+            predictors=predictors,
+        )
 
 
 Fit = Callable[[str, Rows, np.ndarray], Fitted]
@@ -84,26 +127,26 @@ def debias(
     labeled: dict[str, Any],
     proxies: dict[str, Any],
     unlabeled: dict[str, Any],
-    settings: Settings,
-    sampling: Sampling,
+    given: Shared,
     *,
     estimand: str,
-    names: Callable[[int], tuple[str, ...]],
     need: int,
-    notes: list[str] | None = None,
+    column: str = "x",
 ) -> Result:
     """``b + M (gamma_u - gamma_l)`` of three fits: true rows, and both samples as predicted.
 
     Args:
         fit: called with the sample's name, its rows and its weights, which sum to one.
+        given: the caller's keywords.
         need: labelled rows at least.
-        names: of the parameters, given their number.
+        column: whose columns name the parameters.
     """
-    declared = declare(settings.design, sampling, among=AMONG)
+    settings = Settings.of(given)
     mine, proxied, other = three_samples(labeled, proxies, unlabeled)
     n, N = len(next(iter(mine.values()))), len(next(iter(other.values())))
     check_counts(n, N, need, estimand)
-    scheme = resolve(declared, n, N, (next(iter(labeled.values())), next(iter(unlabeled.values()))))
+    first = next(iter(labeled.values())), next(iter(unlabeled.values()))
+    scheme = resolve(settings.declared, n, N, first)
     own = fit("labelled rows", mine, scheme.alpha)
     if settings.tune is None:
         none = np.zeros_like(own.influence), np.zeros((N, len(own.theta)))
@@ -116,24 +159,14 @@ def debias(
         ]
         y, f, fu = (found.theta + found.influence for found in fits)
     d = y.shape[1]
-    options = make_options(
-        "ppi++",
-        settings.tune,
-        False,
-        settings.alpha,
-        settings.alternative,
-        settings.small_sample,
-        d,
-    )
     return of_pseudo_values(
         y,
         f,
         fu,
         scheme,
-        options,
+        settings.options(d),
         estimand=estimand,
-        names=names(d),
-        notes=notes or [],
+        names=names_of(labeled, column, d, settings.names),
         pandas=any(map(is_pandas, labeled.values())),
         spent=d,
     )
@@ -148,7 +181,6 @@ def of_pseudo_values(
     *,
     estimand: str,
     names: tuple[str, ...],
-    notes: list[str],
     pandas: bool,
     spent: int,
 ) -> Result:
@@ -160,7 +192,7 @@ def of_pseudo_values(
         options,
         estimand=estimand,
         names=names,
-        notes=notes,
+        notes=[],
         pandas=pandas,
         spent=spent + cost,
         tuning=cost,

@@ -16,14 +16,18 @@ from probinf.errors import ArrayError, MethodError
 from probinf.ppi.designs.design import Design, Sampling, declare
 from probinf.ppi.designs.resolve import resolve
 from probinf.ppi.estimators.crossfit import as_features, cross_fit
+from probinf.ppi.estimators.dsl_result import DSLResult, LabelErrors
 from probinf.ppi.estimators.estimate import find_root
 from probinf.ppi.estimators.panel import swept
 from probinf.ppi.estimators.ptd import model_of
 from probinf.ppi.inference.checks import check_counts, positive
 from probinf.ppi.inference.columns import same_columns
-from probinf.ppi.inference.conclude import conclude, make_options
+from probinf.ppi.inference.conclude import Root, conclude, make_options
+from probinf.ppi.inference.moments import jacobian
 from probinf.ppi.inference.result import Result
 from probinf.ppi.inference.rows import check_rows, like_columns, make_data, parameter_names
+from probinf.ppi.inference.scheme import Scheme
+from probinf.ppi.inference.sums import sum_by
 
 
 def dsl(
@@ -41,11 +45,11 @@ def dsl(
     key: Any = 0,
     init: Any = None,
     is_score: bool = False,
-    alpha: Number = 0.05,
+    alpha: Number = 0.1,
     alternative: str = "two-sided",
     design: Design | None = None,
     **sampling: Unpack[Sampling],
-) -> Result:
+) -> DSLResult:
     """Design-based supervised learning: regress on design-adjusted predictions.
 
     The moment of a row is ``m(predicted) + R / pi * (m(true) - m(predicted))``: labelling
@@ -70,7 +74,8 @@ def dsl(
         design: how rows were sampled; ``propensity`` (n,) is rescaled to add up, folds keep
             ``clusters`` together, and there are no weights or strata.
 
-    All other arguments and errors are those of `estimate`.
+    All other arguments and errors are those of `estimate`. The result also says how many labels a
+    standard error or a power would take, see `DSLResult`.
 
     Source: Egami, Hinck, Stewart & Wei (2023, NeurIPS; 2024), estimator and variance; split
     medians after Chernozhukov et al. (2018), definition 3.3.
@@ -120,7 +125,7 @@ def dsl(
     options = make_options("ppi++", weight, False, alpha, alternative, True, d)
     cluster = None if scheme.clusters is None else scheme.clusters[0]
     rng = as_generator(key)
-    results = []
+    results, errors = [], []
     for _ in range(repeats):
         seed = int(rng.integers(2**31))
         proxied, rest = dict(mine), {k: other[k] for k in mine if k in other}
@@ -134,6 +139,7 @@ def dsl(
         data = make_data(floats, (proxied,), ({k: rest[k] for k in mine},), scheme)
         root = find_root(model, data, start, scheme, options, what="dsl")
         start = root.theta
+        errors.append(_label_errors(root, scheme))
         results.append(
             conclude(
                 root,
@@ -148,10 +154,28 @@ def dsl(
                 method=f"DSL, {repeats} split(s)",
             )
         )
-    return _median(results)
+    return _median(results, errors)
 
 
-def _median(results: list[Result]) -> Result:
+def _label_errors(root: Root, scheme: Scheme) -> LabelErrors:
+    """Prediction errors of the units that were labelled, as they enter the estimate."""
+    mine, proxied, _ = root.rows()
+    back = -np.linalg.inv(jacobian(root.parts, root.M)).T
+    rows = scheme.alpha[:, None] * (mine - proxied) @ back
+    chance = 1 / (scheme.alpha * (scheme.n + scheme.N))
+    size, factor = np.ones(scheme.n), scheme.factors(len(root.theta), 0)[0]
+    pair = scheme.clusters
+    if pair is not None and not np.isin(*pair).any():  # clusters were labelled, not rows of them
+        ids = np.unique(pair[0], return_inverse=True)[1]
+        size = np.bincount(ids).astype(float)
+        rows, chance = sum_by(rows, ids), np.bincount(ids, chance) / size
+        factor *= len(size) / (len(size) - 1)
+    if not scheme.joint:  # their number is fixed
+        rows = rows - rows.mean(axis=0)
+    return LabelErrors(rows, chance, size, factor)
+
+
+def _median(results: list[Result], errors: list[LabelErrors]) -> DSLResult:
     """Medians of estimates and of covariances that include the spread over splits."""
     thetas = np.array([r.theta for r in results])
     theta = np.median(thetas, axis=0)
@@ -159,6 +183,8 @@ def _median(results: list[Result]) -> Result:
     cov = np.median([r.cov + s for r, s in zip(results, spread, strict=True)], axis=0)
     values, vectors = np.linalg.eigh((cov + cov.T) / 2)
     cov = (vectors * np.maximum(values, 1e-12 * values.max())) @ vectors.T
-    nearest = results[int(np.argmin(((thetas - theta) ** 2).sum(axis=1)))]
-    notes = tuple(note for note in nearest.notes if "wider" not in note)
-    return dataclasses.replace(nearest, theta=theta, cov=cov, notes=notes)
+    k = int(np.argmin(((thetas - theta) ** 2).sum(axis=1)))
+    fields = {field.name: getattr(results[k], field.name) for field in dataclasses.fields(Result)}
+    notes = tuple(note for note in results[k].notes if "wider" not in note)
+    fields |= {"theta": theta, "cov": cov, "notes": notes}
+    return DSLResult(**fields, label_errors=errors[k])

@@ -11,12 +11,9 @@ from scipy import linalg
 from scipy.stats import chi2, f
 
 from probinf.core.inputs.arrays import Number
-from probinf.core.inputs.levels import as_level
 from probinf.errors import ArrayError, MethodError
-from probinf.ppi.designs.design import Design, Sampling
-from probinf.ppi.estimators.debiased import Fitted, Rows, Settings, column_of, debias, names_of
+from probinf.ppi.estimators.debiased import Fitted, Rows, Shared, column_of, debias
 from probinf.ppi.inference.conclude import check_identified
-from probinf.ppi.inference.moments import Tune
 from probinf.ppi.inference.result import Result
 from probinf.ppi.inference.suspicions import warn
 
@@ -157,14 +154,7 @@ def iv(
     labeled: dict[str, Any],
     proxies: dict[str, Any],
     unlabeled: dict[str, Any],
-    *,
-    tune: Tune = "matrix",
-    alpha: Number = 0.1,
-    alternative: str = "two-sided",
-    small_sample: bool = True,
-    design: Design | None = None,
-    names: tuple[str, ...] | list[str] | None = None,
-    **sampling: Unpack[Sampling],
+    **options: Unpack[Shared],
 ) -> IVResult:
     """Instrumental variables (two-stage least squares) from few true and many predicted rows.
 
@@ -197,17 +187,13 @@ def iv(
             f"z has {k} column(s) of instruments for {d} regressor(s) in x: not identified. "
             "Exogenous regressors (and the column of ones) have to stand in z as well."
         )
-    settings = Settings(tune, alpha, alternative, small_sample, design)
-    as_level(alpha)
     base = debias(
         _two_stage,
         labeled,
         proxies,
         unlabeled,
-        settings,
-        sampling,
+        options,
         estimand="instrumental variables",
-        names=lambda d: names_of(labeled, "x", d, names),
         need=k + 2,
     )
     x, z = (np.asarray(labeled[c], float).reshape(base.n, -1) for c in ("x", "z"))
@@ -236,11 +222,10 @@ def iv(
             labeled,
             proxies,
             unlabeled,
-            settings,
-            sampling,
+            {**options, "names": None},
             estimand="reduced form",
-            names=lambda d: tuple(f"reduced{j}" for j in range(d)),
             need=k + 2,
+            column="reduced",
         )
     fields = {a.name: getattr(base, a.name) for a in dataclasses.fields(Result)}
     fields["notes"] = tuple(notes)

@@ -6,16 +6,14 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from probinf.core.inputs.arrays import Number
 from probinf.core.inputs.limits import check_choice
 from probinf.core.keys import as_generator
 from probinf.errors import ArrayError, ConvergenceError
-from probinf.ppi.designs.design import Design, Sampling
 from probinf.ppi.estimators.crossfit import cross_fit
-from probinf.ppi.estimators.debiased import Fitted, Rows, Settings, column_of, debias, names_of
+from probinf.ppi.estimators.debiased import Fitted, Rows, Settings, Shared, column_of, debias
+from probinf.ppi.estimators.learners import check_expectations, check_learner
 from probinf.ppi.estimators.panel import by_unit, numbered, with_numbers, within
 from probinf.ppi.inference.conclude import check_identified
-from probinf.ppi.inference.moments import Tune
 from probinf.ppi.inference.result import Result
 from probinf.ppi.inference.sums import sum_by
 
@@ -58,6 +56,9 @@ def _orthogonal(
         unit = numbered(rows, "groups")
     if "v" in rows:
         v = column_of(rows, "v", where, ndim=2)
+    check_expectations("learner", learners[0], y, f"y ({where})")
+    for j, a in enumerate(d.T):
+        check_expectations("learner_d", learners[1], a, f"treatment {j} ({where})")
     own = _residuals(learners[0], x, y, unit, folds, seed)
     left = [_residuals(learners[1], x, a, unit, folds, seed) for a in d.T]
     for j, (a, b) in enumerate(zip(left, d.T, strict=True)):
@@ -91,13 +92,7 @@ def dml(
     effects: str = "correlated",
     folds: int = 5,
     key: Any = 0,
-    tune: Tune = "matrix",
-    alpha: Number = 0.1,
-    alternative: str = "two-sided",
-    small_sample: bool = True,
-    design: Design | None = None,
-    names: tuple[str, ...] | list[str] | None = None,
-    **sampling: Unpack[Sampling],
+    **options: Unpack[Shared],
 ) -> Result:
     """Effects of treatments in a partially linear model, by double machine learning.
 
@@ -112,7 +107,8 @@ def dml(
         proxies: the predicted columns on labelled rows.
         unlabeled: all columns (N, ...), predictions put in.
         learner: of the outcome, as in `cross_fit`: scikit-learn's, a function, None for `Ridge`.
-        learner_d: of the treatments; ``learner`` by default. Classifiers predict probabilities.
+        learner_d: of the treatments; ``learner`` by default. Of classifiers, for binary
+            treatments say, the probabilities are used.
         effects: how units differ: ``"correlated"`` (random effects; learners also see the unit
             means of controls and treatments), ``"within"`` (unit and time effects are swept out
             before) or ``"none"``.
@@ -124,6 +120,9 @@ def dml(
 
     Raises:
         ConvergenceError: treatments that the controls predict without error.
+        MethodError: what is no learner, classifiers without probabilities or of a target that is
+            no class.
+        ArrayError: a learner that fails on a fold.
 
     Source: Chernozhukov et al. (2018), partialling out; for panels Clarke & Polselli
     (arXiv 2409.01266).
@@ -133,13 +132,14 @@ def dml(
         _as_treatment(rows, what, ("x", "d", "y"))
     seed = int(as_generator(key).integers(2**31))
     learners = (learner, learner if learner_d is None else learner_d)
-    mine, other, more = labeled, unlabeled, sampling
+    for name, one in zip(("learner", "learner_d"), learners, strict=True):
+        check_learner(name, one)
+    mine, other, more = labeled, unlabeled, options
     if "unit" in labeled:
         ids = ("unit", "time") if "time" in labeled else ("unit",)
         mine, other = with_numbers(labeled, unlabeled, ids)
-        more = by_unit(mine, other, sampling, design)
-    elif sampling.get("groups") is not None:
-        groups: Any = sampling["groups"]
+        more = by_unit(mine, other, options)
+    elif (groups := Settings.of(options).declared.clusters) is not None:
         pair = {"groups": groups[0]}, {"groups": groups[1]}
         numbers = with_numbers(*pair, ("groups",))
         mine, other = {**labeled, **numbers[0]}, {**unlabeled, **numbers[1]}
@@ -147,17 +147,15 @@ def dml(
     def fit(where: str, rows: Rows, weights: np.ndarray) -> Fitted:
         return _orthogonal(where, rows, weights, learners, folds, seed, effects)
 
-    varied = "v" if "v" in labeled else "d"
     return debias(
         fit,
         mine,
         proxies,
         other,
-        Settings(tune, alpha, alternative, small_sample, design),
         more,
         estimand="effects by double machine learning",
-        names=lambda d: names_of(labeled, varied, d, names),
         need=2 * folds,
+        column="v" if "v" in labeled else "d",
     )
 
 

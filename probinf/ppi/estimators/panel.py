@@ -6,13 +6,10 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from probinf.core.inputs.arrays import Number
 from probinf.errors import ArrayError, ConvergenceError
-from probinf.ppi.designs.design import Design, Sampling
-from probinf.ppi.estimators.debiased import Fitted, Rows, Settings, column_of, debias, names_of
+from probinf.ppi.estimators.debiased import Fitted, Rows, Settings, Shared, column_of, debias
 from probinf.ppi.inference.conclude import check_identified
 from probinf.ppi.inference.ids import as_ids, shared_numbers
-from probinf.ppi.inference.moments import Tune
 from probinf.ppi.inference.result import Result
 from probinf.ppi.inference.sums import sum_by
 
@@ -106,26 +103,18 @@ def swept(
     return {**mine, "x": x[:n]}, {**other, "x": x[n:]}, units
 
 
-def by_unit(labeled: dict[str, Any], unlabeled: dict[str, Any], sampling: Any, design: Any) -> Any:
-    """Sampling with units as clusters, unless clusters are declared."""
-    declared = sampling.get("groups") is not None or (
-        design is not None and design.clusters is not None
-    )
-    return sampling if declared else {**sampling, "groups": (labeled["unit"], unlabeled["unit"])}
+def by_unit(labeled: dict[str, Any], unlabeled: dict[str, Any], options: Shared) -> Shared:
+    """Keywords with units as clusters, unless clusters are declared."""
+    if Settings.of(options).declared.clusters is not None:
+        return options
+    return {**options, "groups": (labeled["unit"], unlabeled["unit"])}
 
 
 def panel(
     labeled: dict[str, Any],
     proxies: dict[str, Any],
     unlabeled: dict[str, Any],
-    *,
-    tune: Tune = "matrix",
-    alpha: Number = 0.1,
-    alternative: str = "two-sided",
-    small_sample: bool = True,
-    design: Design | None = None,
-    names: tuple[str, ...] | list[str] | None = None,
-    **sampling: Unpack[Sampling],
+    **options: Unpack[Shared],
 ) -> Result:
     """Regression with effects of units (and times) from few labelled and many predicted units.
 
@@ -154,9 +143,7 @@ def panel(
         mine,
         proxies,
         other,
-        Settings(tune, alpha, alternative, small_sample, design),
-        by_unit(mine, other, sampling, design),
+        by_unit(mine, other, options),
         estimand="fixed-effects regression",
-        names=lambda d: names_of(labeled, "x", d, names),
         need=5,
     )

@@ -6,16 +6,12 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from probinf.core.inputs.arrays import Number
 from probinf.core.inputs.frames import is_pandas, same_index, same_rows
 from probinf.errors import ArrayError
-from probinf.ppi.designs.design import Design, Sampling, declare
 from probinf.ppi.designs.resolve import resolve
 from probinf.ppi.estimators.cox import follow_up
-from probinf.ppi.estimators.debiased import AMONG, Fitted, of_pseudo_values
+from probinf.ppi.estimators.debiased import Fitted, Settings, Shared, names_of, of_pseudo_values
 from probinf.ppi.inference.checks import check_counts, numeric, table
-from probinf.ppi.inference.conclude import make_options
-from probinf.ppi.inference.moments import Tune
 from probinf.ppi.inference.result import Result
 
 
@@ -62,17 +58,12 @@ def _estimate(
     f: Any,
     f_unlabeled: Any,
     points: Any,
-    tune: Tune,
-    alpha: Number,
-    alternative: str,
-    small_sample: bool,
-    design: Design | None,
-    sampling: Any,
+    given: Shared,
     *,
     area: bool,
 ) -> Result:
     what = "horizon" if area else "times"
-    declared = declare(design, sampling, among=AMONG)
+    settings = Settings.of(given)
     same_index(time=time, event=event, f=f)
     rows = {"time": numeric("time", time), "event": numeric("event", event)}
     at = np.atleast_1d(numeric(what, np.atleast_1d(np.asarray(points, float))))
@@ -94,20 +85,17 @@ def _estimate(
         )
     check_counts(n, len(Fu), 5, "a survival curve")
     d = len(at)
-    options = make_options(
-        "ppi++", tune, False, alpha, alternative, small_sample, d, predictors=F.shape[1] // d
-    )
-    scheme = resolve(declared, n, len(Fu), (time, f_unlabeled))
+    default = [f"RMST({p:g})" if area else f"S({p:g})" for p in at]
+    scheme = resolve(settings.declared, n, len(Fu), (time, f_unlabeled))
     own = kaplan_meier(t, e, scheme.alpha / scheme.alpha.sum(), at, area=area)
     return of_pseudo_values(
         own.theta + own.influence,
         F,
         Fu,
         scheme,
-        options,
+        settings.options(d, predictors=F.shape[1] // d),
         estimand="restricted mean survival" if area else "survival probability",
-        names=tuple(f"RMST({p:g})" if area else f"S({p:g})" for p in at),
-        notes=[],
+        names=names_of({}, "", d, default if settings.names is None else settings.names),
         pandas=is_pandas(time),
         spent=1,
     )
@@ -120,12 +108,7 @@ def survival(
     f_unlabeled: Any,
     *,
     times: Any,
-    tune: Tune = "matrix",
-    alpha: Number = 0.1,
-    alternative: str = "two-sided",
-    small_sample: bool = True,
-    design: Design | None = None,
-    **sampling: Unpack[Sampling],
+    **options: Unpack[Shared],
 ) -> Result:
     """Probabilities of surviving beyond given times, from few followed and many predicted rows.
 
@@ -152,20 +135,7 @@ def survival(
     Source: Kaplan & Meier (1958); influence as in Greenwood's formula; IPCW form by Satten &
     Datta (2001).
     """
-    return _estimate(
-        time,
-        event,
-        f,
-        f_unlabeled,
-        times,
-        tune,
-        alpha,
-        alternative,
-        small_sample,
-        design,
-        sampling,
-        area=False,
-    )
+    return _estimate(time, event, f, f_unlabeled, times, options, area=False)
 
 
 def rmst(
@@ -175,12 +145,7 @@ def rmst(
     f_unlabeled: Any,
     *,
     horizon: Any,
-    tune: Tune = "matrix",
-    alpha: Number = 0.1,
-    alternative: str = "two-sided",
-    small_sample: bool = True,
-    design: Design | None = None,
-    **sampling: Unpack[Sampling],
+    **options: Unpack[Shared],
 ) -> Result:
     """Restricted mean survival time: expected time to the event or the horizon, the earlier.
 
@@ -188,17 +153,4 @@ def rmst(
     `survival`, but that ``f`` predicts the time up to the horizon (``np.minimum(t, horizon)``)
     and ``horizon`` is a number, or several (d,).
     """
-    return _estimate(
-        time,
-        event,
-        f,
-        f_unlabeled,
-        horizon,
-        tune,
-        alpha,
-        alternative,
-        small_sample,
-        design,
-        sampling,
-        area=True,
-    )
+    return _estimate(time, event, f, f_unlabeled, horizon, options, area=True)
