@@ -91,6 +91,15 @@ def test_a_network_learns_what_is_no_quadratic(program) -> None:
     np.testing.assert_allclose(log_likelihoods(learned.beside(program), rows), exact)
 
 
+@pytest.mark.slow
+def test_evidence_with_a_surrogate(program) -> None:
+    surrogate = pi.amortized.Surrogate(pilot=50, widths=(32,), steps=1500)
+    found = surrogate.sample(program, pi.Nested(live=200), key=1)
+    assert abs(found.log_evidence.z(ring_evidence())) < 4
+    assert found.provenance["surrogate"]["pareto_k"] < 0.7
+    assert not found.findings
+
+
 def test_weights_are_exact_and_a_bad_surrogate_is_caught(program) -> None:
     rng = np.random.default_rng(0)
     rows = rng.uniform(-2, 2, (400, 2))
@@ -118,5 +127,7 @@ def test_refused(program) -> None:
     with pytest.raises(MethodError, match="no surrogate beside"):
         kernel = kernels.DelayedAcceptance()
         pi.sample(targets.skewed().program, pi.MCMC(kernel, draws=10), key=0, progress=False)
+    with pytest.raises(MethodError, match="Nested or SMC"):
+        pi.amortized.Surrogate().sample(program, pi.NUTS(), key=0)
     with pytest.raises(TrainingError, match="finite at 0 points"):
         pi.amortized.Surrogate().fit(program, np.zeros((60, 2)), np.full(60, -np.inf), key=0)
