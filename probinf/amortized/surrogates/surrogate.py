@@ -5,26 +5,25 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import jax
-import jax.numpy as jnp
+import equinox as eqx
 import numpy as np
 
-from probinf.amortized.surrogates.exact import Correction, corrected, log_likelihoods
-from probinf.amortized.surrogates.network import LogLikelihood, trained
-from probinf.api import sample
+from probinf.amortized.surrogates.network import trained, values
+from probinf.amortized.surrogates.running import alternated
 from probinf.core.coordinates import Layout
+from probinf.core.inputs.intervals import ends_of
 from probinf.core.inputs.limits import at_least, positive
 from probinf.core.keys import as_key
-from probinf.core.precision import precisely
 from probinf.core.program import Key, Program
 from probinf.core.transformations.guiding import guided
 from probinf.errors import MethodError, StructureError, TrainingError
-from probinf.results.findings import Finding
 from probinf.results.posterior import Posterior
 from probinf.samplers.nested.sampling import Nested
 from probinf.samplers.smc import SMC
 
-_APART = 4.0  # errors between the pilot's evidence and the last one
+_LEAST = 50
+_IMPOSSIBLE = 100.0  # nats below the best point, where the likelihood is zero
+_NO_KEYS = "Surrogate: a random-key coordinate has no smooth likelihood."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,13 +31,14 @@ class FittedSurrogate:
     """A network for the log likelihood of one program.
 
     Attributes:
-        network: from a flat position to the log likelihood.
+        network: from a flat position to the log likelihood; any Equinox module that can be called
+            with one will do.
         error: root mean squared error in nats on held-out points, weighted by the posterior.
         width: of its hidden layers.
         points: exact evaluations that it was trained on.
     """
 
-    network: LogLikelihood
+    network: eqx.Module
     error: float
     width: int
     points: int
@@ -53,12 +53,7 @@ class FittedSurrogate:
 
     def log_likelihood(self, rows: np.ndarray) -> np.ndarray:
         """(n,) the network's values at flat positions (n, d)."""
-        return np.asarray(_values(self.network, jnp.asarray(rows)), float)
-
-
-@jax.jit
-def _values(network: LogLikelihood, rows: Any) -> Any:
-    return jax.vmap(network)(rows)
+        return values(self.network, np.asarray(rows, float))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +73,7 @@ class Surrogate:
         tolerance: largest standard deviation of the network's error over the posterior, in nats.
         rounds: runs of the engine, at most.
         widths: of two hidden layers, that are tried; held-out points choose.
-        steps: of training, for each width; 0 leaves the quadratic fit.
+        steps: of training; 0 leaves the quadratic fit.
 
     Raises:
         MethodError: an option is out of range.
@@ -88,9 +83,9 @@ class Surrogate:
 
     pilot: int = 100
     tolerance: float = 0.3
-    rounds: int = 4
+    rounds: int = 5
     widths: tuple[int, ...] = (32, 64)
-    steps: int = 4000
+    steps: int = 8000
 
     def __post_init__(self) -> None:
         at_least(1, rounds=self.rounds)
@@ -116,7 +111,8 @@ class Surrogate:
         Args:
             program: whose likelihood it is.
             rows: (n, d) flat positions, such as ``posterior.unconstrained[0]`` of a nested run.
-            log_likelihood: (n,) exact values there; those that are not finite are left out.
+            log_likelihood: (n,) exact values there; where it is -inf or NaN, the network learns
+                that little is there.
             key: random key or seed.
             log_weights: (n,) by which held-out errors count; equal where None.
 
@@ -126,7 +122,7 @@ class Surrogate:
         """
         layout = Layout.of(program)
         if layout.has_keys:
-            raise StructureError("Surrogate: a random-key coordinate has no smooth likelihood.")
+            raise StructureError(_NO_KEYS)
         rows, y = np.asarray(rows, float), np.asarray(log_likelihood, float)
         if rows.ndim != 2 or rows.shape[1] != layout.size or y.shape != rows.shape[:1]:
             raise StructureError(
@@ -134,15 +130,23 @@ class Surrogate:
                 f"{rows.shape} and {y.shape}."
             )
         weights = np.zeros(y.size) if log_weights is None else np.asarray(log_weights, float)
-        known = np.isfinite(y) & np.isfinite(rows).all(axis=1)
-        if known.sum() < 50:
+        finite = np.isfinite(y)
+        if finite.sum() < _LEAST:
             raise TrainingError(
-                f"Surrogate: the log likelihood is finite at {known.sum()} points; a network needs "
-                "at least 50. Use more live points of the pilot, or a closer prior."
+                f"Surrogate: the log likelihood is finite at {finite.sum()} points; a network "
+                f"needs at least {_LEAST}. Use more live points of the pilot, or a closer prior."
             )
-        share = np.exp(weights[known] - weights[known].max())
+        known = np.isfinite(rows).all(axis=1) & ~np.isposinf(y)
+        y = np.where(finite, y, y[finite].max() - _IMPOSSIBLE)[known]
+        share = np.where(finite, np.exp(weights - weights[finite].max()), 0.0)[known]
         found = trained(
-            as_key(key), rows[known], y[known], share / share.sum(), self.widths, self.steps
+            as_key(key),
+            rows[known],
+            y,
+            share / share.sum(),
+            _intervals(program, layout),
+            self.widths,
+            self.steps,
         )
         return FittedSurrogate(found.network, found.error, found.width, int(known.sum()))
 
@@ -173,67 +177,15 @@ class Surrogate:
                 f"Surrogate: method must be Nested or SMC, got {method!r}. For Markov chains give "
                 "kernels.DelayedAcceptance the program that fit(...).beside(program) returns."
             )
-        keys = jax.random.split(as_key(key), 2 * self.rounds + 1)
-        pilot = sample(program, Nested(live=self.pilot), key=keys[-1], progress=progress)
-        calls = int(pilot.provenance["likelihood_evaluations"])
-        rows, y = pilot.unconstrained[0], pilot.stats["log_likelihood"][0]
-        # the network's own rounding is corrected with the rest of its errors
-        precision: Any = pilot.provenance.get("precision") or "single"
-        weights, told = pilot.log_weights[0] - pilot.log_weights.max(), []
-        for turn in range(self.rounds):
-            fitted = self.fit(program, rows, y, key=keys[2 * turn], log_weights=weights)
-            cheap = fitted.instead(program)
-            run = sample(
-                cheap, method, key=keys[2 * turn + 1], progress=progress, precision=precision
-            )
-            flat = run.unconstrained.reshape(-1, rows.shape[1])
-            with precisely(precision):
-                exact = log_likelihoods(program, flat)
-            calls += len(flat)
-            shape = run.log_weights.shape
-            approximate = fitted.log_likelihood(flat)
-            posterior, change = corrected(
-                run, exact.reshape(shape), approximate.reshape(shape), program
-            )
-            told.append(change)
-            if change.spread <= self.tolerance and not change.findings:
-                break
-            rows, y = np.concatenate([rows, flat]), np.concatenate([y, exact])
-            weights = np.concatenate([weights, posterior.log_weights.ravel()])
-        return _reported(posterior, pilot, fitted, told, calls)
+        if Layout.of(program).has_keys:
+            raise StructureError(_NO_KEYS)
+        return alternated(self, program, method, as_key(key), progress)
 
 
-def _reported(
-    posterior: Posterior,
-    pilot: Posterior,
-    fitted: FittedSurrogate,
-    told: list[Correction],
-    calls: int,
-) -> Posterior:
-    last = told[-1]
-    surrogate = {
-        "exact_evaluations": calls,
-        "rounds": len(told),
-        "pareto_k": last.k,
-        "delta_log_z": last.delta,
-        "delta_log_z_error": last.error,
-        "spread": last.spread,
-        "held_out_error": fitted.error,
-        "width": fitted.width,
-        "pilot_log_z": pilot.log_evidence.value,
-    }
-    gap = posterior.log_evidence.value - pilot.log_evidence.value
-    error = float(np.hypot(posterior.log_evidence.error, pilot.log_evidence.error))
-    findings = posterior.findings
-    if not abs(gap) <= _APART * error:
-        message = (
-            f"the log evidence differs by {gap:.2f} from the {pilot.log_evidence} of the pilot, "
-            "which saw the exact likelihood: the surrogate hides a part of the posterior, or the "
-            "pilot missed one. Use more live points of the pilot."
-        )
-        findings = (Finding("surrogate_disagrees", message), *findings)
-    return dataclasses.replace(
-        posterior,
-        findings=findings,
-        provenance={**posterior.provenance, "surrogate": surrogate},
-    )
+def _intervals(program: Program, layout: Layout) -> np.ndarray:
+    """(d,) which coordinates are logits of places in intervals."""
+    found = np.zeros(layout.size, bool)
+    for site in layout.places():
+        if ends_of(program, site) is not None:
+            found[layout.part((site,))[0]] = True
+    return found
