@@ -65,7 +65,7 @@ class Correction:
         message = (
             f"the surrogate's errors (sd {self.spread:.2g} nats over its posterior) left "
             f"{self.share:.0%} of the effective draws, with Pareto k {self.k:.2f}: posterior and "
-            "evidence are unreliable. Train it on more points, or sample "
+            "evidence may be off. Train it on more points, or sample "
             "the exact likelihood."
         )
         return (Finding("bad_surrogate", message),)
