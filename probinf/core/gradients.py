@@ -16,6 +16,7 @@ from probinf.core.hiding import may_hide
 from probinf.core.host.asking import asks
 from probinf.core.keys import numbered
 from probinf.core.program import Data, Position, Program, log_density
+from probinf.core.transformations.guiding import by_network
 from probinf.errors import ImproperPriorError, MethodError
 
 POINTS = 32
@@ -61,7 +62,7 @@ def require_gradient(program: Program, who: str) -> None:
     Raises:
         MethodError: the density has no reverse-mode derivative.
     """
-    if asks(program.data):
+    if asks(program.data) and not by_network(program):
         raise MethodError(
             f"{who} needs gradients, but the likelihood is ordinary Python (from_callback), which "
             f'has none. Use {_FREE_OF_ANYTHING}; method="auto" chooses.'

@@ -141,9 +141,10 @@ def _drift(posterior: Posterior, w: np.ndarray) -> float:
     """
     if "live_points" not in posterior.stats:
         return 0.0
+    of = "surrogate_" if "surrogate_birth_log_likelihood" in posterior.stats else ""
     log_l, birth, live = (
         np.asarray(posterior.stats[name], float).ravel()
-        for name in ("log_likelihood", "birth_log_likelihood", "live_points")
+        for name in (f"{of}log_likelihood", f"{of}birth_log_likelihood", "live_points")
     )
     replaced = log_l <= np.nanmax(birth, initial=-np.inf)
     return float(w @ np.cumsum(np.where(replaced, 2 / live**2, 0.0)))

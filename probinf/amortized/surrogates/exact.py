@@ -15,7 +15,6 @@ from probinf.core.estimate import Estimate
 from probinf.core.population import usable
 from probinf.core.program import Program
 from probinf.core.psis import pareto_k
-from probinf.core.resampling import systematic
 from probinf.results.findings import Finding
 from probinf.results.posterior import Posterior
 from probinf.results.statistics.weighted import kish_ess
@@ -23,6 +22,8 @@ from probinf.results.statistics.weighted import kish_ess
 _DRAWS = 1000
 _LEAST_SHARE = 0.5  # of the effective size that must survive the correction
 _HEAVY = 0.7
+_LOST = 3.0  # nats
+_OF_SURROGATE = {name: f"surrogate_{name}" for name in ("log_likelihood", "birth_log_likelihood")}
 
 
 @jitted
@@ -45,7 +46,8 @@ class Correction:
             posterior; above 0.7 they cannot be trusted.
         delta: log evidence that they added.
         error: standard error of ``delta``.
-        spread: standard deviation of the surrogate's error over its own posterior, in nats.
+        spread: root mean squared error of the surrogate over its own posterior, up to a constant,
+            in nats; a draw that lost its weight counts as an error of 3.
         share: of the effective size that is left.
     """
 
@@ -63,7 +65,7 @@ class Correction:
         message = (
             f"the surrogate's errors (sd {self.spread:.2g} nats over its posterior) left "
             f"{self.share:.0%} of the effective draws, with Pareto k {self.k:.2f}: posterior and "
-            "evidence are unreliable. Train it on more points, or sample "
+            "evidence may be off. Train it on more points, or sample "
             "the exact likelihood."
         )
         return (Finding("bad_surrogate", message),)
@@ -88,29 +90,30 @@ def corrected(
     delta = -np.inf if lost else float(logsumexp(after) - logsumexp(before))
     gained = np.zeros_like(share) if lost else np.exp(after - logsumexp(after)).ravel()
     error = float(np.sqrt(np.sum((gained - share) ** 2)))
-    drawn = np.asarray(systematic(jax.random.key(0), jax.numpy.asarray(share)))
-    drawn = drawn[:: max(1, len(drawn) // _DRAWS)]
-    clipped = np.maximum(ratio.ravel(), -1e3)
-    mean = share @ clipped
+    places = (np.arange(_DRAWS) + 0.5) / _DRAWS
+    drawn = np.minimum(np.searchsorted(np.cumsum(share), places), share.size - 1)
+    gap = np.clip(ratio.ravel() - (0.0 if lost else delta), -_LOST, _LOST)
     told = Correction(
         np.inf if lost else pareto_k(ratio.ravel()[drawn]),
         delta,
         error,
-        float(np.sqrt(share @ (clipped - mean) ** 2)),
+        float(np.sqrt(share @ gap**2)),
         0.0 if lost else kish_ess(after.ravel()) / kish_ess(before.ravel()),
     )
     evidence = posterior.evidence
     if evidence is not None:
         evidence = Estimate(evidence.value + delta, float(np.hypot(evidence.error, error)))
-    stats = dict(posterior.stats)
-    if "log_likelihood" in stats:
-        stats["log_likelihood"] = exact
+    # the contours of a nested run are the surrogate's
+    stats = {_OF_SURROGATE.get(name, name): value for name, value in posterior.stats.items()}
+    stats["log_likelihood"] = exact
+    history = {k: v for k, v in posterior.history.items() if not k.startswith("log_evidence")}
     kind = posterior.kind if posterior.weighted else "weighted"
     top = 0.0 if lost else after.max()
     return dataclasses.replace(
         posterior,
         log_weights=after - top,
         stats=stats,
+        history=history,
         evidence=evidence,
         kind=kind,
         program=program,

@@ -74,6 +74,12 @@ def is_guided(program: Program) -> bool:
     return any(_is_guide(leaf) for leaf in jax.tree.leaves(program.data, is_leaf=_is_guide))
 
 
+def by_network(program: Program) -> bool:
+    """Whether a network is in the place of the log weight."""
+    leaves = jax.tree.leaves(program.data, is_leaf=_is_guide)
+    return any(_is_guide(leaf) and not leaf.exact for leaf in leaves)
+
+
 def by_guide(program: Program) -> Program:
     """The measure with the network's weight, of a guided program or any transformation of it."""
 
