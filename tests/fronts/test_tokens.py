@@ -132,6 +132,10 @@ def test_answers() -> None:
         pi.tokens.self_consistency(["a", "b"], [0.0, np.nan])
     with pytest.raises(ArrayError, match="is positive"):
         pi.tokens.horvitz_thompson(["a", "b"], ["x", "y"], [0.5, -1.0])
+    with pytest.raises(ArrayError, match=r"'y' is among the tries.*-inf"):
+        pi.tokens.horvitz_thompson(["a", "b"], ["x", "y"], [-0.1, -np.inf])
+    with pytest.raises(ArrayError, match="are equal, but"):
+        pi.tokens.horvitz_thompson(["a", "b"], ["x", "x"], [-np.inf, -1.0])
     with pytest.raises(ArrayError, match="are equal, but"):
         pi.tokens.horvitz_thompson(["a", "b"], ["x", "x"], [-1.0, -1.0])
 
