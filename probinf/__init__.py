@@ -55,6 +55,7 @@ if _TYPE_CHECKING:
     from probinf.evidence.separation import SeparateModes as SeparateModes
     from probinf.evidence.separation import separate_modes as separate_modes
     from probinf.evidence.updating import update as update
+    from probinf.fronts import FractionalNoise as FractionalNoise
     from probinf.fronts import formula as formula
     from probinf.fronts import from_callback as from_callback
     from probinf.fronts import from_language_model as from_language_model
@@ -116,6 +117,7 @@ _WHERE = {
     "ExactFilter": "probinf.samplers",
     "fit": "probinf.evidence.fitting",
     "formula": "probinf.fronts",
+    "FractionalNoise": "probinf.fronts",
     "from_callback": "probinf.fronts",
     "from_language_model": "probinf.fronts",
     "from_log_density": "probinf.fronts",

@@ -60,3 +60,6 @@ from probinf.amortized.transformer.filtering import LinearMotion as LinearMotion
 from probinf.amortized.transformer.filtering import filter as filter
 from probinf.amortized.transformer.fitted import FittedDT as FittedDT
 from probinf.core.flows.flow import SplineFlow as SplineFlow
+from probinf.core.lazy import public_names as _public_names
+
+__dir__ = _public_names(__name__, "oracles")

@@ -3,9 +3,8 @@
 What most users need is here; each room below holds all of its names, the rarer ones there alone.
 """
 
-import importlib
-import warnings
-from typing import Any
+import importlib as _importlib
+from typing import Any as _Any
 
 from probinf.conformal import calibration as calibration
 from probinf.conformal import labels as labels
@@ -62,43 +61,42 @@ from probinf.conformal.sets import LabelSet as LabelSet
 from probinf.conformal.sets.pictures import plot_intervals as plot_intervals
 from probinf.conformal.sets.pictures import plot_sizes as plot_sizes
 from probinf.conformal.validity import check_coverage as check_coverage
+from probinf.core.deprecation import moved_names as _moved_names
+from probinf.core.lazy import public_names as _public_names
 
-_MOVED_TO = {
-    "calibration": """
+_ROOMS = "calibration estimators labels online posteriors regression scores selection sets"
+__dir__ = _public_names(__name__, *_ROOMS.split())
+_moved = _moved_names(
+    __name__,
+    {
+        "calibration": """
         RiskControl SpiBounds SpiThreshold betting_pvalue clopper_pearson conditional_thresholds
         gespi hoeffding_bentkus lower_rank nexcp_weights order_stat rlcp_thresholds robust_split
         smoothed_bounds spi spi_beta spi_bounds upper_rank weighted_quantile
     """,
-    "labels": "ImplicationCircuit VennAbers cluster_labels combine cv_plus_labels",
-    "online": "AgACI OnlineMethod OnlineResult SFOGD",
-    "posteriors": "BayesSet PosteriorRegion bayes_arrays hpd_scores waldo_scores",
-    "regression": """
+        "labels": "ImplicationCircuit VennAbers cluster_labels combine cv_plus_labels",
+        "online": "AgACI OnlineMethod OnlineResult SFOGD",
+        "posteriors": "BayesSet PosteriorRegion bayes_arrays hpd_scores waldo_scores",
+        "regression": """
         Box Ellipsoid PredictiveSystem SampleBalls copula_box ellipsoid jackknife_minmax
         jackknife_plus_bootstrap jackknife_plus_kernel sample_balls sample_distance
     """,
-    "scores": """
+        "scores": """
         AsymmetricCQR DensityScore HDRMass LabelScore LogPredictive Margin PIT PredictiveDensity
         RegressionScore SAPS
     """,
-    "selection": """
+        "selection": """
         Chiseled Selection Thresholdout auxiliary_sizes benjamini_hochberg chisel clipped_scores
         conformal_evalues e_bh joint_leave_one_out optcs_full ridge_learner selection_pvalues
         thresholdout weighted_selection
     """,
-}  # since 0.1; the old names go with 0.3
-_ROOM = {name: room for room, names in _MOVED_TO.items() for name in names.split()}
+    },
+    until="0.3",
+)
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _Any:
     """``estimators`` on first use (scikit-learn is an extra), and names that moved to a room."""
     if name == "estimators":
-        return importlib.import_module("probinf.conformal.estimators")
-    if name not in _ROOM:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    place = f"{__name__}.{_ROOM[name]}"
-    warnings.warn(
-        f"conformal.{name} is now conformal.{_ROOM[name]}.{name}; the old name goes with 0.3.",
-        DeprecationWarning,
-        stacklevel=2,
-    )
-    return getattr(importlib.import_module(place), name)
+        return _importlib.import_module("probinf.conformal.estimators")
+    return _moved(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,8 +31,20 @@ def on_first_use(
         setattr(sys.modules[package], name, value)  # so that this is not asked again
         return value
 
-    def names() -> list[str]:
-        own = (name for name in vars(sys.modules[package]) if not name.startswith("_"))
-        return sorted({*own, *where})
+    return get, lambda: sorted(where)
 
-    return get, names
+
+def public_names(package: str, *rooms: str) -> Callable[[], list[str]]:
+    """The package's ``__dir__``: what it exports, without the files behind it.
+
+    Args:
+        package: its ``__name__``.
+        rooms: the modules of it that are public.
+    """
+
+    def names() -> list[str]:
+        held = vars(sys.modules[package])
+        own = {n for n, v in held.items() if n[0] != "_" and not isinstance(v, types.ModuleType)}
+        return sorted({*own, *rooms})
+
+    return names

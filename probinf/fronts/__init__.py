@@ -15,6 +15,7 @@ if _TYPE_CHECKING:
     from probinf.fronts.simulator import from_simulator as from_simulator
     from probinf.fronts.state_space import from_state_space as from_state_space
     from probinf.fronts.state_space import with_parameters as with_parameters
+    from probinf.fronts.states.fractional import FractionalNoise as FractionalNoise
     from probinf.fronts.steering import steered as steered
     from probinf.fronts.tokens.front import from_language_model as from_language_model
 
@@ -22,6 +23,7 @@ if _TYPE_CHECKING:
 _WHERE = {
     "formula": "probinf.fronts.formulas.formula",
     "FormulaProgram": "probinf.fronts.formulas.formula",
+    "FractionalNoise": "probinf.fronts.states.fractional",
     "from_callback": "probinf.fronts.callback",
     "from_language_model": "probinf.fronts.tokens.front",
     "from_log_density": "probinf.fronts.log_density",

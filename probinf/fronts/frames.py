@@ -76,21 +76,18 @@ class Columns:
     where an array is wanted (``data @ beta``), matrices (rows, columns). Columns that hold no
     numbers are refused where they are read.
 
-    Attributes:
-        arrays: by column.
-        names: of all columns, in their order.
-        refused: of columns without numbers, why.
-        argument: of the model, for messages.
+    Its own fields begin with an underscore, so that a column may have any other name that it
+    could have in a DataFrame.
     """
 
-    arrays: dict[str, Any]
-    names: tuple[str, ...]
-    refused: tuple[tuple[str, str], ...] = ()
-    argument: str = "the DataFrame"
+    _arrays: dict[str, Any]
+    _names: tuple[str, ...]  # of all columns, in their order
+    _refused: tuple[tuple[str, str], ...] = ()  # columns without numbers, and why
+    _argument: str = "the DataFrame"  # of the model, for messages
 
     def tree_flatten(self) -> tuple[tuple[dict[str, Any]], Any]:
         """For JAX: arrays, and what is static."""
-        return (self.arrays,), (self.names, self.refused, self.argument)
+        return (self._arrays,), (self._names, self._refused, self._argument)
 
     @classmethod
     def tree_unflatten(cls, static: Any, children: Any) -> Columns:
@@ -100,17 +97,17 @@ class Columns:
     @property
     def columns(self) -> list[str]:
         """Names of all columns."""
-        return list(self.names)
+        return list(self._names)
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
-        return len(self), len(self.names)
+        return len(self), len(self._names)
 
     @property
     def values(self) -> jax.Array:
         """All columns as a matrix (rows, columns)."""
-        return jnp.stack([jnp.asarray(self[name]) for name in self.names], axis=1)
+        return jnp.stack([jnp.asarray(self[name]) for name in self._names], axis=1)
 
     @property
     def ndim(self) -> int:
@@ -125,25 +122,25 @@ class Columns:
         return self.values
 
     def __len__(self) -> int:
-        return len(next(iter(self.arrays.values()))) if self.arrays else 0
+        return len(next(iter(self._arrays.values()))) if self._arrays else 0
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.names)
+        return iter(self._names)
 
     def __contains__(self, name: object) -> bool:
-        return name in self.names
+        return name in self._names
 
     def __getitem__(self, name: Any) -> Any:
         if isinstance(name, list | tuple):
             return jnp.stack([jnp.asarray(self[each]) for each in name], axis=1)
-        if name in self.arrays:
-            return self.arrays[name]
-        if name in dict(self.refused):
-            raise ModelError(f"{self.argument}: column {name!r} is {dict(self.refused)[name]}")
-        raise ModelError(f"{self.argument} has no column {name!r}; there are {list(self.names)}.")
+        if name in self._arrays:
+            return self._arrays[name]
+        if name in dict(self._refused):
+            raise ModelError(f"{self._argument}: column {name!r} is {dict(self._refused)[name]}")
+        raise ModelError(f"{self._argument} has no column {name!r}; there are {list(self._names)}.")
 
     def __getattr__(self, name: str) -> Any:
-        if not name.startswith("_") and name in self.names:
+        if not name.startswith("_") and name in self._names:
             return self[name]
         raise AttributeError(name)
 

@@ -1,5 +1,6 @@
 """Markov kernels for ``MCMC(kernel=...)`` and ``SMC(kernel=...)``."""
 
+from probinf.core.lazy import public_names as _public_names
 from probinf.core.program import log_density as log_density
 from probinf.kernels.base import Info as Info
 from probinf.kernels.base import Kernel as Kernel
@@ -22,3 +23,5 @@ from probinf.kernels.walkers import DifferentialEvolution as DifferentialEvoluti
 from probinf.kernels.walkers import Snooker as Snooker
 from probinf.kernels.walkers import Stretch as Stretch
 from probinf.kernels.walkers import WalkerMove as WalkerMove
+
+__dir__ = _public_names(__name__)

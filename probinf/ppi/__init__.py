@@ -1,5 +1,6 @@
 """Prediction-powered inference: few labels, many predictions, valid intervals."""
 
+from probinf.core.lazy import public_names as _public_names
 from probinf.ppi.designs.active import active_probs as active_probs
 from probinf.ppi.designs.active import draw_labels as draw_labels
 from probinf.ppi.designs.design import Design as Design
@@ -61,3 +62,5 @@ from probinf.ppi.sequential.anytime import AnytimeMean as AnytimeMean
 from probinf.ppi.sequential.anytime import Stream as Stream
 from probinf.ppi.sequential.betting import BettingMean as BettingMean
 from probinf.ppi.sequential.looks import anytime as anytime
+
+__dir__ = _public_names(__name__, "core", "losses")

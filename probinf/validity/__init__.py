@@ -1,6 +1,7 @@
 """The laws as functions: anyone can hold a model, a kernel or an engine against them."""
 
 from probinf.core.check_result import CheckResult as CheckResult
+from probinf.core.lazy import public_names as _public_names
 from probinf.validity.base import check_base as check_base
 from probinf.validity.c2st import C2stResult as C2stResult
 from probinf.validity.c2st import c2st as c2st
@@ -16,3 +17,5 @@ from probinf.validity.replications import replicate as replicate
 from probinf.validity.sbc import SbcResult as SbcResult
 from probinf.validity.sbc import sbc as sbc
 from probinf.validity.tarp import tarp as tarp
+
+__dir__ = _public_names(__name__)

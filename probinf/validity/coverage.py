@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from probinf.core.keys import as_generator
+from probinf.core.program import Key
 from probinf.errors import ArrayError, LevelError, StructureError
 from probinf.validity.replications import Replications, check_arrays, credibility
 
@@ -84,7 +86,9 @@ class CoverageResult:
         return axis.figure
 
 
-def expected_coverage(found: Replications, *, level: float = 1e-3, seed: int = 0) -> CoverageResult:
+def expected_coverage(
+    found: Replications, *, level: float = 1e-3, key: int | Key = 0
+) -> CoverageResult:
     """Coverage of highest-density regions, in expectation over the prior.
 
     The mass that the posterior gives to densities above the truth's is uniform when the
@@ -93,7 +97,7 @@ def expected_coverage(found: Replications, *, level: float = 1e-3, seed: int = 0
     Args:
         found: from :func:`replicate`; needs its log densities.
         level: probability of a false alarm.
-        seed: of random tie-breaking.
+        key: random key or seed of random tie-breaking.
 
     Raises:
         StructureError: the log densities are missing.
@@ -115,5 +119,5 @@ def expected_coverage(found: Replications, *, level: float = 1e-3, seed: int = 0
         )
     if np.isnan(true).any() or np.isnan(others).any():
         raise ArrayError("expected_coverage: a log density is NaN.")
-    mass = credibility(others > true[:, None], others == true[:, None], found, seed)
+    mass = credibility(others > true[:, None], others == true[:, None], found, as_generator(key))
     return CoverageResult("coverage of highest-density regions", mass, level)

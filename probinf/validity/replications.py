@@ -56,7 +56,9 @@ class Replications(NamedTuple):
     values_draws: np.ndarray | None = None
 
 
-def credibility(below: np.ndarray, ties: np.ndarray, found: Replications, seed: int) -> np.ndarray:
+def credibility(
+    below: np.ndarray, ties: np.ndarray, found: Replications, rng: np.random.Generator
+) -> np.ndarray:
     """(n,) posterior mass below the truth, ties broken at random: uniform when calibrated.
 
     With equal weights this is exact: ``(rank + uniform) / (L + 1)``.
@@ -65,7 +67,7 @@ def credibility(below: np.ndarray, ties: np.ndarray, found: Replications, seed: 
         below: (n, L) whether a draw lies below the truth.
         ties: (n, L) whether it ties with it.
         found: holds the weights.
-        seed: of the random tie-breaking.
+        rng: of the random tie-breaking.
     """
     n, count = below.shape
     if found.log_weights is None:
@@ -73,7 +75,7 @@ def credibility(below: np.ndarray, ties: np.ndarray, found: Replications, seed: 
     else:
         log_w = found.log_weights - found.log_weights.max(axis=1, keepdims=True)
         w = np.exp(log_w) / np.exp(log_w).sum(axis=1, keepdims=True)
-    u = np.random.default_rng(seed).uniform(size=n)
+    u = rng.uniform(size=n)
     mass = (w * below).sum(axis=1) + u * (w * ties).sum(axis=1)
     return np.asarray((count * mass + u) / (count + 1))
 

@@ -6,6 +6,8 @@ from typing import Literal
 
 import numpy as np
 
+from probinf.core.keys import as_generator
+from probinf.core.program import Key
 from probinf.errors import MethodError, StructureError
 from probinf.validity.coverage import CoverageResult
 from probinf.validity.replications import Replications, check_arrays, credibility
@@ -39,7 +41,7 @@ def tarp(
     *,
     references: Literal["data", "prior"] | None = None,
     level: float = 1e-3,
-    seed: int = 0,
+    key: int | Key = 0,
 ) -> CoverageResult:
     """Tests of accuracy with random points: coverage of balls around reference points.
 
@@ -55,7 +57,7 @@ def tarp(
             replications; ``"prior"``, truths of other replications. By default ``"data"``
             where the data are there.
         level: probability of a false alarm.
-        seed: of the reference points and of random tie-breaking.
+        key: random key or seed of the reference points and of random tie-breaking.
 
     Raises:
         ArrayError: shapes differ, or a value is NaN.
@@ -68,7 +70,7 @@ def tarp(
         references = "prior" if found.observed is None else "data"
     if references not in ("data", "prior"):
         raise MethodError(f"tarp: references must be 'data' or 'prior', got {references!r}.")
-    rng = np.random.default_rng(seed)
+    rng = as_generator(key)
     n = len(found.truth)
     if references == "data":
         points = _predicted(found, rng)
@@ -80,5 +82,5 @@ def tarp(
     scale = np.where(scale > 0, scale, 1.0)
     true = np.square((found.truth - points) / scale).sum(axis=1)
     others = np.square((found.draws - points[:, None]) / scale).sum(axis=2)
-    mass = credibility(others < true[:, None], others == true[:, None], found, seed + 1)
+    mass = credibility(others < true[:, None], others == true[:, None], found, rng)
     return CoverageResult("coverage of random balls (TARP)", mass, level)

@@ -121,6 +121,7 @@ def series(y=None):
     numpyro.sample("y", dist.Normal(m, 1.0).expand([16]).to_event(1), obs=y)
 
 
+@pytest.mark.slow
 def test_embeddings(tmp_path):
     source = pi.from_numpyro(series, y=np.zeros(16))
     method = NRE(simulations=400, hidden=(8,), embedding=CNN(axes=1, channels=(4,), size=4))

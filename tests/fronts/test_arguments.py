@@ -149,3 +149,16 @@ def test_a_frame_reckons_as_its_matrix_does() -> None:
         (np.ones(2) * frame, matrix),
     ):
         np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def test_columns_may_have_any_name() -> None:
+    names = ("names", "arrays", "argument", "refused")
+    frame = pd.DataFrame({name: [1.0, 2.0] for name in names})
+    seen = []
+
+    def model(data: Any) -> None:
+        seen.append([getattr(data, name).shape for name in names])
+        numpyro.sample("y", dist.Normal(numpyro.sample("m", dist.Normal(0, 1)), 1), obs=data.names)
+
+    pi.from_numpyro(model, frame)
+    assert seen and all(shapes == [(2,)] * 4 for shapes in seen)

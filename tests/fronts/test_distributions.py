@@ -55,7 +55,7 @@ def _discrete(support: Any) -> bool:
         return False
 
 
-QUICK = ("plain", "low", "both", "folded")
+QUICK = ("plain", "low")
 TIERS = [form if form in QUICK else pytest.param(form, marks=pytest.mark.slow) for form in FORMS]
 
 

@@ -135,6 +135,7 @@ class _PriorOnly:
         return Score(self.inner(x, data).log_base, jnp.zeros(()))
 
 
+@pytest.mark.slow
 def test_stale_blocks_are_caught() -> None:
     blocks = tuple(kernels.block(site, kernels.Slice()) for site in ("a", "b"))
     draws = exact_draws(target(pair), MUTANT_DRAWS, seed=1)

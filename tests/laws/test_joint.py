@@ -33,7 +33,7 @@ def test_geweke(program, kernel):
 @pytest.mark.parametrize(
     "method",
     [
-        pytest.param(pi.NUTS(chains=1, warmup=150, draws=155), id="NUTS"),
+        pytest.param(pi.NUTS(chains=1, warmup=150, draws=155), id="NUTS", marks=pytest.mark.slow),
         pytest.param(pi.SMC(particles=500), id="SMC", marks=pytest.mark.slow),
     ],
 )

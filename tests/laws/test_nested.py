@@ -286,6 +286,7 @@ def from_anywhere(u: Any, above: Any, group: Any) -> Any:
     return jnp.floor(u * above.shape[0]).astype(int)
 
 
+@pytest.mark.slow
 def test_starting_below_the_contour_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     jax.clear_caches()
     monkeypatch.setattr(nested, "survivors", from_anywhere)

@@ -52,6 +52,7 @@ def gains_of_the_last_step_only(before, *rest):
     return follow(before._replace(descent=jax.tree.map(jnp.zeros_like, before.descent)), *rest)
 
 
+@pytest.mark.slow
 def test_calibration_catches_forgotten_gains(monkeypatch) -> None:
     jax.clear_caches()
     monkeypatch.setattr(particle_filter, "followed", gains_of_the_last_step_only)

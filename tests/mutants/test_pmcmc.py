@@ -6,6 +6,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 from probinf import kernels
 from probinf.core.coordinates import Mixed
@@ -66,6 +67,7 @@ class Reestimated(kernels.RandomWalk):
         return super().step(key, program, again, params)
 
 
+@pytest.mark.slow
 def test_a_likelihood_estimated_anew_fails():
     program = target(cases.finite(), Filter(1), 1)
     draws = laws.exact_draws(program, laws.BOUND)

@@ -37,7 +37,9 @@ def only(posterior: pi.Posterior, positive: bool) -> pi.Posterior:
     return dataclasses.replace(posterior, unconstrained=moved, draws={"x": moved})
 
 
-@pytest.mark.parametrize(("positive", "share"), [(True, 0.3), (False, 0.7)])
+@pytest.mark.parametrize(
+    ("positive", "share"), [(True, 0.3), pytest.param(False, 0.7, marks=pytest.mark.slow)]
+)
 def test_a_missed_mode_is_found_with_its_share(both, positive, share) -> None:
     (mode,) = missed_modes(only(both, positive))
     assert mode.share == pytest.approx(share, abs=0.02)

@@ -14,6 +14,7 @@ import probinf as pi
 from probinf import kernels
 from probinf.errors import ImproperPriorError, MethodError
 from tests.cases import targets
+from tests.cases.tiers import tiers
 from tests.samplers import test_pmcmc
 
 
@@ -27,14 +28,17 @@ Y = np.array([0.2, 1.1, -0.4])
 SHORT = {"warmup": 60, "chains": 2}
 
 
+ENGINES = [
+    pi.NUTS(draws=30, **SHORT),
+    pi.MCMC(kernels.RandomWalk(), draws=30, thin=2, **SHORT),
+    pi.ChEES(chains=8, superchains=4, warmup=30, draws=30),
+    pi.ParallelTempering(temperatures=4, chains=2, warmup=30, draws=30),
+]
+
+
 @pytest.mark.parametrize(
     "engine",
-    [
-        pi.NUTS(draws=30, **SHORT),
-        pi.MCMC(kernels.RandomWalk(), draws=30, thin=2, **SHORT),
-        pi.ChEES(chains=8, superchains=4, warmup=30, draws=30),
-        pi.ParallelTempering(temperatures=4, chains=2, warmup=30, draws=30),
-    ],
+    tiers(ENGINES, ENGINES[:1]),
     ids=lambda e: type(e).__name__,
 )
 def test_more_is_the_unbroken_run_bit_for_bit(engine: pi.samplers.Method) -> None:

@@ -19,6 +19,7 @@ from probinf.samplers.pmcmc.filtering import Filter
 from probinf.samplers.pmcmc.refreshing import Refreshing
 from probinf.samplers.pmcmc.target import target
 from tests.cases import state_spaces as cases
+from tests.cases.tiers import tiers
 
 YEARS = 20
 SHORT = {
@@ -60,7 +61,7 @@ def errors(found: pi.Posterior, exact: dict[str, float]) -> list[float]:
     return [float((columns["mean"][i] - exact[names[i]]) / columns["mcse"][i]) for i in rows]
 
 
-@pytest.mark.parametrize("name", ["pmmh", "gibbs"])
+@pytest.mark.parametrize("name", tiers(["pmmh", "gibbs"], ["pmmh"]))
 def test_a_run_is_resumed_bit_for_bit_and_keeps_what_is_named(name: str, tmp_path: Any) -> None:
     program, folder = nile(), tmp_path / name
     whole = pi.sample(program, SHORT[name], key=1, progress=False)

@@ -12,6 +12,8 @@ from probinf.conformal.sets.reporting import check_test, too_few, warn_infinite
 from probinf.core.inputs.arrays import ArrayLike, Number, as_float
 from probinf.core.inputs.frames import same_index
 from probinf.core.inputs.levels import fraction
+from probinf.core.keys import as_generator
+from probinf.core.program import Key
 from probinf.errors import ArrayError, MethodError, MissingPackageError
 
 GLOBAL = ">= 1-alpha over parameters from the prior and their data"
@@ -89,7 +91,7 @@ def calibrate_posterior(
     alpha: Number = 0.1,
     local: bool = False,
     leaf: int = 300,
-    seed: int = 0,
+    key: int | Key = 0,
 ) -> PosteriorRegion:
     """Give an amortized posterior's regions exact coverage, by fresh simulations.
 
@@ -101,7 +103,7 @@ def calibrate_posterior(
         local: partition the data space by a regression tree of the scores, grown on half of the
             pairs and calibrated on the other half (needs scikit-learn).
         leaf: fewest pairs per cell of the growing half.
-        seed: of the halving.
+        key: random key or seed of the halving.
 
     Raises:
         ArrayError: NaN, or shapes that differ.
@@ -125,8 +127,9 @@ def calibrate_posterior(
             "local=True needs scikit-learn: pip install 'probinf[sklearn]'."
         ) from None
     data = np.asarray(as_float("x", x, ndim=2, size=s.size), float)
-    grow = np.random.default_rng(seed).permutation(s.size) < s.size // 2
-    tree = DecisionTreeRegressor(min_samples_leaf=leaf, random_state=seed)
+    rng = as_generator(key)
+    grow = rng.permutation(s.size) < s.size // 2
+    tree = DecisionTreeRegressor(min_samples_leaf=leaf, random_state=int(rng.integers(2**31)))
     tree.fit(data[grow], s[grow])
     cells = tree.apply(data[~grow])
     thresholds = np.full(tree.tree_.node_count, np.inf)

@@ -142,6 +142,7 @@ def test_hidden_markov_models_by_enumeration() -> None:
     np.testing.assert_allclose(share, each, atol=4.5 * 0.5 / np.sqrt(len(paths)))
 
 
+@pytest.mark.slow
 def test_the_particle_filter_on_discrete_states() -> None:
     log_z, each, _ = by_enumeration()
     method = pi.ParticleFilter(4000, islands=4, smoother="backward", paths=1000)

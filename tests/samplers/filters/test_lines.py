@@ -46,6 +46,7 @@ def spread(method: pi.ParticleFilter, steps: int, key: int = 0, runs: int = 400)
     return float(np.std([pooled_evidence(*row).z(case.exact(y)[0]) for row in rows]))
 
 
+@pytest.mark.slow
 def test_the_error_of_the_evidence_is_calibrated() -> None:
     """400 filters, whose sd of z is known to .036."""
     assert 0.85 < spread(pi.ParticleFilter(1000), 20) < 1.15
