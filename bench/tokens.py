@@ -3,13 +3,14 @@
     python -m bench.tokens --seeds 5 --runs 20000
 
 Every row is over models of several seeds: the worst z-score of the mass, the total variation
-distance of runs pooled by evidence, and of a text drawn from a single run.
+distance of runs pooled by evidence, and of a text drawn from a single run (its law over runs).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 import jax
 import numpy as np
@@ -42,25 +43,40 @@ def figures(name: str, lm: TableLM, runs: int, particles: int, **options) -> dic
         "z": case.z_score(log_z, truth.log_z),
         "pooled": truth.tv(case.pooled(truth, *found)),
         "single": truth.tv(alone),
+        "noise": noise(truth, tokens, log_w),
         "log_z": truth.log_z,
     }
 
 
-def over_models(label: str, seeds: int, name: str, runs: int, particles: int, **options) -> None:
-    rows = [figures(name, TableLM.random(s), runs, particles, **options) for s in range(seeds)]
+def noise(truth: case.Exact, tokens: Any, log_w: Any) -> float:
+    """What the distance of a single run's law would be were it right: that of two halves, halved.
+
+    Each run gives every text it holds its share of the weight, and not one drawn text, so that
+    the law of a draw is known better than from as many draws.
+    """
+    half = len(tokens) // 2
+    parts = (slice(half), slice(half, 2 * half))
+    one, other = (case.pooled(truth, np.zeros(half), tokens[p], log_w[p]) for p in parts)
+    return float(0.25 * np.abs(one - other).sum())
+
+
+def over_models(label: str, seeds: range, name: str, runs: int, particles: int, **options) -> None:
+    rows = [figures(name, TableLM.random(s), runs, particles, **options) for s in seeds]
     z = max(abs(row["z"]) for row in rows)
     pooled = [row["pooled"] for row in rows]
     single = [row["single"] for row in rows]
+    floor = [row["noise"] for row in rows]
     print(
         f"{label:34s} N={particles:<3d} worst |z| {z:4.2f}  pooled TV {np.median(pooled):.4f} "
-        f"(worst {max(pooled):.4f})  single run {np.median(single):.4f} (worst {max(single):.4f})",
+        f"(worst {max(pooled):.4f})  single run {np.median(single):.4f} (worst {max(single):.4f}, "
+        f"noise {np.median(floor):.4f})",
         flush=True,
     )
 
 
-def token_temperature(seeds: int) -> None:
+def token_temperature(seeds: range) -> None:
     found = []
-    for seed in range(seeds):
+    for seed in seeds:
         lm = TableLM.random(seed)
         truth = case.exact("power", lm=lm)
         cold = TableLM(case.A * lm.logits, lm.eos)
@@ -89,10 +105,10 @@ def tail_kernel() -> None:
 
 
 def answers() -> None:
-    """Votes, published internal probability, Horvitz-Thompson: mean squared errors at n = 16."""
+    """Votes, internal probability, pruned or not, Horvitz-Thompson: mean squared errors, n = 16."""
     rng = np.random.default_rng(5)
     for name, size in (("peaked", 0.1), ("flat", 50.0)):
-        errors = np.zeros(3)
+        errors = np.zeros(4)
         for _ in range(2000):
             p = rng.dirichlet(np.full(40, size))
             right = p[np.arange(40) % 3 == 0].sum()
@@ -101,23 +117,25 @@ def answers() -> None:
             rules = (
                 pi.tokens.self_consistency(given[0]),
                 pi.tokens.internal_probability(*given),
+                pi.tokens.internal_probability(*given, prune="weibull"),
                 pi.tokens.horvitz_thompson(*given),
             )
             shares = [dict(zip(*rule, strict=True)).get(0, 0.0) for rule in rules]
             errors += (np.array(shares) - right) ** 2 / 2000
         print(
             f"answers, {name:6s}: votes {errors[0]:.4f}, published {errors[1]:.4f}, "
-            f"Horvitz-Thompson {errors[2]:.4f}"
+            f"published and pruned {errors[2]:.4f}, Horvitz-Thompson {errors[3]:.4f}"
         )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first", type=int, default=0, help="the first model")
     parser.add_argument("--runs", type=int, default=20_000)
     parser.add_argument("--resamplers", action="store_true")
     given = parser.parse_args()
-    seeds, runs = given.seeds, given.runs
+    seeds, runs = range(given.first, given.first + given.seeds), given.runs
     print(json.dumps(vars(given)), flush=True)
     tail_kernel()
     answers()
@@ -125,6 +143,8 @@ def main() -> None:
     for n in (16, 64):
         for ramp in (1, 4, 6):
             over_models(f"power, ramp {ramp}", seeds, "power", runs, n, ramp=ramp)
+        straight = [1 + (case.A - 1) * (t + 1) / case.T for t in range(case.T)]
+        over_models("power, ramp 6, by equal steps", seeds, "power", runs, n, ramp=straight)
     over_models("power, tokens of the model", seeds, "power", runs, 64, ramp=1, proposal=plain)
     over_models("power, tokens of the model, ramp 4", seeds, "power", runs, 64, proposal=plain)
     look = {"candidates": 4, "rollouts": 8}

@@ -46,14 +46,17 @@ def compiled(
     return _on_the_host_where_asked(fn, static, plain, chosen)
 
 
-def jitted(fn: Callable[..., Any], *, static: Sequence[str] = ()) -> Callable[..., Any]:
+def jitted(
+    fn: Callable[..., Any], *, static: Sequence[str] = (), donate: Sequence[str] = ()
+) -> Callable[..., Any]:
     """``jax.jit`` for functions of programs, some of which ask the host.
 
     Args:
         fn: pure.
         static: names of static arguments.
+        donate: names of arguments that are not used again, whose memory the result may take.
     """
-    plain = jax.jit(fn, static_argnames=tuple(static))
+    plain = jax.jit(fn, static_argnames=tuple(static), donate_argnames=tuple(donate))
     return _on_the_host_where_asked(fn, static, plain, lambda: plain)
 
 

@@ -18,6 +18,7 @@ if _TYPE_CHECKING:
     from probinf.tokens.answers import internal_probability as internal_probability
     from probinf.tokens.answers import self_consistency as self_consistency
     from probinf.tokens.answers import weighted_best_of_n as weighted_best_of_n
+    from probinf.tokens.best_first import most_probable as most_probable
     from probinf.tokens.covered import Coverage as Coverage
     from probinf.tokens.covered import coverage as coverage
     from probinf.tokens.enough import Calibrated as Calibrated
@@ -30,6 +31,7 @@ if _TYPE_CHECKING:
     from probinf.tokens.lookahead import with_lookahead as with_lookahead
     from probinf.tokens.markov import MarkovChain as MarkovChain
     from probinf.tokens.markov import markov_chain as markov_chain
+    from probinf.tokens.searching import MostProbable as MostProbable
     from probinf.tokens.tails import TextChains as TextChains
     from probinf.tokens.tails import tail_metropolis as tail_metropolis
     from probinf.tokens.tries import Ceiling as Ceiling
@@ -55,6 +57,8 @@ _WHERE = {
     "internal_probability": "probinf.tokens.answers",
     "markov_chain": "probinf.tokens.markov",
     "MarkovChain": "probinf.tokens.markov",
+    "most_probable": "probinf.tokens.best_first",
+    "MostProbable": "probinf.tokens.searching",
     "one_of": "probinf.fronts.tokens.constraint",
     "optimal_tries": "probinf.tokens.tries",
     "Optimum": "probinf.tokens.tries",

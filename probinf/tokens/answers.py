@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from scipy.special import logsumexp
 
+from probinf.core.inputs.limits import check_choice
 from probinf.errors import ArrayError
+from probinf.tokens.pruning import likely
+
+Prune = Literal["weibull"]
 
 
 class Answers(NamedTuple):
@@ -83,22 +87,40 @@ def weighted_best_of_n(answers: Iterable[Hashable], scores: Any) -> Answers:
 
 
 def internal_probability(
-    answers: Iterable[Hashable], texts: Iterable[Hashable], log_prob: Any
+    answers: Iterable[Hashable],
+    texts: Iterable[Hashable],
+    log_prob: Any,
+    *,
+    prune: Prune | None = None,
 ) -> Answers:
     """Shares by the model's own probability of each distinct text, as published for RPC.
 
     Among few tries it forgets what was not drawn: where no text is likely it is far from the
     truth, and further than votes are. ``horvitz_thompson`` makes up for that.
 
+    With ``prune="weibull"`` improbable texts have no say. Two Weibull laws are fitted to the
+    probabilities of all tries; a text is left out that rather belongs to the law of the smaller
+    mean and is less probable than the mean of all tries. Answers that only such texts give have
+    share zero.
+
     Args:
         answers: (n,) one per try.
         texts: (n,) that gave them; equal ones count once.
-        log_prob: (n,) of the texts under the model.
+        log_prob: (n,) of the texts under the model. (The published program takes the mean over
+            the tokens of a text, the log of its inverse perplexity, in its place.)
+        prune: ``"weibull"``, or None to count every text.
 
-    Source: Zhou et al. (2025), arXiv 2510.15444, its estimate of the probability of an answer,
-    without the pruning.
+    Raises:
+        ArrayError: an array has another length, or there are fewer than five tries to prune.
+        MethodError: ``prune`` is another word.
+
+    Source: Zhou et al. (2025), arXiv 2510.15444.
     """
-    given, found = _distinct(answers, texts, log_prob)[:2]
+    given, found, first, _ = _distinct(answers, texts, log_prob)
+    if prune is not None:
+        check_choice("prune", prune, get_args(Prune))
+        kept = likely(_numbers("log_prob", log_prob))[first]
+        found = np.where(kept, found, -np.inf)
     return _tallied(given, found)
 
 
@@ -129,11 +151,19 @@ def horvitz_thompson(
 
     Source: Horvitz & Thompson (1952).
     """
-    given, found, first, n = _distinct(answers, texts, log_prob)
+    seen = _answers(texts)
+    given, found, first, n = _distinct(answers, seen, log_prob)
+    seen = [seen[k] for k in first]
     law = found
     if log_proposal is not None:
         law = _numbers("log_proposal", log_proposal)
         law = _same_length("log_proposal", law, _answers(answers))[first]
+    if np.isneginf(law).any():
+        raise ArrayError(
+            f"text {seen[int(np.argmax(np.isneginf(law)))]!r} is among the tries, and its log "
+            "probability is -inf under the law that they were drawn from; give the law that they "
+            "come from (log_proposal=)."
+        )
     if (law > 1e-4).any():
         raise ArrayError(
             f"the log probability {law.max():g} of a text is positive; texts must come with the "
@@ -156,7 +186,9 @@ def _distinct(answers: Any, texts: Any, log_prob: Any) -> tuple[list[Any], np.nd
     first: dict[Any, int] = {}
     for k, text in enumerate(seen):
         j = first.setdefault(text, k)
-        if abs(found[j] - found[k]) > 1e-3 * (1 + abs(found[j])) or given[j] != given[k]:
+        least = min(abs(found[j]), abs(found[k]))
+        far = found[j] != found[k] and abs(found[j] - found[k]) > 1e-3 * (1 + least)
+        if far or given[j] != given[k]:
             raise ArrayError(
                 f"texts[{j}] and texts[{k}] are equal, but their log probabilities are "
                 f"{found[j]:g} and {found[k]:g}, and their answers {given[j]!r} and {given[k]!r}."

@@ -19,6 +19,7 @@ from probinf.errors import StructureError
 from probinf.fronts.tokens.data import TokenData
 from probinf.fronts.tokens.program import sizes_of
 from probinf.fronts.tokens.sequence import replayed
+from probinf.lm.prompts import checked_tokens
 from probinf.samplers.pmcmc.whole import conditional
 from probinf.tokens.tails import (
     Text,
@@ -55,17 +56,20 @@ def conditional_filter(
 
     Raises:
         StructureError: this is no token program, or ``held`` has another shape.
+        ArrayError: ``held`` has tokens outside the vocabulary.
 
     Source: Andrieu, Doucet & Holenstein (2010); both bounds: Grosse, Ghahramani & Adams (2015).
     """
     sizes = sizes_of(program)
     at_least(2, particles=particles)
-    tokens = jnp.asarray(held, jnp.int32)
-    if tokens.shape != (sizes.max_tokens,):
+    given = np.asarray(held)
+    if given.shape != (sizes.max_tokens,):
         raise StructureError(
             f"conditional_filter: held must have shape (max_tokens,) = ({sizes.max_tokens},), got "
-            f"{tokens.shape}."
+            f"{given.shape}."
         )
+    vocab_size = program.data.lm.vocab_size
+    tokens = jnp.asarray(checked_tokens("conditional_filter: held", given, vocab_size))
     return _conditional(
         as_key(key),
         program.data,

@@ -21,6 +21,7 @@ from probinf.fronts.tokens.program import shown, sizes_of
 from probinf.fronts.tokens.reward import Reward
 from probinf.fronts.tokens.sequence import replayed, run_through
 from probinf.fronts.tokens.stepping import Moved, at_random
+from probinf.lm.prompts import checked_tokens
 
 _REDRAWS = 16
 
@@ -148,6 +149,7 @@ def tail_metropolis(
 
     Raises:
         StructureError: this is no token program, or ``start`` has another shape.
+        ArrayError: ``start`` has tokens outside the vocabulary.
         ZeroLikelihoodError: a starting text has mass zero.
         RewardError: a potential was no number, at whichever text was tried.
 
@@ -207,6 +209,7 @@ def starting(who: str, key: Key, program: Program, start: Any, chains: int) -> T
 
     Raises:
         StructureError: ``start`` has another shape.
+        ArrayError: it has tokens outside the vocabulary.
         ZeroLikelihoodError: a text has mass zero.
         RewardError: a weight is no number.
     """
@@ -214,13 +217,14 @@ def starting(who: str, key: Key, program: Program, start: Any, chains: int) -> T
     if start is None:
         current = proposed(key, data, sizes=sizes, chains=chains)
     else:
-        given = jnp.asarray(start, jnp.int32)
+        given = np.asarray(start)
         if given.shape != (chains, sizes.max_tokens):
             raise StructureError(
                 f"{who}: start must have shape (chains, max_tokens) = "
                 f"({chains}, {sizes.max_tokens}), got {given.shape}."
             )
-        current = read(given, data, sizes=sizes)
+        tokens = checked_tokens(f"{who}: start", given, data.lm.vocab_size, ndim=2)
+        current = read(jnp.asarray(tokens), data, sizes=sizes)
     for again in range(_REDRAWS if start is None else 0):
         alive = np.isfinite(np.asarray(current.log_ratio))
         if alive.all():

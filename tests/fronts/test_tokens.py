@@ -11,6 +11,7 @@ import probinf as pi
 from probinf.errors import ArrayError, MethodError, ModelError, RewardError, ZeroLikelihoodError
 from probinf.lm import TableLM
 from tests.cases import tokens as case
+from tests.cases.tiers import tiers
 
 LM = TableLM.random(0, vocab_size=4, depth=6, eos_bias=-50.0)  # hardly ever ends early
 
@@ -21,6 +22,18 @@ def above_one(context):
 
 def not_a_number(context):
     return jnp.where((context.length == 2) & (context.token == 0), jnp.nan, 0.5)
+
+
+def below_zero(context):
+    return jnp.where(context.length == 4, -0.5, 0.5)
+
+
+def nan_later(context):
+    return jnp.where(context.length == 2, jnp.nan, 0.0)
+
+
+def nan_logits(log_p, context):
+    return jnp.where(context.length == 2, jnp.nan, log_p)
 
 
 def never(context):
@@ -38,11 +51,24 @@ def sampled(**options):
 
 
 @pytest.mark.parametrize(
-    ("score", "said"), [(above_one, r"1\.25 at token 2"), (not_a_number, "nan at token 1")]
+    ("score", "options", "said"),
+    [
+        (above_one, {}, r"1\.25 at token 2"),
+        (not_a_number, {}, "nan at token 1"),
+        (below_zero, {"link": "odds", "aggregation": "min"}, r"-0\.5 at token 3"),
+    ],
 )
-def test_a_reward_that_is_no_probability(score, said) -> None:
+def test_a_reward_that_is_no_probability(score, options, said) -> None:
     with pytest.raises(RewardError, match=said):
-        sampled(potential=pi.tokens.reward(score))
+        sampled(potential=pi.tokens.reward(score, **options))
+
+
+@pytest.mark.parametrize("name", tiers(["twist", "potential", "proposal"], ("twist",)))
+def test_functions_that_are_no_number(name) -> None:
+    """Where they are not wanted to be one either: a NaN is never a weight of zero."""
+    fn = nan_logits if name == "proposal" else nan_later
+    with pytest.raises(RewardError, match="log weight of a text is nan at token"):
+        sampled(**{name: fn})
 
 
 def test_all_particles_dead_at_a_token() -> None:
@@ -132,6 +158,10 @@ def test_answers() -> None:
         pi.tokens.self_consistency(["a", "b"], [0.0, np.nan])
     with pytest.raises(ArrayError, match="is positive"):
         pi.tokens.horvitz_thompson(["a", "b"], ["x", "y"], [0.5, -1.0])
+    with pytest.raises(ArrayError, match=r"'y' is among the tries.*-inf"):
+        pi.tokens.horvitz_thompson(["a", "b"], ["x", "y"], [-0.1, -np.inf])
+    with pytest.raises(ArrayError, match="are equal, but"):
+        pi.tokens.horvitz_thompson(["a", "b"], ["x", "x"], [-np.inf, -1.0])
     with pytest.raises(ArrayError, match="are equal, but"):
         pi.tokens.horvitz_thompson(["a", "b"], ["x", "x"], [-1.0, -1.0])
 

@@ -37,7 +37,7 @@ def ended_texts_are_judged_again(rows, began, data, step):
     return right_judged(rows, jnp.ones_like(began), data, step)
 
 
-right_judged = stepping._judged
+right_judged = stepping.judged
 
 
 def mass(name: str, **options) -> float:
@@ -58,7 +58,7 @@ def mass(name: str, **options) -> float:
             marks=pytest.mark.slow,
         ),
         pytest.param("_step", twists_are_never_taken_back, "twist", {}, marks=pytest.mark.slow),
-        pytest.param("_judged", ended_texts_are_judged_again, "reward", {}, marks=pytest.mark.slow),
+        pytest.param("judged", ended_texts_are_judged_again, "reward", {}, marks=pytest.mark.slow),
     ],
 )
 def test_the_law_of_the_mass_catches(monkeypatch, where, mutant, name, options) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import probinf as pi
-from probinf.errors import MethodError, RewardError, StructureError, ZeroLikelihoodError
+from probinf.errors import ArrayError, MethodError, RewardError, StructureError, ZeroLikelihoodError
 from probinf.fronts.tokens.sequence import replayed
 from probinf.lm import TableLM
 
@@ -100,6 +100,26 @@ def test_the_law_of_a_calibration_is_checked() -> None:
     with pytest.raises(MethodError, match="law"):
         calibrate = inspect.unwrap(pi.tokens.calibrate_optscale)  # as without checks of types
         calibrate(np.full((20, 4), 0.5), peek=2, target=0.4, law="emprical")
+
+
+NO_TOKENS = [
+    ([2, 99, 2], r"start: token 99 at place \(0, 1\) is not in the vocabulary.*0 to 3"),
+    ([-1, 2, 2], "token -1 at place"),
+    ([0.5, 2, 2], "tokens are whole numbers"),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), NO_TOKENS)
+def test_texts_of_what_is_no_token_are_refused(text, said) -> None:
+    program = pi.from_language_model(with_zeros(), max_tokens=3)
+    for chains, options in CHAINS:
+        with pytest.raises(ArrayError, match=said):
+            chains(program, key=0, start=[text] * options["chains"], **options)
+    with pytest.raises(ArrayError, match="conditional_filter: held: token"):
+        pi.tokens.conditional_filter(0, program, text, 4)
+    if isinstance(text[0], int):
+        log_base, log_weight = program.score({"tokens": jnp.array(text)}, program.data)
+        assert np.isneginf(log_base) and not np.isnan(log_weight)
 
 
 def _parts(program):

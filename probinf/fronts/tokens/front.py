@@ -19,6 +19,7 @@ from probinf.lm.protocol import LanguageModel
 
 WHO = "from_language_model"
 _BUCKET = 16
+_RAMP = 8
 
 
 def from_language_model(
@@ -27,7 +28,7 @@ def from_language_model(
     *,
     max_tokens: int,
     exponent: float = 1.0,
-    ramp: Any = 1,
+    ramp: Any = None,
     potential: Callable[..., Any] | None = None,
     constraint: Any = None,
     twist: Callable[[Context], Any] | None = None,
@@ -58,8 +59,8 @@ def from_language_model(
         prompt: token numbers.
         max_tokens: of the longest text.
         exponent: of the model's probability; above one sharpens.
-        ramp: steps over which the exponent rises from one, or the exponents of the first steps
-            themselves.
+        ramp: steps over which the exponent rises from one by equal factors, or the exponents of
+            the first steps themselves. By default 8, or all where there are fewer; 1 is no ramp.
         potential: ``context -> log factor`` of the step that has just ended, or
             :func:`~probinf.tokens.reward`.
         constraint: an :class:`~probinf.tokens.Automaton`; texts that it does not accept have
@@ -127,9 +128,10 @@ def from_language_model(
 
 def _steps(count: int, exponent: float, ramp: Any) -> Step:
     number = np.arange(max(count, 2))  # a sequence has two steps at least
-    if np.ndim(ramp) == 0:
+    if ramp is None or np.ndim(ramp) == 0:
+        ramp = min(_RAMP, count) if ramp is None else ramp
         at_least(1, ramp=ramp)
-        found = 1 + (exponent - 1) * np.minimum((number + 1) / int(ramp), 1)
+        found = exponent ** np.minimum((number + 1) / int(ramp), 1)
     else:
         given = np.asarray(ramp, float)
         if given.ndim != 1 or not (np.isfinite(given).all() and (given > 0).all()):

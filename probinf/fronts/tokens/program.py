@@ -56,7 +56,8 @@ class _ScoreOf:
 
     def __call__(self, x: Position, data: TokenData) -> Score:
         tokens = x["tokens"][None]
-        rows = replayed(tokens, self.sizes, data._replace(twist=None, proposal=None)).rows
+        kept = jnp.clip(tokens, 0, data.lm.vocab_size - 1)  # what was no token differs then
+        rows = replayed(kept, self.sizes, data._replace(twist=None, proposal=None)).rows
         log_base = jnp.where((rows.tokens == tokens).all(), rows.log_prob[0], -jnp.inf)
         log_weight = (data.steps.exponent[-1] - 1) * rows.log_prob[0] + rows.log_potential[0]
         if data.constraint is not None:

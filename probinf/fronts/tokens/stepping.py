@@ -112,7 +112,7 @@ def _step(
 
         state = jax.lax.while_loop(going, further, state)
     rows = state.rows._replace(done=state.rows.done | step.last)
-    rows, log_g = _judged(rows, began, data, step)
+    rows, log_g = judged(rows, began, data, step)
     twist = zero
     if data.twist is not None:
         found = jax.vmap(data.twist, (ROWS,))(context_of(rows, data, step))
@@ -181,7 +181,7 @@ def _chosen(
     )
 
 
-def _judged(
+def judged(
     rows: Rows, began: Bool[Array, " n"], data: TokenData, step: Step
 ) -> tuple[Rows, Float[Array, " n"]]:
     """Log potentials of the rows that have gone on in this step."""
