@@ -10,7 +10,7 @@ import numpyro.distributions as dist
 import pytest
 
 import probinf as pi
-from probinf.errors import ArrayError
+from probinf.errors import ArrayError, MethodError
 from tests.cases import fractional
 
 TIMES = np.sort(np.r_[np.arange(1, 9) * 3.0, 4.5, 7.1])
@@ -91,7 +91,17 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ArrayError, match="2 or more"):
         pi.FractionalNoise(np.array([1.0]), increments=True)
     noise = pi.FractionalNoise(TIMES)
-    with pytest.raises(ArrayError, match=r"hurst must lie in \[0.01, 0.99\], got 1"):
-        noise(1.0)
+    for given, words in (
+        ({"hurst": 1.0}, r"hurst must lie in \[0.01, 0.99\], got 1"),
+        ({"hurst": np.array([0.1, 0.2])}, "hurst must lie in"),
+        ({"hurst": 0.3, "scale": -1.0}, "scale must lie in"),
+        ({"hurst": 0.3, "error": -1.0}, "error must lie in"),
+    ):
+        with pytest.raises(MethodError, match=words):
+            noise(**given)
+    with pytest.raises(ArrayError, match=r"loc has shape \(3,\)"):
+        noise(0.3, loc=np.zeros(3))
+    drawn = jax.jit(lambda key: noise(0.3).sample(key, (2, 3)))(jax.random.key(0))
+    assert drawn.shape == (2, 3, len(TIMES))
     beyond = jax.jit(lambda h: noise(h, error=1.0).log_prob(jnp.zeros(len(TIMES))))
     assert beyond(0.999) == -jnp.inf and jnp.isfinite(beyond(0.9))

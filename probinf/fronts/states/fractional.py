@@ -12,6 +12,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from probinf.core.inputs.arrays import ArrayLike, as_float, is_traced
+from probinf.core.inputs.limits import inside
 from probinf.core.keys import as_key
 from probinf.core.program import Key
 from probinf.errors import ArrayError
@@ -147,8 +148,8 @@ class FractionalNoise:
 
     def loading(self, hurst: ArrayLike) -> Float[Array, " size"]:
         """What the memory is multiplied with to give the process; H between .01 and .99."""
-        if not is_traced(hurst) and not LOWEST <= float(np.asarray(hurst)) <= HIGHEST:
-            raise ArrayError(f"hurst must lie in [{LOWEST}, {HIGHEST}], got {hurst}.")
+        if not is_traced(hurst):
+            inside(LOWEST, HIGHEST, closed=True, hurst=hurst)
         h = jnp.asarray(hurst)
         x = 2 * (h - LOWEST) / (HIGHEST - LOWEST) - 1
         x = jnp.where(abs(x) <= 1, x, jnp.nan)
@@ -187,10 +188,20 @@ class FractionalNoise:
             loc: a number, or (n,) of each value.
             scale: a positive number.
             error: standard deviation of independent noise on each value; 0 for none.
+
+        Raises:
+            MethodError: one of them lies outside its range.
+            ArrayError: ``loc`` has another length.
         """
         from probinf.fronts.states.fractional_law import FractionalLaw, Moves
 
+        if not is_traced(scale):
+            inside(0, np.inf, scale=scale)
+        if not is_traced(error):
+            inside(0, np.inf, closed=True, error=error)
         length = len(self.times) - self.increments
+        if np.shape(loc) not in ((), (length,)):
+            raise ArrayError(f"loc has shape {np.shape(loc)}; a number or ({length},) is needed.")
         return FractionalLaw(
             self.loading(hurst) * scale,
             jnp.broadcast_to(jnp.asarray(loc, float), (length,)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -123,7 +124,7 @@ class FractionalLaw(Distribution):
 
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws, (*sample_shape, n)."""
-        count = int(jnp.prod(jnp.asarray(sample_shape, int))) if sample_shape else 1
+        count = math.prod(sample_shape)
         memory, noise = jax.random.split(key)
         steps, size = self.moves.which.size, self.loading.size
         new = jax.random.normal(memory, (steps, count, size), self.loading.dtype)
