@@ -73,7 +73,7 @@ def test_mutant_a_bound_that_does_not_hold() -> None:
     sequence, stored = small()
 
     def too_low(state, value, data):
-        return sequence.log_peak(state, value, data) - 0.7
+        return sequence.log_peak(state, value, data) - 1.0
 
     assert p_value(dataclasses.replace(sequence, log_peak=too_low), stored) < 1e-8
 
