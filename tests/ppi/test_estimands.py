@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 from statsmodels.duration.hazard_regression import PHReg
 from statsmodels.duration.survfunc import SurvfuncRight
+from statsmodels.regression.linear_model import OLS
 
 from probinf import ppi
 from probinf.errors import ArrayError, ConvergenceError, PredictionWarning, TooFewLabelsError
@@ -80,6 +81,18 @@ def test_two_stage_influence_is_the_derivative_in_the_weights():
     by_hand = np.linalg.lstsq(fitted, rows["y"], rcond=None)[0]
     np.testing.assert_allclose(found.theta, by_hand, atol=1e-9)
     assert_derivative(lambda r, v: instruments._two_stage("r", r, v), rows, found.influence)
+
+
+def test_errors_of_the_reduced_form_count_leverage():
+    rows = instrumented(40, 10)[0]
+    alone = {**rows, "x": rows["x"][:, 1:]}
+    found = instruments._reduced("rows", alone, np.full(40, 1 / 40), np.array([False, True, True]))
+    np.testing.assert_allclose(found.influence.mean(axis=0), 0, atol=1e-12)
+    for j, target in enumerate((rows["y"], rows["x"][:, 1])):
+        peer = OLS(target, rows["z"]).fit(cov_type="HC2")
+        np.testing.assert_allclose(found.theta[2 * j : 2 * j + 2], peer.params[1:], atol=1e-9)
+        error = np.sqrt((found.influence**2).sum(axis=0))[2 * j : 2 * j + 2] / 40
+        np.testing.assert_allclose(error, peer.bse[1:], rtol=2e-3)
 
 
 def test_the_anderson_rubin_set_ends_where_its_test_begins_to_reject():
@@ -191,6 +204,17 @@ def test_design_based_fixed_effects_with_true_outcomes_are_those_of_all_rows():
     by_hand = np.linalg.lstsq(dummies, y, rcond=None)[0][0]
     np.testing.assert_allclose(found.theta[0], by_hand, atol=1e-8)
     assert found.cov_type == "cluster" and abs(found.theta[0] - 0.7) < 5 * found.bse[0]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::probinf.errors.PredictionWarning")
+def test_anderson_rubin_sets_cover_whatever_the_instruments():
+    hits = [
+        any(low <= 0.5 <= high for low, high in ppi.iv(*rows).anderson_rubin())
+        for rows in (instrumented(150, 1000, seed, strength=0.02) for seed in range(1000))
+    ]
+    print("coverage of 90 % sets, 150 labelled rows:", np.mean(hits))
+    assert np.mean(hits) > 0.9 - 3 * np.sqrt(0.09 / 1000)
 
 
 @pytest.mark.slow
