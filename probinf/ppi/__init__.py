@@ -44,6 +44,7 @@ from probinf.ppi.estimators.regression import poisson as poisson
 from probinf.ppi.estimators.reppi import reppi as reppi
 from probinf.ppi.estimators.survival import rmst as rmst
 from probinf.ppi.estimators.survival import survival as survival
+from probinf.ppi.estimators.survival_result import SurvivalResult as SurvivalResult
 from probinf.ppi.evaluation.leaderboard import leaderboard as leaderboard
 from probinf.ppi.evaluation.ranking import calibrate as calibrate
 from probinf.ppi.evaluation.ranking import enumerated_metric as enumerated_metric

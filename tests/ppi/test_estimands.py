@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -60,6 +62,42 @@ def test_the_survival_curve_is_kaplan_meiers_with_greenwoods_error():
         rows,
         area.influence,
     )
+
+
+def curve(alternative="two-sided"):
+    rows, other = events(40), events(400, seed=1)
+    at = np.array([3.0, 8.0, 11.0, 14.0])
+    guess, unseen = (r["time"][:, None] > at for r in (rows, other))
+    return ppi.survival(
+        rows["time"], rows["event"], guess, unseen, times=at, alternative=alternative, tune=None
+    )
+
+
+def test_limits_of_survival_are_probabilities_on_the_complementary_logarithmic_scale():
+    found = curve()
+    reach = stats.t.ppf(0.95, found.df)[1:]
+    p, se = found.theta[1:], found.bse[1:]
+    scale = np.log(-np.log(p))
+    ends = [scale + s * reach * se / (p * np.log(p)) for s in (-1, 1)]
+    by_hand = np.exp(-np.exp(np.stack(ends, axis=1)))
+    np.testing.assert_allclose(found.conf_int()[1:], by_hand, rtol=1e-9)
+    assert found.conf_int(alpha=1e-6).min() >= 0 and found.conf_int(alpha=1e-6).max() <= 1
+    fall = found.contrast([1, 0, 0, -1]), found.plain.contrast([1, 0, 0, -1])
+    np.testing.assert_array_equal(fall[0].conf_int(), fall[1].conf_int())
+    rise = found.contrast([-1, 0, 0, 1]).conf_int()
+    np.testing.assert_allclose(rise, -fall[0].conf_int()[:, ::-1], rtol=1e-12)
+    for side, end in (("two-sided", 0), ("two-sided", 1), ("larger", 0), ("smaller", 1)):
+        one = curve(side)
+        limits = one.conf_int()
+        np.testing.assert_allclose(one.test(limits[:, end])[1:], 0.1, rtol=1e-6)
+    assert curve("larger").conf_int()[1, 1] == 1 and curve("smaller").conf_int()[1, 0] == 0
+
+
+def test_estimates_beyond_the_range_of_probabilities_keep_their_plain_limits_cut():
+    found = dataclasses.replace(curve(), theta=np.array([0.5, -0.02, 1.03, 0.9]))
+    limits = found.conf_int()
+    assert np.all((limits >= 0) & (limits <= 1)) and np.all(limits[:, 0] <= limits[:, 1])
+    assert limits[1, 0] == 0 and limits[2, 1] == 1
 
 
 def instrumented(n, N, seed=0, strength=0.5):
