@@ -26,12 +26,14 @@ from probinf.ppi.estimators.instruments import IVResult as IVResult
 from probinf.ppi.estimators.instruments import iv as iv
 from probinf.ppi.estimators.mean import distribution as distribution
 from probinf.ppi.estimators.mean import mean as mean
+from probinf.ppi.estimators.ordinal import ordinal as ordinal
 from probinf.ppi.estimators.orthogonal import dml as dml
 from probinf.ppi.estimators.orthogonal import neighbour_mean as neighbour_mean
 from probinf.ppi.estimators.orthogonal import rlearner as rlearner
 from probinf.ppi.estimators.panel import panel as panel
 from probinf.ppi.estimators.ppboot import BootResult as BootResult
 from probinf.ppi.estimators.ppboot import ppboot as ppboot
+from probinf.ppi.estimators.presto import Presto as Presto
 from probinf.ppi.estimators.ptd import ptd as ptd
 from probinf.ppi.estimators.quantile import QuantileResult as QuantileResult
 from probinf.ppi.estimators.quantile import quantile as quantile
@@ -42,6 +44,7 @@ from probinf.ppi.estimators.regression import poisson as poisson
 from probinf.ppi.estimators.reppi import reppi as reppi
 from probinf.ppi.estimators.survival import rmst as rmst
 from probinf.ppi.estimators.survival import survival as survival
+from probinf.ppi.estimators.survival_result import SurvivalResult as SurvivalResult
 from probinf.ppi.evaluation.leaderboard import leaderboard as leaderboard
 from probinf.ppi.evaluation.ranking import calibrate as calibrate
 from probinf.ppi.evaluation.ranking import enumerated_metric as enumerated_metric

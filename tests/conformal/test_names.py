@@ -41,7 +41,7 @@ BELOW = {
     "posteriors": "sets scores calibration regression",
     "online": "sets calibration",
     "selection": "calibration",
-    "estimators": "sets scores calibration regression labels",
+    "estimators": "sets scores calibration regression labels online",
     "plotting": "sets online",
     "validity": "calibration",
     "reports": "calibration",

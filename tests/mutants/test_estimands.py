@@ -90,6 +90,24 @@ def test_a_second_stage_that_takes_the_first_as_known_fails(monkeypatch):
         test_estimands.test_two_stage_influence_is_the_derivative_in_the_weights()
 
 
+def test_plain_limits_of_survival_that_are_merely_cut_fail(monkeypatch):
+    monkeypatch.setattr(ppi.SurvivalResult, "_slope", property(lambda self: 0 * self.theta))
+    with pytest.raises(AssertionError):
+        test_estimands.test_limits_of_survival_are_probabilities_on_the_complementary_logarithmic_scale()
+
+
+def test_reduced_forms_without_leverage_fail(monkeypatch):
+    class Even:
+        maximum = staticmethod(lambda a, b: np.ones_like(a))
+
+        def __getattr__(self, name):
+            return getattr(np, name)
+
+    monkeypatch.setattr(instruments, "np", Even())
+    with pytest.raises(AssertionError):
+        test_estimands.test_errors_of_the_reduced_form_count_leverage()
+
+
 @pytest.mark.parametrize("twin", ["another slope", "Wald's interval"])
 def test_anderson_rubin_sets_that_are_none_fail(monkeypatch, twin):
     right = instruments._nonnegative

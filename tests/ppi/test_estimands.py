@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.duration.hazard_regression import PHReg
 from statsmodels.duration.survfunc import SurvfuncRight
+from statsmodels.regression.linear_model import OLS
 
 from probinf import ppi
 from probinf.errors import ArrayError, ConvergenceError, PredictionWarning, TooFewLabelsError
@@ -61,6 +64,42 @@ def test_the_survival_curve_is_kaplan_meiers_with_greenwoods_error():
     )
 
 
+def curve(alternative="two-sided"):
+    rows, other = events(40), events(400, seed=1)
+    at = np.array([3.0, 8.0, 11.0, 14.0])
+    guess, unseen = (r["time"][:, None] > at for r in (rows, other))
+    return ppi.survival(
+        rows["time"], rows["event"], guess, unseen, times=at, alternative=alternative, tune=None
+    )
+
+
+def test_limits_of_survival_are_probabilities_on_the_complementary_logarithmic_scale():
+    found = curve()
+    reach = stats.t.ppf(0.95, found.df)[1:]
+    p, se = found.theta[1:], found.bse[1:]
+    scale = np.log(-np.log(p))
+    ends = [scale + s * reach * se / (p * np.log(p)) for s in (-1, 1)]
+    by_hand = np.exp(-np.exp(np.stack(ends, axis=1)))
+    np.testing.assert_allclose(found.conf_int()[1:], by_hand, rtol=1e-9)
+    assert found.conf_int(alpha=1e-6).min() >= 0 and found.conf_int(alpha=1e-6).max() <= 1
+    fall = found.contrast([1, 0, 0, -1]), found.plain.contrast([1, 0, 0, -1])
+    np.testing.assert_array_equal(fall[0].conf_int(), fall[1].conf_int())
+    rise = found.contrast([-1, 0, 0, 1]).conf_int()
+    np.testing.assert_allclose(rise, -fall[0].conf_int()[:, ::-1], rtol=1e-12)
+    for side, end in (("two-sided", 0), ("two-sided", 1), ("larger", 0), ("smaller", 1)):
+        one = curve(side)
+        limits = one.conf_int()
+        np.testing.assert_allclose(one.test(limits[:, end])[1:], 0.1, rtol=1e-6)
+    assert curve("larger").conf_int()[1, 1] == 1 and curve("smaller").conf_int()[1, 0] == 0
+
+
+def test_estimates_beyond_the_range_of_probabilities_keep_their_plain_limits_cut():
+    found = dataclasses.replace(curve(), theta=np.array([0.5, -0.02, 1.03, 0.9]))
+    limits = found.conf_int()
+    assert np.all((limits >= 0) & (limits <= 1)) and np.all(limits[:, 0] <= limits[:, 1])
+    assert limits[1, 0] == 0 and limits[2, 1] == 1
+
+
 def instrumented(n, N, seed=0, strength=0.5):
     rng = np.random.default_rng(seed)
     z, u = rng.normal(size=(n + N, 2)), rng.normal(size=n + N)
@@ -80,6 +119,18 @@ def test_two_stage_influence_is_the_derivative_in_the_weights():
     by_hand = np.linalg.lstsq(fitted, rows["y"], rcond=None)[0]
     np.testing.assert_allclose(found.theta, by_hand, atol=1e-9)
     assert_derivative(lambda r, v: instruments._two_stage("r", r, v), rows, found.influence)
+
+
+def test_errors_of_the_reduced_form_count_leverage():
+    rows = instrumented(40, 10)[0]
+    alone = {**rows, "x": rows["x"][:, 1:]}
+    found = instruments._reduced("rows", alone, np.full(40, 1 / 40), np.array([False, True, True]))
+    np.testing.assert_allclose(found.influence.mean(axis=0), 0, atol=1e-12)
+    for j, target in enumerate((rows["y"], rows["x"][:, 1])):
+        peer = OLS(target, rows["z"]).fit(cov_type="HC2")
+        np.testing.assert_allclose(found.theta[2 * j : 2 * j + 2], peer.params[1:], atol=1e-9)
+        error = np.sqrt((found.influence**2).sum(axis=0))[2 * j : 2 * j + 2] / 40
+        np.testing.assert_allclose(error, peer.bse[1:], rtol=2e-3)
 
 
 def test_the_anderson_rubin_set_ends_where_its_test_begins_to_reject():
@@ -191,6 +242,17 @@ def test_design_based_fixed_effects_with_true_outcomes_are_those_of_all_rows():
     by_hand = np.linalg.lstsq(dummies, y, rcond=None)[0][0]
     np.testing.assert_allclose(found.theta[0], by_hand, atol=1e-8)
     assert found.cov_type == "cluster" and abs(found.theta[0] - 0.7) < 5 * found.bse[0]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::probinf.errors.PredictionWarning")
+def test_anderson_rubin_sets_cover_whatever_the_instruments():
+    hits = [
+        any(low <= 0.5 <= high for low, high in ppi.iv(*rows).anderson_rubin())
+        for rows in (instrumented(150, 1000, seed, strength=0.02) for seed in range(1000))
+    ]
+    print("coverage of 90 % sets, 150 labelled rows:", np.mean(hits))
+    assert np.mean(hits) > 0.9 - 3 * np.sqrt(0.09 / 1000)
 
 
 @pytest.mark.slow

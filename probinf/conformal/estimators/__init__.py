@@ -6,3 +6,4 @@ from probinf.conformal.estimators.cross import CrossClassifier as CrossClassifie
 from probinf.conformal.estimators.cross import CrossRegressor as CrossRegressor
 from probinf.conformal.estimators.regression import QuantileRegressor as QuantileRegressor
 from probinf.conformal.estimators.regression import SplitRegressor as SplitRegressor
+from probinf.conformal.estimators.series import SeriesRegressor as SeriesRegressor

@@ -11,6 +11,7 @@ import numpy as np
 from probinf.conformal.sets.reporting import by_row, static_alpha, summary
 from probinf.core.inputs.arrays import Array, ArrayLike, Number, as_float, namespace
 from probinf.core.inputs.levels import Level, is_single
+from probinf.errors import ArrayError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Interval:
     """Prediction intervals ``[lower, upper]``; empty where lower > upper.
 
     Attributes:
-        lower: (m,), or (m, A) for several levels.
+        lower: (m,), or (m, A) for several levels, or (S, T) of series at one level.
         upper: like ``lower``.
         alpha: the miscoverage that was asked for, scalar or (A,).
         guarantee: what is promised, and under which assumption.
@@ -30,9 +31,12 @@ class Interval:
     guarantee: str
 
     def contains(self, y: ArrayLike) -> Array:
-        """Whether each interval holds its outcome: (m,) or (m, A)."""
-        y = as_float("y", y, ndim=1, size=self.lower.shape[0])
-        y = y.reshape(y.shape + (1,) * (self.lower.ndim - 1))
+        """Whether each interval holds its outcome: (m,) or (m, A), or (S, T) of series."""
+        axes = self.lower.ndim if is_single(self.alpha) else 1
+        y = as_float("y", y, ndim=axes, size=self.lower.shape[0])
+        if axes == 2 and y.shape != self.lower.shape:
+            raise ArrayError(f"y has shape {y.shape}; the series have {self.lower.shape}.")
+        y = y.reshape(y.shape + (1,) * (self.lower.ndim - axes))
         return (self.lower <= y) & (y <= self.upper)
 
     def size(self) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Unpack
 
 import numpy as np
@@ -11,6 +12,7 @@ from probinf.errors import ArrayError
 from probinf.ppi.designs.resolve import resolve
 from probinf.ppi.estimators.cox import follow_up
 from probinf.ppi.estimators.debiased import Fitted, Settings, Shared, names_of, of_pseudo_values
+from probinf.ppi.estimators.survival_result import SurvivalResult
 from probinf.ppi.inference.checks import check_counts, numeric, table
 from probinf.ppi.inference.result import Result
 
@@ -109,7 +111,7 @@ def survival(
     *,
     times: Any,
     **options: Unpack[Shared],
-) -> Result:
+) -> SurvivalResult:
     """Probabilities of surviving beyond given times, from few followed and many predicted rows.
 
     The labelled rows give the product-limit (Kaplan-Meier) estimate, that is, events weighted by
@@ -125,6 +127,7 @@ def survival(
         times: (d,) at which to estimate.
         tune: the weight, as in `ptd`; None takes the labelled rows alone.
 
+    Intervals and tests are made for ``log(-log(p))``, and stay in [0, 1]; see `SurvivalResult`.
     Censoring must not depend on the event time, and labelled rows are a random sample. All other
     arguments are those of `ptd`.
 
@@ -135,7 +138,8 @@ def survival(
     Source: Kaplan & Meier (1958); influence as in Greenwood's formula; IPCW form by Satten &
     Datta (2001).
     """
-    return _estimate(time, event, f, f_unlabeled, times, options, area=False)
+    found = _estimate(time, event, f, f_unlabeled, times, options, area=False)
+    return SurvivalResult(**{a.name: getattr(found, a.name) for a in dataclasses.fields(Result)})
 
 
 def rmst(
