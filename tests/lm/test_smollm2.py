@@ -48,9 +48,10 @@ def test_its_cache_agrees_with_reading_anew_whatever_the_ancestors():
     for _ in range(length - 1):
         new = rng.integers(0, model.vocab_size, rows)
         tokens = np.column_stack([tokens, new])
-        cache, logits = step(model, cache, jnp.asarray(new), jnp.ones(rows, bool))
+        cache, logits = step(model, cache, jnp.asarray(new, jnp.int32), jnp.ones(rows, bool))
         ancestors = rng.integers(0, rows, rows)
-        cache, logits, tokens = gather(cache, ancestors), logits[ancestors], tokens[ancestors]
+        cache = gather(cache, jnp.asarray(ancestors, jnp.int32))
+        logits, tokens = logits[ancestors], tokens[ancestors]
     worst = 0.0
     for row in range(rows):
         whole = jnp.asarray([*prompt, *tokens[row]], jnp.int32)
