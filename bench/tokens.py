@@ -14,11 +14,13 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.scipy.special import logsumexp
 
 import probinf as pi
 from probinf import resampling
 from probinf.lm import TableLM
 from probinf.tokens import tails
+from probinf.tokens.branching import branched, distinct
 from tests.cases import tokens as case
 
 RESAMPLERS = ("systematic", "stratified", "multinomial", "residual", "killing", "ssp")
@@ -46,6 +48,60 @@ def figures(name: str, lm: TableLM, runs: int, particles: int, **options) -> dic
         "noise": noise(truth, tokens, log_w),
         "log_z": truth.log_z,
     }
+
+
+def branching(seeds: range, runs: int, particles: int, candidates: int, ramp: int) -> None:
+    """The same figures of ``branching_filter``, and how far one run's own measure is off."""
+    rows = []
+    for seed in seeds:
+        lm = TableLM.random(seed)
+        truth, program = case.exact("power", lm=lm), case.program("power", lm=lm, ramp=ramp)
+        sizes = program.state_space.sizes
+
+        def one(key, data=program.data, sizes=sizes):
+            found, log_w, _ = branched(
+                key, data, sizes=sizes, n=particles, k=candidates, select=distinct
+            )
+            log_z = logsumexp(log_w)
+            return log_z, found.tokens, log_w - log_z
+
+        keys = jax.random.split(jax.random.key(1), runs)
+        found = jax.jit(lambda keys, one=one: jax.lax.map(one, keys, batch_size=100))(keys)
+        log_z, tokens, log_w = map(np.asarray, found)
+        law = case.pooled(truth, np.zeros(runs), tokens, log_w)
+        own = [case.pooled(truth, log_z[[i]], tokens[[i]], log_w[[i]]) for i in range(100)]
+        rows.append(
+            (
+                abs(case.z_score(log_z, truth.log_z)),
+                truth.tv(case.pooled(truth, *found)),
+                truth.tv(law),
+                noise(truth, tokens, log_w),
+                np.mean([truth.tv(v) for v in own]),
+            )
+        )
+    z, pooled, single, floor, own = np.array(rows).T
+    print(
+        f"{f'power, ramp {ramp}, {candidates} branches':34s} N={particles:<3d} worst |z| "
+        f"{z.max():4.2f}  pooled TV {np.median(pooled):.4f} (worst {pooled.max():.4f})  single run "
+        f"{np.median(single):.4f} (worst {single.max():.4f}, noise {np.median(floor):.4f}); "
+        f"measure of a run {np.median(own):.3f} (worst {own.max():.3f})",
+        flush=True,
+    )
+
+
+def exact_draws(seeds: range, n: int = 64) -> None:
+    """Mean distance of the measure of ``n`` exact draws, and of the best one of ``n`` texts."""
+    rng, found = np.random.default_rng(0), []
+    for seed in seeds:
+        truth = case.exact("power", lm=TableLM.random(seed))
+        drawn = rng.multinomial(n, truth.law / truth.law.sum(), 1000) / n
+        best = np.sort(truth.law)[:-n].sum()
+        found.append((np.mean([truth.tv(v) for v in drawn]), best))
+    drawn, best = np.array(found).T
+    print(
+        f"{n} exact draws: TV of their measure {np.median(drawn):.3f} (worst {drawn.max():.3f}); "
+        f"best measure on {n} texts {np.median(best):.4f} (worst {best.max():.4f})"
+    )
 
 
 def noise(truth: case.Exact, tokens: Any, log_w: Any) -> float:
@@ -140,6 +196,9 @@ def main() -> None:
     tail_kernel()
     answers()
     token_temperature(seeds)
+    exact_draws(seeds)
+    for n, k, ramp in ((16, 4, 1), (64, 4, 1), (16, 4, 4), (64, 4, 4), (64, 2, 4)):
+        branching(seeds, runs // 10, n, k, ramp)
     for n in (16, 64):
         for ramp in (1, 4, 6):
             over_models(f"power, ramp {ramp}", seeds, "power", runs, n, ramp=ramp)

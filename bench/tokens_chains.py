@@ -1,6 +1,8 @@
 """What a text of a power costs by a particle filter and by the chain of tails, at equal quality.
 
-    python -m bench.tokens_chains
+    python -m bench.tokens_chains [--branches 4]
+
+With ``--branches`` the filter is ``branching_filter``, of so many candidates, in its place.
 
 A method is good enough where the mean log probability of the texts that it gives comes within one
 per cent of that of the target (by enumeration, or by all runs of the largest filter, pooled). Of
@@ -13,6 +15,7 @@ the rows of a pass are computed together.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import statistics
 import time
 from collections.abc import Callable
@@ -25,9 +28,10 @@ import numpy as np
 
 import probinf as pi
 from probinf.core.sequence import particle_filter
-from probinf.fronts.tokens.sequence import run_through
+from probinf.fronts.tokens.sequence import run_through, sequence_of
 from probinf.lm import TableLM, TinyLM
 from probinf.tokens import tails
+from probinf.tokens.branching import branched, distinct
 from tests.cases import tokens as case
 
 A, CLOSE = 4.0, 0.01
@@ -35,14 +39,25 @@ PARTICLES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 FEW = (1, 4, 16)  # of a model that takes a while to compile
 
 
-@partial(jax.jit, static_argnames=("n", "runs"))
-def by_filter(key: jax.Array, sequence: pi.Sequence, *, n: int, runs: int) -> Any:
+def filtered(key: jax.Array, data: Any, sizes: Any, n: int, branches: int) -> Any:
+    """Texts, their log p, their log weights (normalised or not) and the log of the mass."""
+    if branches:
+        rows, log_w, _ = branched(key, data, sizes=sizes, n=n, k=branches, select=distinct)
+        return rows.tokens, rows.log_prob, log_w, jax.scipy.special.logsumexp(log_w)
+    sequence = dataclasses.replace(sequence_of(sizes, data), data=({}, data))
+    cloud = particle_filter(key, sequence, n)
+    return cloud.x.tokens, cloud.x.log_prob, cloud.log_w, cloud.log_z
+
+
+@partial(jax.jit, static_argnames=("sizes", "n", "runs", "branches"))
+def by_filter(
+    key: jax.Array, data: Any, *, sizes: Any, n: int, runs: int, branches: int = 0
+) -> Any:
     """Log evidence, and mean log p of a text by weight, of each run."""
 
     def one(key: jax.Array) -> Any:
-        cloud = particle_filter(key, sequence, n)
-        weight = jax.nn.softmax(cloud.log_w)
-        return cloud.log_z, weight @ cloud.x.log_prob
+        _, log_prob, log_w, log_z = filtered(key, data, sizes, n, branches)
+        return log_z, jax.nn.softmax(log_w) @ log_prob
 
     return jax.lax.map(one, jax.random.split(key, runs), batch_size=50)
 
@@ -61,10 +76,10 @@ def by_chain(key: jax.Array, data: Any, *, sizes: Any, n: int, moves: int) -> ja
     return jnp.concatenate([text.log_prob[None], log_p])
 
 
-@partial(jax.jit, static_argnames=("sizes", "n"))
-def one_by_filter(key: jax.Array, sequence: pi.Sequence, *, sizes: Any, n: int) -> jax.Array:
-    cloud = particle_filter(key, sequence, n)
-    return cloud.x.tokens[jax.random.categorical(key, cloud.log_w)]
+@partial(jax.jit, static_argnames=("sizes", "n", "branches"))
+def one_by_filter(key: jax.Array, data: Any, *, sizes: Any, n: int, branches: int) -> jax.Array:
+    tokens, _, log_w, _ = filtered(key, data, sizes, n, branches)
+    return tokens[jax.random.categorical(key, log_w)]
 
 
 @partial(jax.jit, static_argnames=("sizes",))
@@ -85,15 +100,21 @@ def seconds(fn: Callable[[jax.Array], Any], count: int) -> float:
 
 
 def compare(
-    label: str, problems: list[Any], most: int, runs: int, particles: tuple[int, ...] = PARTICLES
+    label: str,
+    problems: list[Any],
+    most: int,
+    runs: int,
+    branches: int = 0,
+    particles: tuple[int, ...] = PARTICLES,
 ) -> None:
     """One family of (program, exact mean log p or None: that of all runs, pooled)."""
     filters, chains, targets = [], [], []
     for program, target in problems:
-        sequence, sizes = case.sequence(program), program.state_space.sizes
+        sizes = program.state_space.sizes
         key, means = jax.random.key(1), []
         for n in particles:
-            log_z, mean = (np.asarray(v, float) for v in by_filter(key, sequence, n=n, runs=runs))
+            out = by_filter(key, program.data, sizes=sizes, n=n, runs=runs, branches=branches)
+            log_z, mean = (np.asarray(v, float) for v in out)
             means.append(float(mean.mean()))
         filters.append(means)
         if target is None:  # the last filters are the largest
@@ -119,10 +140,10 @@ def compare(
     n, k = particles[enough[0]], int(moves[0]) if len(moves) else most
     than = "" if len(moves) else "more than "
     program = problems[0][0]
-    sequence, sizes = case.sequence(program), program.state_space.sizes
+    sizes = program.state_space.sizes
     data = tails.without_ramp(program.data)
     arms = (
-        partial(one_by_filter, sequence=sequence, sizes=sizes, n=n),
+        partial(one_by_filter, data=program.data, sizes=sizes, n=n, branches=branches),
         partial(one_by_chain, data=data, moves=jnp.asarray(k), sizes=sizes),
     )
     for arm in arms:
@@ -145,6 +166,7 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=10)
     parser.add_argument("--moves", type=int, default=200)
     parser.add_argument("--runs", type=int, default=2000)
+    parser.add_argument("--branches", type=int, default=0)
     given = parser.parse_args()
     tables = []
     for seed in range(given.first, given.first + given.models):
@@ -152,9 +174,9 @@ def main() -> None:
         truth = case.exact("power", lm=lm)
         program = pi.from_language_model(lm, max_tokens=case.T, exponent=A)
         tables.append((program, float(truth.law @ truth.log_p)))
-        compare(f"TableLM {seed}", tables[-1:], given.moves, given.runs)
+        compare(f"TableLM {seed}", tables[-1:], given.moves, given.runs, given.branches)
     if tables:
-        compare("TableLM, all", tables, given.moves, given.runs)
+        compare("TableLM, all", tables, given.moves, given.runs, given.branches)
     lm = TinyLM.load()
     texts = TinyLM.problems(given.problems, 7) if given.problems else []
     sums = [
@@ -162,7 +184,8 @@ def main() -> None:
         for p in texts
     ]
     if sums:
-        compare("TinyLM, sums", sums, min(given.moves, 50), max(given.runs // 10, 100), FEW)
+        least = max(given.runs // 10, 100)
+        compare("TinyLM, sums", sums, min(given.moves, 50), least, given.branches, FEW)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ if _TYPE_CHECKING:
     from probinf.tokens.answers import self_consistency as self_consistency
     from probinf.tokens.answers import weighted_best_of_n as weighted_best_of_n
     from probinf.tokens.best_first import most_probable as most_probable
+    from probinf.tokens.branching import Branches as Branches
+    from probinf.tokens.branching import branching_filter as branching_filter
     from probinf.tokens.covered import Coverage as Coverage
     from probinf.tokens.covered import coverage as coverage
     from probinf.tokens.enough import Calibrated as Calibrated
@@ -45,6 +47,8 @@ _WHERE = {
     "Automaton": "probinf.fronts.tokens.constraint",
     "automaton": "probinf.fronts.tokens.constraint",
     "best_of_n": "probinf.tokens.answers",
+    "Branches": "probinf.tokens.branching",
+    "branching_filter": "probinf.tokens.branching",
     "calibrate_optscale": "probinf.tokens.enough",
     "Calibrated": "probinf.tokens.enough",
     "Ceiling": "probinf.tokens.tries",

@@ -141,19 +141,29 @@ def _shares(log_p: Array, log_mass: Array, exponent: Array) -> Array:
 def _looking(
     program: Program, candidates: int, rollouts: int, horizon: int | None
 ) -> tuple[Sizes, Look]:
-    sizes, data = sizes_of(program), program.data
+    sizes = only_a_power("looking ahead", program)
     at_least(1, candidates=candidates, rollouts=rollouts, horizon=horizon)
+    k = min(candidates, program.data.lm.vocab_size)
+    return sizes, Look(k, rollouts, sizes.max_tokens if horizon is None else horizon)
+
+
+def only_a_power(who: str, program: Program) -> Sizes:
+    """The sizes of a program that is a power of a model.
+
+    Raises:
+        MethodError: it is more than that.
+    """
+    sizes, data = sizes_of(program), program.data
     parts = ("potential", "twist", "proposal", "stop", "boundary", "constraint")
     given = [name for name in parts if getattr(data, name) is not None]
     if bool(data.steps.last[: sizes.max_tokens - 1].any()):
         given.append("max_steps")
     if given or sizes.block > 1:
         raise MethodError(
-            f"looking ahead serves powers of a model only, and this program has "
+            f"{who} serves powers of a model only, and this program has "
             f"{[*given, *(['block'] if sizes.block > 1 else [])]}; use a filter with twist=."
         )
-    k = min(candidates, data.lm.vocab_size)
-    return sizes, Look(k, rollouts, sizes.max_tokens if horizon is None else horizon)
+    return sizes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,12 +256,12 @@ def _exact(
 
     active = ~rows.done
     gained = jnp.where(active, logsumexp(terms, axis=-1) - rows.log_twist, 0.0)
-    rows = _written(rows, of(tokens), of(own), sizes, data)
+    rows = written(rows, of(tokens), of(own), sizes, data)
     twist = jnp.where(rows.done, 0.0, of(ahead))
     return noted(rows._replace(log_twist=twist), gained, step), gained
 
 
-def _written(
+def written(
     rows: Rows, token: Int[Array, " n"], here: Float[Array, " n"], sizes: Sizes, data: TokenData
 ) -> Rows:
     """One more token of the rows that have not ended."""
@@ -322,9 +332,9 @@ def _published(
         log_mass = _rolled(roll_key, rows, tokens, sizes, look, data)
         rule = jackknifed if correction == "jackknife" else _shares
         chosen = jax.random.categorical(pick, jnp.log(rule(own, log_mass, a)))[:, None]
-        written = jnp.take_along_axis(tokens, chosen, 1)[:, 0]
+        new = jnp.take_along_axis(tokens, chosen, 1)[:, 0]
         here = jnp.take_along_axis(own, chosen, 1)[:, 0]
-        return _written(rows, written, here, sizes, data)
+        return written(rows, new, here, sizes, data)
 
     def step(rows: Rows, key: Key) -> tuple[Rows, None]:
         rows, logits = read(rows, ~rows.done, data)

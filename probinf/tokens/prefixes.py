@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from probinf.core.compiling import jitted
 from probinf.fronts.tokens.data import Rows, Sizes, TokenData, blank
-from probinf.fronts.tokens.stepping import context_of, judged, noted
+from probinf.fronts.tokens.stepping import context_of, judged, noted, written
 
 
 class Pool(NamedTuple):
@@ -126,23 +126,11 @@ def _written(
     """One beginning with one more token; the step is judged where it ends."""
     rows, number, chosen = own
     step = jax.tree.map(lambda leaf: jnp.asarray(leaf)[number[0]], data.steps)
-    place = jnp.arange(sizes.max_tokens) == rows.length[:, None]
-    rows = rows._replace(
-        begin=jnp.where(chosen == 0, rows.length, rows.begin),
-        tokens=jnp.where(place, token, rows.tokens),
-        length=rows.length + 1,
-        log_prob=rows.log_prob + here,
-    )
-    if data.constraint is not None:
-        rows = rows._replace(place=data.constraint.next(rows.place, token[None]))
-    ended = (token == data.lm.eos) | (rows.length >= sizes.max_tokens)
-    if data.stop is not None:
-        ended |= _rule(data.stop, rows, data, step)
-    rows = rows._replace(done=ended)
-    waits = ended | (chosen + 1 >= sizes.block)
-    if data.boundary is not None:
-        waits |= _rule(data.boundary, rows, data, step)
-    rows = rows._replace(done=ended | (waits & step.last))
+    rows = rows._replace(begin=jnp.where(chosen == 0, rows.length, rows.begin))
+    one = jnp.ones((1,), bool)
+    rows, ends = written(rows, token[None], here[None], one, sizes, data, step)
+    waits = ends | (chosen + 1 >= sizes.block)
+    rows = rows._replace(done=rows.done | (waits & step.last))
     rows, gained = judged(rows, waits, data, step)
     rows = rows._replace(log_potential=rows.log_potential + gained)
     if data.constraint is not None:
@@ -152,10 +140,6 @@ def _written(
         )
     rows = noted(rows, gained + rows.log_prob, step)
     return Pool(rows, number + waits, jnp.where(waits, 0, chosen + 1)), gained
-
-
-def _rule(rule: Any, rows: Rows, data: TokenData, step: Any) -> Bool[Array, " 1"]:
-    return jax.tree.map(lambda leaf: leaf[None], rule(_one(rows, data, step)))
 
 
 def _one(rows: Rows, data: TokenData, step: Any) -> Any:

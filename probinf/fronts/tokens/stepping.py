@@ -159,6 +159,27 @@ def _chosen(
     gain = step.exponent * here - proposed
     fine = possible & jnp.take_along_axis(allowed, token[:, None], 1)[:, 0]
     gain = jnp.where(active & ~fine, -jnp.inf, gain)
+    rows, ends = written(rows, token, here, active, sizes, data, step)
+    return _Choosing(
+        key,
+        rows,
+        state.waits | ends,
+        state.gained + gain,
+        state.log_q + proposed,
+        state.chosen + 1,
+    )
+
+
+def written(
+    rows: Rows,
+    token: Int[Array, " n"],
+    here: Float[Array, " n"],
+    active: Bool[Array, " n"],
+    sizes: Sizes,
+    data: TokenData,
+    step: Step,
+) -> tuple[Rows, Bool[Array, " n"]]:
+    """One more token, of log probability ``here``, for active rows; and whose step ends."""
     place = jnp.arange(sizes.max_tokens) == rows.length[:, None]
     rows = rows._replace(
         tokens=jnp.where(active[:, None] & place, token[:, None], rows.tokens),
@@ -173,12 +194,10 @@ def _chosen(
     if data.stop is not None:
         ended |= jax.vmap(data.stop, (ROWS,))(seen)
     rows = rows._replace(done=rows.done | (active & ended))
-    waits = state.waits | rows.done
+    ends = rows.done
     if data.boundary is not None:
-        waits |= jax.vmap(data.boundary, (ROWS,))(seen._replace(done=rows.done))
-    return _Choosing(
-        key, rows, waits, state.gained + gain, state.log_q + proposed, state.chosen + 1
-    )
+        ends |= jax.vmap(data.boundary, (ROWS,))(seen._replace(done=rows.done))
+    return rows, ends
 
 
 def judged(
