@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 from probinf.core.host.asking import only
 from probinf.core.population import usable
 from probinf.core.program import Key, Program
+from probinf.samplers.nested.clusters import Cells, cell_of
 
 _WIDTH = 5.0  # of the first bracket, in standard deviations along the direction
 
@@ -40,6 +42,8 @@ class _Turn(NamedTuple):
     left: Float[Array, " k"]
     right: Float[Array, " k"]
     shrinks: Int[Array, " k"]
+    cell: Int[Array, " k"]
+    local: Bool[Array, " k"]
     turns: Int[Array, ""]
     report: Report
 
@@ -49,11 +53,12 @@ def slice_above(
     program: Program,
     walkers: Walkers,
     level: Float[Array, ""],
-    scales: Float[Array, "g ..."],
+    scales: Float[Array, "g ..."] | Cells,
     group: Int[Array, " k"],
     *,
     moves: int,
     max_shrinkage: int,
+    place: Callable[[Float[Array, "k d"]], Float[Array, "k d"]] = lambda x: x,
 ) -> tuple[Walkers, Report]:
     """``moves`` hit-and-run slices of each walker under ``above(program, level)``.
 
@@ -66,23 +71,30 @@ def slice_above(
         program: on flat positions.
         walkers: k starting points with likelihood strictly above ``level``.
         level: the contour.
-        scales: (g, d) standard deviations or (g, d, d) Cholesky factors of g groups.
+        scales: (g, d) standard deviations of g groups, or cells of them: every other slice, by
+            chance, goes along the directions of the walker's own cell and stays in it.
         group: (k,) which of them shapes a walker's directions.
         moves: slices per walker.
         max_shrinkage: after so many evaluations a slice is given up, the walker stays and is
             counted as stuck.
+        place: of positions that stand for the same point, the one that cells are told by.
 
     Source: Neal (2003), bracket without stepping out; Skilling (2004) for the contour.
     """
     (k, d), dtype = walkers.x.shape, walkers.x.dtype
     one = jnp.ones((), dtype)
 
-    def new_directions(u: Float[Array, "k d"]) -> Float[Array, "k d"]:
+    def new_directions(u: Float[Array, "k d"], cell: Int[Array, " k"]) -> Float[Array, "k d"]:
         z = jax.lax.erf_inv(jnp.maximum(2 * u - 1, jnp.nextafter(-one, 0 * one)))
         z = z / jnp.linalg.norm(z, axis=1, keepdims=True)
-        if scales.ndim == 2:
+        if not isinstance(scales, Cells):
             return z * scales[group]
-        return jnp.einsum("gij,kj->gki", scales, z)[group, jnp.arange(k)]
+        return jnp.einsum("kij,kj->ki", scales.scales[group, cell], z)
+
+    def cells(x: Float[Array, "k d"]) -> Int[Array, " k"]:
+        if not isinstance(scales, Cells):
+            return jnp.zeros((k,), int)
+        return cell_of(scales, place(x), group)
 
     def running(turn: _Turn) -> Bool[Array, ""]:
         return jnp.any(turn.moved < moves)
@@ -90,10 +102,11 @@ def slice_above(
     def turn_once(turn: _Turn) -> _Turn:
         now = turn.walkers
         # one flat array of random numbers: each matrix of them costs seconds of compilation
-        numbers = jax.random.uniform(jax.random.fold_in(key, turn.turns), (k * (d + 3),), dtype)
-        u = numbers[k * d :].reshape(3, k)
+        numbers = jax.random.uniform(jax.random.fold_in(key, turn.turns), (k * (d + 4),), dtype)
+        u = numbers[k * d :].reshape(4, k)
         fresh = turn.fresh
-        directions = new_directions(numbers[: k * d].reshape(k, d))
+        local = jnp.where(fresh, u[3] < 0.5, turn.local)
+        directions = new_directions(numbers[: k * d].reshape(k, d), jnp.where(local, turn.cell, -1))
         direction = jnp.where(fresh[:, None], directions, turn.direction)
         height = jnp.where(fresh, now.log_base + jnp.log1p(-u[0]), turn.height)
         left = jnp.where(fresh, -_WIDTH * u[1], turn.left)
@@ -105,6 +118,8 @@ def slice_above(
         score = jax.vmap(program.score, (0, None))(asked, program.data)
         log_likelihood, unusable = usable(score)
         inside = (score.log_base >= height) & (log_likelihood > level) & active
+        cell = cells(x)
+        inside &= _allowed(local, turn.cell, cell)
         lost = unusable & ~jnp.isneginf(score.log_base) & active
         shrinks = jnp.where(fresh, 0, turn.shrinks) + 1
         given_up = active & ~inside & (shrinks >= max_shrinkage)
@@ -127,6 +142,8 @@ def slice_above(
             jnp.where(t < 0, t, left),
             jnp.where(t < 0, right, t),
             shrinks,
+            jnp.where(inside, cell, turn.cell),
+            local,
             turn.turns + 1,
             report,
         )
@@ -141,11 +158,20 @@ def slice_above(
         nothing,
         nothing,
         jnp.zeros((k,), int),
+        cells(walkers.x),
+        jnp.zeros((k,), bool),
         zero,
         Report(zero, zero, zero),
     )
     last: _Turn = jax.lax.while_loop(running, turn_once, first)
     return last.walkers, last.report
+
+
+def _allowed(
+    local: Bool[Array, " k"], own: Int[Array, " k"], cell: Int[Array, " k"]
+) -> Bool[Array, " k"]:
+    """Whether a slice may end in a cell: one along the directions of its own, nowhere else."""
+    return ~local | (cell == own)
 
 
 def insertion_ranks(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -28,6 +29,7 @@ from probinf.runtime.progress import Status
 from probinf.runtime.records import Collector, Pieces
 from probinf.samplers.nested.allocation import Allocation, check_allocation
 from probinf.samplers.nested.ancestry import parents, parted
+from probinf.samplers.nested.clusters import cells_for_halves
 from probinf.samplers.nested.constrained import Walkers, insertion_ranks, slice_above, survivors
 from probinf.samplers.nested.dynamic import next_batch
 from probinf.samplers.nested.findings import judged
@@ -64,9 +66,9 @@ class Nested(Method[Posterior]):
     """Nested sampling: evidence and posterior, for any base that can be drawn from.
 
     The lowest live points are removed in batches and replaced by draws of
-    ``above(program, level)``, made by slice moves from a random survivor. It needs no
-    gradient, no hypercube and no path of temperatures, and stays right where the likelihood
-    has plateaus, jumps or phase transitions.
+    ``above(program, level)``, made by slice moves from a random survivor, every other one along
+    directions that fit its cluster. It needs no gradient, no hypercube and no path of
+    temperatures, and stays right where the likelihood has plateaus, jumps or phase transitions.
 
     Args:
         live: live points per run; the error of the log evidence is about sqrt(H / live), with
@@ -189,6 +191,10 @@ class Nested(Method[Posterior]):
         shaping = jnp.where(above | ~enough, 0.0, -jnp.inf).astype(log_l.dtype)
         circle = mask_of(layout_of(program), self._circles)
         params = cross_fitted(state.params, unwrapped(live.x, shaping, circle), shaping)
+        if params.covariance.ndim == 3:
+            scales: Any = cells_for_halves(params, wrapped(live.x, circle), shaping)
+        else:
+            scales = jax.vmap(Params.scale)(params)
         # a half is renewed from its own survivors, so the other half may shape its moves
         group = (dead >= n // 2).astype(int)
         start = survivors(u[:k], above, group)
@@ -198,10 +204,11 @@ class Nested(Method[Posterior]):
             on_circle(program, self._circles),
             jax.tree.map(lambda leaf: leaf[start], live),
             level,
-            jax.vmap(Params.scale)(params),
+            scales,
             group,
             moves=moves,
             max_shrinkage=_MAX_SHRINKAGE,
+            place=partial(wrapped, circle=circle),
         )
         found = found._replace(x=wrapped(found.x, circle))
         record = DeathRecord(

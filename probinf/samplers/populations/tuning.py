@@ -44,14 +44,15 @@ def cross_fitted(params: Params, vectors: Float[Array, "n d"], log_w: Float[Arra
         log_w: log weights.
     """
     others = [half[::-1] for half in divided((vectors, log_w), 2)]
-    fresh = jax.vmap(_moments)(params, *others)
+    fresh = jax.vmap(moments)(params, *others)
     usable = jnp.isfinite(jnp.max(others[1], axis=1))
     return jax.vmap(lambda u, a, b: jax.tree.map(lambda x, y: jnp.where(u, x, y), a, b))(
         usable, fresh, params
     )
 
 
-def _moments(params: Params, vectors: Float[Array, "n d"], log_w: Float[Array, " n"]) -> Params:
+def moments(params: Params, vectors: Float[Array, "n d"], log_w: Float[Array, " n"]) -> Params:
+    """Mean and covariance of weighted particles, correlations shrunk where they are few."""
     w = jnp.exp(normalise(log_w))
     vectors = jnp.where(w[:, None] > 0, vectors, 0.0)
     mean = w @ vectors
