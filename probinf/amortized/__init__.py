@@ -4,6 +4,9 @@ from probinf.amortized import oracles as oracles
 from probinf.amortized.correction.refine import refine as refine
 from probinf.amortized.correction.report import Refinement as Refinement
 from probinf.amortized.correction.report import refinement as refinement
+from probinf.amortized.discrete.any_marginal import AnyMarginal as AnyMarginal
+from probinf.amortized.discrete.exact import ExactMarginal as ExactMarginal
+from probinf.amortized.discrete.fitted import FittedAnyMarginal as FittedAnyMarginal
 from probinf.amortized.heads.bars import BarDistribution as BarDistribution
 from probinf.amortized.heads.bars import Bars as Bars
 from probinf.amortized.heads.categorical import Categorical as Categorical

@@ -39,9 +39,25 @@ class Exact(NamedTuple):
         return self.mean - half, self.mean + half
 
 
+_KERNELS = ("rbf", "matern52", "linear", "arccosine")
+
+
 def _kernel(
-    name: str, a: np.ndarray, b: np.ndarray, lengthscale: float, outputscale: float
+    name: str,
+    a: np.ndarray,
+    b: np.ndarray,
+    lengthscale: float,
+    outputscale: float,
+    layers: int = 1,
 ) -> np.ndarray:
+    if name == "arccosine":
+        a, b = a / lengthscale, b / lengthscale
+        norm = np.sqrt(np.outer(1 + np.sum(a**2, -1), 1 + np.sum(b**2, -1)))
+        cosine = (1 + a @ b.T) / norm
+        for _ in range(layers):
+            angle = np.arccos(np.clip(cosine, -1, 1))
+            cosine = (np.sin(angle) + (np.pi - angle) * np.cos(angle)) / np.pi
+        return outputscale * norm * cosine
     if name == "linear":
         return outputscale * a @ b.T
     square = np.sum((a[:, None] - b[None]) ** 2, -1) / lengthscale**2
@@ -61,6 +77,7 @@ def gaussian_process(
     outputscale: float = 1.0,
     noise: float = 0.01,
     inverse_gamma: tuple[float, float] | None = None,
+    layers: int = 1,
 ) -> Exact:
     """Exact predictive of a Gaussian or Student-t process.
 
@@ -68,29 +85,37 @@ def gaussian_process(
         x: inputs, n rows; n may be 0.
         y: outcomes.
         x_new: inputs to predict at.
-        kernel: "rbf", "matern52" or "linear".
+        kernel: "rbf", "matern52", "linear" or "arccosine", that of an infinitely wide random ReLU
+            network with standard normal weights of ``x / lengthscale`` and of a bias.
         lengthscale: in units of x.
-        outputscale: variance of the process.
+        outputscale: variance of the process; of "arccosine" where x is zero.
         noise: variance of the noise.
         inverse_gamma: ``(a, b)`` where process and noise share a variance ~ InverseGamma(a, b):
             the predictive is then a Student-t with 2a + n degrees of freedom.
+        layers: hidden layers of the network, for "arccosine".
 
     Raises:
-        ArrayError: the kernel is unknown or the covariance is singular.
+        ArrayError: the kernel is unknown, there is no layer, or the covariance is singular.
+
+    Source: Cho & Saul (2009) for the arc-cosine kernel; Lee, Yun, Yang & Lee (2022), "Scale
+    mixtures of neural network Gaussian processes", for the Student-t process over it.
     """
-    if kernel not in ("rbf", "matern52", "linear"):
-        raise ArrayError(f"kernel must be 'rbf', 'matern52' or 'linear', got {kernel!r}.")
+    if kernel not in _KERNELS or layers < 1:
+        raise ArrayError(
+            f"kernel must be one of {_KERNELS} and layers positive, got {kernel!r}, {layers}."
+        )
     x_new = np.asarray(x_new, float)
     x_new = x_new[:, None] if x_new.ndim == 1 else x_new
     y = np.asarray(y, float)
     x = np.asarray(x, float).reshape(len(y), x_new.shape[1])
-    own = outputscale * (np.sum(x_new**2, -1) if kernel == "linear" else np.ones(len(x_new)))
-    covariance = _kernel(kernel, x, x, lengthscale, outputscale) + noise * np.eye(len(y))
+    options = lengthscale, outputscale, layers
+    own = np.array([_kernel(kernel, row, row, *options)[0, 0] for row in x_new[:, None]])
+    covariance = _kernel(kernel, x, x, *options) + noise * np.eye(len(y))
     try:
         factor = np.linalg.cholesky(covariance)
     except np.linalg.LinAlgError:
         raise ArrayError("the covariance of x is singular; increase noise.") from None
-    cross = _kernel(kernel, x, x_new, lengthscale, outputscale)
+    cross = _kernel(kernel, x, x_new, *options)
     explained = scipy.linalg.solve_triangular(factor, cross, lower=True)
     white = scipy.linalg.solve_triangular(factor, y, lower=True)
     mean = explained.T @ white

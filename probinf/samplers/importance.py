@@ -66,7 +66,7 @@ class Importance(Method[Posterior]):
     def plan(self, program: Program, layout: Layout) -> Plan:
         """One lane, batches of a thousand draws; the base must be drawable."""
         jax.eval_shape(program.draw, jax.random.key(0), program.data)
-        return Plan(lanes=1, chunk=min(10, self._steps))
+        return Plan(lanes=1, chunk=min(10, self._steps), moves_integers=True)
 
     def init(self, key: Key, program: Program) -> Int[Array, ""]:
         """No draws yet."""

@@ -9,7 +9,8 @@ import pytest
 from scipy.stats import multivariate_normal, multivariate_t
 
 from probinf.amortized import GaussianProcess, oracles
-from probinf.errors import ArrayError
+from probinf.amortized.priors.gaussian_process import kernel_matrix
+from probinf.errors import ArrayError, TrainingError
 
 RNG = np.random.default_rng(0)
 
@@ -21,7 +22,7 @@ def joint_minus_marginal(x, y, x_new, y_new, law, kernel, noise):
     return law(np.r_[y, y_new], cov) - law(y, cov[:-1, :-1])
 
 
-@pytest.mark.parametrize("name", ["rbf", "matern52", "linear"])
+@pytest.mark.parametrize("name", ["rbf", "matern52", "linear", "arccosine"])
 @pytest.mark.parametrize("scale", [None, (2.0, 1.5)])
 def test_process_predictive_is_a_ratio_of_joint_densities(name, scale) -> None:
     from probinf.amortized.oracles import _kernel
@@ -58,7 +59,7 @@ def test_regression_is_the_linear_student_process() -> None:
     assert one.degrees == two.degrees == 12
 
 
-@pytest.mark.parametrize("name", ["rbf", "matern52", "linear"])
+@pytest.mark.parametrize("name", ["rbf", "matern52", "linear", "arccosine"])
 @pytest.mark.parametrize("visible", [0, 3, 8])
 def test_task_prior_knows_the_law_of_its_queries(name, visible) -> None:
     """The conditional mean and sd in float32 from one factor, for any prefix of the context."""
@@ -70,6 +71,69 @@ def test_task_prior_knows_the_law_of_its_queries(name, visible) -> None:
     )  # fmt: skip
     np.testing.assert_allclose(draw.mean, exact.mean, atol=2e-3)
     np.testing.assert_allclose(draw.sd, exact.scale, rtol=2e-3)
+
+
+def wide(x: np.ndarray, layers: int, lengthscale: float, scale: float = 2.0) -> np.ndarray:
+    """Covariance of an infinitely wide ReLU network by quadrature: of each layer's outputs, the
+    mean product of two units, whose inputs are jointly normal. ``scale`` is the weights' variance.
+    """
+    nodes, weights = np.polynomial.hermite_e.hermegauss(200)
+    weights = weights / weights.sum()
+    rows = np.c_[np.ones(len(x)), x / lengthscale]
+    covariance = rows @ rows.T
+    for _ in range(layers):
+        found = np.empty_like(covariance)
+        for i, j in np.ndindex(*covariance.shape):
+            pair = covariance[np.ix_([i, j], [i, j])] + 1e-12 * np.eye(2)
+            factor = np.linalg.cholesky(pair)
+            u = factor[0, 0] * nodes[:, None]
+            v = factor[1, 0] * nodes[:, None] + factor[1, 1] * nodes
+            product = np.maximum(u, 0) * np.maximum(v, 0)
+            found[i, j] = scale * weights @ product @ weights
+        covariance = found
+    return covariance
+
+
+def test_arccosine_kernel_is_that_of_infinitely_many_units() -> None:
+    x = RNG.normal(size=(4, 2))
+    for layers in (1, 2):
+        ours = oracles._kernel("arccosine", x, x, 0.8, 1.0, layers)
+        np.testing.assert_allclose(ours, wide(x, layers, 0.8), rtol=0.01)
+        # a mutant: weights of variance one lose half of it in each layer
+        assert np.abs(ours / wide(x, layers, 0.8, scale=1.0) - 1).min() > 0.5
+        rows, numbers = jnp.asarray(x), (jnp.asarray(0.8), jnp.asarray(1.0))
+        theirs = kernel_matrix("arccosine", rows, rows, *numbers, layers)
+        np.testing.assert_allclose(theirs, ours, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_scale_mixtures_of_infinite_networks_foretell_heavy_tails() -> None:
+    """Queries outside the context of tasks whose scale varies: the mixture against the process.
+
+    The process has the mean scale of the prior, or the one of largest likelihood of each task.
+    """
+    z = gains(np.random.default_rng(3))
+    assert z.min() > 1.5
+
+
+def gains(rng: np.random.Generator, n: int = 5, tasks: int = 1500) -> np.ndarray:
+    """Mean gain in log score of the mixture over both processes, in standard errors."""
+    a, b, found = 1.5, 1.5, []
+    options = {"kernel": "arccosine", "lengthscale": 0.5, "noise": 0.1, "layers": 2}
+    for _ in range(tasks):
+        x = np.r_[rng.uniform(-1, 1, (n, 1)), rng.uniform(2, 3, (4, 1))]
+        covariance = oracles._kernel("arccosine", x, x, 0.5, 1.0, 2) + 0.1 * np.eye(n + 4)
+        scale = np.sqrt(b / rng.gamma(a))
+        y = scale * np.linalg.cholesky(covariance) @ rng.normal(size=n + 4)
+        mixture = oracles.gaussian_process(x[:n], y[:n], x[n:], inverse_gamma=(a, b), **options)
+        process = oracles.gaussian_process(x[:n], y[:n], x[n:], **options)
+        best = np.sqrt(np.mean(np.linalg.solve(covariance[:n, :n], y[:n]) * y[:n]))
+        scores = [
+            np.mean(process._replace(scale=s * process.scale).log_density(y[n:]))
+            for s in (best, np.sqrt(b / (a - 1)))
+        ]
+        found.append(np.mean(mixture.log_density(y[n:])) - np.array(scores))
+    return np.mean(found, 0) / (np.std(found, 0) / np.sqrt(tasks))
 
 
 def test_kalman_log_likelihood_is_the_joint_density() -> None:
@@ -95,7 +159,11 @@ def test_kalman_log_likelihood_is_the_joint_density() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(ArrayError, match="kernel must be"):
+    with pytest.raises(ArrayError, match="kernel must be one of"):
         oracles.gaussian_process([0.0], [1.0], [0.5], kernel="cubic")
+    with pytest.raises(ArrayError, match="layers positive"):
+        oracles.gaussian_process([0.0], [1.0], [0.5], kernel="arccosine", layers=0)
+    with pytest.raises(TrainingError, match="layers positive"):
+        GaussianProcess(kernel="arccosine", layers=0)
     with pytest.raises(ArrayError, match="singular"):
         oracles.gaussian_process([0.0, 0.0], [1.0, 1.0], [0.5], noise=0.0)

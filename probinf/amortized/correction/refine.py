@@ -24,7 +24,7 @@ from probinf.errors import ImproperPriorError, MethodError, StructureError, Zero
 from probinf.evidence.fitting import fit
 from probinf.results.posterior import Posterior
 from probinf.runtime.method import Method
-from probinf.samplers import NUTS, SMC, Importance
+from probinf.samplers import MCMC, NUTS, SMC, Importance
 
 _SMC_SHARE = 0.5
 
@@ -49,7 +49,7 @@ def refine(
     is below its threshold and enough of the draws count, they are the answer. Otherwise tempered
     SMC goes to the program from an equal mixture of the prior and a Student t fitted to the draws,
     which is exact too and cheaper to move in than a network; a q given by draws only starts NUTS
-    chains.
+    chains, and discrete coordinates are moved by Gibbs sampling from draws of q and the prior.
     ``pi.amortized.refinement(result)`` says which rung was reached and why.
 
     Args:
@@ -154,7 +154,8 @@ def _weigh(target: Program, key: Key, draws: int, progress: bool) -> Posterior |
 
 def _envelope(program: Program, q: Program, weighted: Posterior | None) -> Program:
     """The program over a base from which a population can move at little cost."""
-    if weighted is None or Layout.of(program).has_keys:
+    layout = Layout.of(program, integers=True)
+    if weighted is None or layout.has_keys or layout.integers:
         return rebase(program, defensive(program, q, _SMC_SHARE))
     plain = dataclasses.replace(
         weighted, log_weights=np.zeros_like(weighted.log_weights), program=program
@@ -189,7 +190,7 @@ def _weights(flat: Program, keys: Key) -> jax.Array:
 
 
 def _check_normalised(q: Program, key: Key) -> None:
-    flat, _ = flatten(q)
+    flat, _ = flatten(q, integers=True)
     weight = np.asarray(_weights(flat, jax.random.split(key, 16)))
     if np.any(weight != 0):
         raise StructureError(
@@ -210,7 +211,16 @@ def _rung(found: Posterior) -> Rung:
 def _fallback(q: Program | Posterior, program: Program) -> Method[Posterior]:
     if isinstance(q, Posterior):
         return NUTS()
-    if Layout.of(program).has_keys:
+    layout = Layout.of(program, integers=True)
+    if layout.integers:
+        if layout.has_keys or len(layout.integer_sites) < len(layout.places()):
+            raise MethodError(
+                "refine: the weights cannot be trusted, and no engine is known to move discrete "
+                "and other coordinates together. Pass one as fallback=, pi.MCMC of a "
+                "kernels.cycle of blocks."
+            )
+        return MCMC(kernels.Enumerate())
+    if layout.has_keys:
         return SMC(particles=1000, islands=4, kernel=kernels.RandomWalk())
     return SMC(particles=1000, islands=4)
 

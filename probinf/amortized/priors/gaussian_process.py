@@ -15,7 +15,8 @@ from probinf.core.program import Key
 from probinf.errors import TrainingError
 
 _JITTER = 1e-5
-_KERNELS = ("rbf", "matern52", "linear")
+Kernel = Literal["rbf", "matern52", "linear", "arccosine"]
+_KERNELS = ("rbf", "matern52", "linear", "arccosine")
 
 
 def _value(key: Key, law: Any) -> Array:
@@ -29,16 +30,25 @@ def kernel_matrix(
     x2: Float[Array, "b inputs"],
     lengthscale: Float[Array, ""],
     outputscale: Float[Array, ""],
+    layers: int = 1,
 ) -> Float[Array, "a b"]:
     """Covariances of a Gaussian process between two sets of inputs.
 
     Args:
-        name: "rbf", "matern52" or "linear" (``outputscale * x1 · x2``, the lengthscale unused).
+        name: "rbf", "matern52", "linear" (``outputscale * x1 · x2``, the lengthscale unused) or
+            "arccosine": that of a random ReLU network with infinitely many units in each layer,
+            standard normal weights of the inputs over ``lengthscale`` and of a bias, whose variance
+            at x is ``outputscale * (1 + x · x / lengthscale**2)``.
         x1: inputs.
         x2: inputs.
         lengthscale: of all columns.
         outputscale: variance of the process (of a coefficient, for "linear").
+        layers: hidden layers of the network, for "arccosine".
+
+    Source: Cho & Saul (2009), "Kernel methods for deep learning", order 1.
     """
+    if name == "arccosine":
+        return outputscale * _arccosine(x1 / lengthscale, x2 / lengthscale, layers)
     if name == "linear":
         return outputscale * x1 @ x2.T
     square = jnp.sum((x1[:, None] - x2[None]) ** 2, -1) / lengthscale**2
@@ -48,48 +58,66 @@ def kernel_matrix(
     return outputscale * (1 + r + r**2 / 3) * jnp.exp(-r)
 
 
+def _arccosine(
+    x1: Float[Array, "a inputs"], x2: Float[Array, "b inputs"], layers: int
+) -> Float[Array, "a b"]:
+    """Weights of variance two keep the variance at an input through all layers, and the cosine
+    of two inputs alone changes."""
+    norm = jnp.sqrt((1 + jnp.sum(x1**2, -1))[:, None] * (1 + jnp.sum(x2**2, -1)))
+    cosine = (1 + x1 @ x2.T) / norm
+    for _ in range(layers):
+        cosine = jnp.clip(cosine, -1.0, 1.0)
+        angle = jnp.arccos(cosine)
+        cosine = (jnp.sin(angle) + (jnp.pi - angle) * cosine) / jnp.pi
+    return norm * cosine
+
+
 class GaussianProcess(TaskPrior):
     """Noisy values of a Gaussian process; each parameter a number or a NumPyro distribution.
 
     With ``variance ~ InverseGamma(a, b)`` all values share a random scale: a Student-t process,
-    and with the linear kernel the conjugate Bayesian regression.
+    with the linear kernel the conjugate Bayesian regression, and with the arc-cosine kernel a
+    scale mixture of infinitely wide networks (Lee, Yun, Yang & Lee, 2022).
 
     Args:
         inputs: number of columns of x.
-        kernel: "rbf", "matern52" or "linear".
+        kernel: "rbf", "matern52", "linear" or "arccosine"; see ``kernel_matrix``.
         lengthscale: in units of x.
-        outputscale: variance of the process.
+        outputscale: variance of the process; of "arccosine" where x is zero.
         noise: variance of the noise.
         variance: multiplies process and noise.
         design: law of each entry of x; uniform on [0, 1] unless given.
+        layers: hidden layers of the infinite network, for "arccosine".
 
     Raises:
         TrainingError: the kernel is unknown or a number is not positive.
     """
 
     columns: int = eqx.field(static=True)
-    kernel: Literal["rbf", "matern52", "linear"] = eqx.field(static=True)
+    kernel: Kernel = eqx.field(static=True)
     lengthscale: Any
     outputscale: Any
     noise: Any
     variance: Any
     design: Any
+    layers: int = eqx.field(static=True)
 
     def __init__(
         self,
         inputs: int = 1,
         *,
-        kernel: Literal["rbf", "matern52", "linear"] = "rbf",
+        kernel: Kernel = "rbf",
         lengthscale: Any = 0.2,
         outputscale: Any = 1.0,
         noise: Any = 0.01,
         variance: Any = 1.0,
         design: Any = None,
+        layers: int = 1,
     ) -> None:
-        if kernel not in _KERNELS or inputs < 1:
+        if kernel not in _KERNELS or inputs < 1 or layers < 1:
             raise TrainingError(
-                f"GaussianProcess: kernel must be one of {_KERNELS} and inputs positive, got "
-                f"{kernel!r} and {inputs}."
+                f"GaussianProcess: kernel must be one of {_KERNELS}, inputs and layers positive, "
+                f"got {kernel!r}, {inputs} and {layers}."
             )
         numbers = {"lengthscale": lengthscale, "outputscale": outputscale,
                    "noise": noise, "variance": variance}  # fmt: skip
@@ -99,6 +127,7 @@ class GaussianProcess(TaskPrior):
         self.columns, self.kernel = inputs, kernel
         self.lengthscale, self.outputscale = lengthscale, outputscale
         self.noise, self.variance = noise, variance
+        self.layers = layers
         self.design = dist.Uniform(0.0, 1.0) if design is None else design
 
     @property
@@ -113,10 +142,11 @@ class GaussianProcess(TaskPrior):
         lengthscale = _value(keys[1], self.lengthscale)
         outputscale = _value(keys[2], self.outputscale)
         noise, scale = _value(keys[3], self.noise), jnp.sqrt(_value(keys[4], self.variance))
-        cross = kernel_matrix(self.kernel, x[:context], x, lengthscale, outputscale)
-        own = kernel_matrix(self.kernel, x[:1], x[:1], lengthscale, outputscale)[0, 0]
-        if self.kernel == "linear":
-            own = outputscale * jnp.sum(x[context:] ** 2, -1)
+        options = lengthscale, outputscale, self.layers
+        cross = kernel_matrix(self.kernel, x[:context], x, *options)
+        own = jax.vmap(lambda row: kernel_matrix(self.kernel, row, row, *options)[0, 0])(
+            x[context:, None]
+        )
         ridge = noise + _JITTER * (outputscale + noise)
         factor = jnp.linalg.cholesky(cross[:, :context] + ridge * jnp.eye(context))
         white = jax.random.normal(keys[5], (context,))

@@ -35,6 +35,7 @@ _KINDS = {
     "npe": "probinf.amortized.neural.npe:FittedNPE",
     "nle": "probinf.amortized.neural.nle:FittedNLE",
     "nre": "probinf.amortized.neural.nre:FittedNRE",
+    "any_marginal": "probinf.amortized.discrete.fitted:FittedAnyMarginal",
 }
 
 
@@ -84,7 +85,7 @@ def save(
     Args:
         path: the file, by convention ending in ``.safetensors``.
         network: an Equinox module; every array is stored under its path in the tree.
-        kind: "pfn", "distribution_transformer", "npe", "nle" or "nre".
+        kind: "pfn", "distribution_transformer", "npe", "nle", "nre" or "any_marginal".
         config: JSON values from which the class of that kind rebuilds the network.
         ranges: where it was trained.
         training: JSON values for the reader: seed, steps, measured figures.

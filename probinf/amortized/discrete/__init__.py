@@ -1,0 +1,1 @@
+"""Any-marginal models of discrete variables."""
