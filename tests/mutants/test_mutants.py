@@ -92,7 +92,7 @@ def test_tempering_the_base_too_fails_proper_weighting(monkeypatch):
 
 def own_moments(params, vectors, log_w):
     """Each half tuned on itself, the way adaptive samplers commonly are."""
-    return jax.vmap(tuning._moments)(params, *tuning.divided((vectors, log_w), 2))
+    return jax.vmap(tuning.moments)(params, *tuning.divided((vectors, log_w), 2))
 
 
 def test_tuning_on_the_particles_that_are_moved_fails_proper_weighting(monkeypatch):
