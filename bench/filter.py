@@ -226,6 +226,8 @@ def main() -> None:
     parser.add_argument("--skip", nargs="*", default=[])
     parser.add_argument("--only")
     options = parser.parse_args()
+    if options.repeats < 2:
+        parser.error("--repeats must be at least 2: the first one is cold.")
     n, steps, repeats = options.particles, options.steps, options.repeats
     if options.only:
         found = RUNNERS[options.only](n, steps, repeats)
