@@ -66,7 +66,8 @@ def psis(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
             if abs(k) < 1e-12:
                 quantiles = -sigma * np.log1p(-p)
             else:
-                quantiles = sigma * np.expm1(-k * np.log1p(-p)) / k
+                with np.errstate(over="ignore"):  # beyond the largest weight, cut to it below
+                    quantiles = sigma * np.expm1(-k * np.log1p(-p)) / k
             smoothed[top] = np.minimum(np.log(quantiles + np.exp(cutoff)), 0.0)
     total = np.log(np.exp(smoothed).sum())
     return smoothed - total, float(k)

@@ -73,6 +73,16 @@ def test_pareto_smoothing(degrees):
     assert difference.max() < 0.05  # at the very top, where k is raised to a high power
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_weights_over_thousands_of_nats_are_smoothed_in_silence(seed):
+    rng = np.random.default_rng(seed)
+    log_w = -(rng.uniform(size=1600) ** rng.uniform(1, 4)) * 10 ** rng.uniform(2, 5)
+    smoothed, _ = diagnostics.psis(log_w)  # a warning is an error here
+    assert np.isclose(np.exp(smoothed).sum(), 1.0)
+    kept = np.argsort(log_w)
+    assert (np.diff(smoothed[kept]) >= 0).all()  # order is kept
+
+
 def test_weights_that_cannot_be_judged():
     assert diagnostics.pareto_k(np.zeros(10)) == np.inf
     assert diagnostics.pareto_k(np.full(100, -np.inf)) == np.inf
