@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Iterator
 
 import jax
+import jaxlib.version
 import pytest
 
 
@@ -17,8 +18,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if config.getoption("-m") == "not slow":
         flags = os.environ.get("XLA_FLAGS", "")
-        quick = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+        quick = "--xla_backend_optimization_level=0"
         quick += " --xla_cpu_parallel_codegen_split_count=1"  # every core has a worker already
+        if jaxlib.version.__version_info__ < (0, 11):  # later ones end the process at this flag
+            quick += " --xla_cpu_use_fusion_emitters=false"
         os.environ["XLA_FLAGS"] = f"{flags} {quick}".strip()
 
 

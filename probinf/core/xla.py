@@ -21,7 +21,7 @@ device after, so that ``x / s`` was made ``x * (1 / s)`` for one and not for two
 
 @functools.cache
 def options(once: bool = False, long: bool = False) -> dict[str, Any] | None:
-    """For ``jax.jit(compiler_options=)``; None where this backend does not know them.
+    """For ``jax.jit(compiler_options=)``, without those that this XLA does not know; None for none.
 
     What the user has set for all of the process stays.
 
@@ -34,10 +34,17 @@ def options(once: bool = False, long: bool = False) -> dict[str, Any] | None:
     if jax.device_count() > 1:
         wanted = {**wanted, **_ALIKE}
     found = {name: value for name, value in wanted.items() if f"--{name}=" not in flags}
-    if jax.default_backend() != "cpu" or not found:
+    if jax.default_backend() != "cpu":
         return None
+    if not _known(found):  # an option can be gone in a later release; the others still count
+        found = {name: value for name, value in found.items() if _known({name: value})}
+    return found or None
+
+
+def _known(wanted: dict[str, Any]) -> bool:
+    """Whether XLA takes these options."""
     try:
-        jax.jit(lambda x: x, compiler_options=found)(np.zeros(()))
+        jax.jit(lambda x: x, compiler_options=wanted)(np.zeros(()))
     except jax.errors.JaxRuntimeError:
-        return None
-    return found
+        return False
+    return True

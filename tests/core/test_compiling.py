@@ -33,11 +33,16 @@ def test_the_same_numbers_and_one_compilation(once):
 
 
 def test_options_that_this_xla_does_not_know_are_left_out(monkeypatch):
+    known = {"xla_backend_optimization_level": 1}
     monkeypatch.setattr(xla, "_CPU", {"xla_no_such_option": True})
+    monkeypatch.setattr(xla, "_ONCE", {"xla_no_such_option": True, **known})
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
     xla.options.cache_clear()
     try:
         found = compiling.compiled(scaled, static=("power",))
-        assert xla.options(False) is None
+        assert xla.options() is None
+        assert xla.options(once=True) == known
         assert np.isclose(found(jnp.arange(3.0), power=2), 5.0)
     finally:
         xla.options.cache_clear()
