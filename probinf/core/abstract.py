@@ -29,14 +29,15 @@ def once_per_shape(say: Callable[[Program], Said]) -> Callable[[Program], Said]:
     @wraps(say)
     def of(program: Program) -> Said:
         leaves, structure = jax.tree.flatten(program.data)
-        shapes = tuple(_shape(leaf) for leaf in leaves)
+        shapes = tuple(shape_of(leaf) for leaf in leaves)
         double = jnp.result_type(float) == jnp.float64  # on which the types of results depend
         return said(dataclasses.replace(program, data=None), structure, shapes, double)
 
     return of
 
 
-def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
+def shape_of(leaf: Any) -> jax.ShapeDtypeStruct:
+    """Shape and type of an array as JAX will hold it: without doubles, unless they are enabled."""
     dtype = jnp.result_type(leaf) if not hasattr(leaf, "dtype") else leaf.dtype
     if not jnp.issubdtype(dtype, jax.dtypes.extended):
         dtype = jax.dtypes.canonicalize_dtype(dtype)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import jax
 
+from probinf.core.abstract import shape_of
 from probinf.core.program import Discrete, Observations, Program
 from probinf.core.transformations.labelling import Coords, Dims, labelled
 from probinf.errors import ModelError
@@ -110,7 +111,7 @@ def from_numpyro(
     program = dataclasses.replace(program, axes=found.named)
     anywhere = {latent.name: latent.blank() for latent in latents}
     leaves, structure = jax.tree.flatten((anywhere, program.data))
-    shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
+    shapes = tuple(shape_of(leaf) for leaf in leaves)
     if not any(latent.given for latent in latents):  # with it, only predictions can be made
         _try_score(program.score, structure, shapes)
         refuse_missing(program, args, kwargs)

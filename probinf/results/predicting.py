@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from probinf.core.abstract import shape_of
 from probinf.core.coordinates import flatten
 from probinf.core.keys import as_key
 from probinf.core.program import Key, Predicted, Program
@@ -100,8 +101,8 @@ def _matched(
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """The draws that the program takes, and the names of what it predicts."""
     draws, lacking = aligned(view.draws, view.axes, program.axes)
-    fitted_as = {n: jax.ShapeDtypeStruct(v.shape[2:], v.dtype) for n, v in view.draws.items()}
-    one = {n: jax.ShapeDtypeStruct(v.shape[2:], v.dtype) for n, v in draws.items()}
+    fitted_as = {n: shape_of(v[0, 0]) for n, v in view.draws.items()}
+    one = {n: shape_of(v[0, 0]) for n, v in draws.items()}
     found = _latents(program, one)
     given = {name: draws[name] for name in found.outside}
     # data of the fit may be left out here, where they are latent; what it fixes may not
