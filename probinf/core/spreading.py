@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from probinf.core.batches import mapped
+
 AXIS = "spread"
 PIECES = 8
 """Parts that particles or rows are cut into, so that 1, 2, 4 and 8 devices do the same sums."""
@@ -160,24 +162,8 @@ def _local(fn: Callable[..., Any], count: int, parts: Any, shared: Any) -> Any:
     if shared is not None:
         fn = partial(_with_shared, fn, shared)
     if in_lockstep():
-        return _in_batches(fn, parts, count)
+        return mapped(fn, parts, _at_once(fn, count, parts))
     return in_turn(fn, parts, count)
-
-
-def _in_batches(fn: Callable[[Any], Any], parts: Any, count: int) -> Any:
-    """``fn`` on as many parts at once as a device has room for."""
-    # lax.map(batch_size=) divides by zero where a leaf of a part is empty
-    batches = -(-count // _at_once(fn, count, parts))
-    if batches == 1:
-        return jax.vmap(fn)(parts)
-    size = -(-count // batches)
-    index = jnp.minimum(jnp.arange(batches * size), count - 1).reshape(batches, size)
-
-    def batch(rows: Any) -> Any:
-        return jax.vmap(fn)(jax.tree.map(lambda leaf: leaf[rows], parts))
-
-    found = jax.lax.map(batch, index)
-    return jax.tree.map(lambda a: a.reshape(batches * size, *a.shape[2:])[:count], found)
 
 
 def _with_shared(fn: Callable[..., Any], shared: Any, part: Any) -> Any:

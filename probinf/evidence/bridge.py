@@ -8,6 +8,7 @@ from functools import partial
 import jax
 import numpy as np
 
+from probinf.core.batches import mapped
 from probinf.core.compiling import jitted
 from probinf.core.coordinates import flatten
 from probinf.core.estimate import Estimate
@@ -38,7 +39,7 @@ def _log_ratios(program: Program, base: Program, x: jax.Array) -> jax.Array:
         score = program.score(x, program.data)
         return score.log_base + score.log_weight - base.score(x, base.data).log_base
 
-    return jax.lax.map(one, x, batch_size=1024)
+    return mapped(one, x, 1024)
 
 
 def bridge(posterior: Posterior, *, key: int | Key, particles: int | None = None) -> Estimate:

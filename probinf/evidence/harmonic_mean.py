@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from probinf.core.batches import mapped
 from probinf.core.compiling import jitted
 from probinf.core.coordinates import flatten
 from probinf.core.estimate import Estimate
@@ -209,12 +210,12 @@ def _log_densities(program: Program, x: Array) -> Array:
         score = program.score(x, program.data)
         return score.log_base + score.log_weight
 
-    return jax.lax.map(one, x, batch_size=1024)
+    return mapped(one, x, 1024)
 
 
 @jax.jit
 def _noise(flow: Any, z: Array) -> tuple[Array, Array]:
-    return jax.lax.map(lambda row: flow.to_normal(row, jnp.zeros(0)), z, batch_size=1024)
+    return mapped(lambda row: flow.to_normal(row, jnp.zeros(0)), z, 1024)
 
 
 def _of_arrays(x: np.ndarray, log_gamma: np.ndarray, temperature: float) -> HarmonicMean:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from probinf.core.batches import mapped
 from probinf.core.compiling import jitted
 from probinf.core.coordinates import Layout, flatten, vector_of
 from probinf.core.program import Key, Program
@@ -122,7 +123,7 @@ def _around(parts: _Parts, rows: Any, key: Key, particles: int) -> jax.Array:
         return _ratio(parts, theta, likelihood)
 
     keys = jax.random.split(key, rows.shape[0])
-    return jax.lax.map(one, (keys, rows), batch_size=_AT_ONCE)
+    return mapped(one, (keys, rows), _AT_ONCE)
 
 
 @partial(jitted, static=("particles",))
@@ -141,7 +142,7 @@ def _fresh(parts: _Parts, rows: Any, key: Key, particles: int) -> jax.Array:
         return _ratio(parts, layout.unravel(x), likelihood)
 
     keys = jax.random.split(key, rows.shape[0])
-    return jax.lax.map(one, (keys, rows), batch_size=_AT_ONCE)
+    return mapped(one, (keys, rows), _AT_ONCE)
 
 
 def _ratio(parts: _Parts, theta: Any, likelihood: Any) -> jax.Array:

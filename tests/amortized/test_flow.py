@@ -11,6 +11,7 @@ from scipy import stats
 from probinf.amortized.neural.marginals import Marginals
 from probinf.core.flows import flow as flow_module
 from probinf.core.flows.flow import SplineFlow
+from probinf.core.flows.laws import DrawnFlow, FittedFlow
 from probinf.core.flows.splines import free_knots, spline, spline_inverse
 
 
@@ -197,3 +198,16 @@ def test_straight_marginals_take_ties_and_constants():
     z, log_det = jax.vmap(Marginals.of(values, np.array([True, True])))(jnp.asarray(values, float))
     assert np.isfinite(np.asarray(z)).all() and np.isfinite(np.asarray(log_det)).all()
     assert float(jnp.std(z[:, 1])) == 0
+
+
+@pytest.mark.parametrize("double", [False, True])
+@pytest.mark.parametrize("vector", ["f4", "f8"])
+@pytest.mark.parametrize("law", [FittedFlow, DrawnFlow])
+def test_a_flow_of_either_precision_takes_a_vector_of_either(law, vector, double):
+    flow = SplineFlow(jax.random.key(0), 2, 0, layers=2, hidden=(8, 8), bins=4, tails="linear")
+    single = float(law(flow).log_density(jnp.asarray([0.5, -4.0])))
+    kept = jax.tree.map(lambda leaf: np.asarray(leaf, "f8" if double else "f4"), flow)
+    with jax.enable_x64(True):  # a warning is an error here
+        found = law(kept).log_density(jnp.asarray([0.5, -4.0], vector))
+        assert np.isfinite(law(kept).sample(jax.random.key(1))).all()
+    assert float(found) == pytest.approx(single, abs=1e-4)

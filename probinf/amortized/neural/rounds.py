@@ -17,6 +17,7 @@ from probinf.amortized.neural.keyless import parameters_only
 from probinf.amortized.neural.simulations import Simulated, Sites, simulate_at, warn_failed
 from probinf.amortized.neural.sources import Pairs
 from probinf.amortized.training.options import Options, Training
+from probinf.core.batches import mapped
 from probinf.core.compiling import jitted
 from probinf.core.coordinates import flatten
 from probinf.core.keys import as_key
@@ -229,7 +230,7 @@ def _drawn(flat: Program, keys: Key) -> Float[Array, "n d"]:
 
 @jax.jit
 def _sampled(law: Any, keys: Key) -> Float[Array, "n d"]:
-    return jax.lax.map(law.sample, keys, batch_size=_BATCH)  # at once they fill the memory
+    return mapped(law.sample, keys, _BATCH)  # at once they fill the memory
 
 
 @jax.jit

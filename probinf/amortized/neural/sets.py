@@ -20,6 +20,7 @@ from probinf.amortized.neural.npe import NPE, FittedNPE
 from probinf.amortized.neural.simulations import Simulated, Sites, warn_failed
 from probinf.amortized.neural.sources import Pairs
 from probinf.amortized.training.options import Options, Training
+from probinf.core.batches import mapped
 from probinf.core.compiling import jitted
 from probinf.core.coordinates import flatten, vector_of
 from probinf.core.host.asking import asks
@@ -82,7 +83,7 @@ def _pooled(
         worked = jnp.isfinite(data).all() & jnp.isfinite(theta).all() & jnp.isfinite(mean).all()
         return theta, jnp.where(worked, mean, 0.0), count, worked
 
-    return jax.lax.map(one, keys, batch_size=_BATCH)
+    return mapped(one, keys, _BATCH)
 
 
 def for_sets(

@@ -154,6 +154,7 @@ class SplineFlow(eqx.Module):
             layer, masks, _ = item
             return _forward(z, layer(z, context, masks), self.tails)
 
+        z, context = self._alike(z, context)
         z, changes = jax.lax.scan(through, z, self._stacked())
         return z, jnp.sum(changes)
 
@@ -168,7 +169,13 @@ class SplineFlow(eqx.Module):
 
             return jax.lax.scan(fill, jnp.zeros_like(u), order)[0], None
 
+        u, context = self._alike(u, context)
         return jax.lax.scan(back, u, self._stacked(), reverse=True)[0]
+
+    def _alike(self, z: Array, context: Array) -> tuple[Array, Array]:
+        """A vector and a context in the widest type of both and of the weights."""
+        kind = jnp.result_type(z, context, *jax.tree.leaves(self.stack))
+        return jnp.asarray(z, kind), jnp.asarray(context, kind)
 
     def log_density(self, z: Float[Array, " d"], context: Float[Array, " c"]) -> Float[Array, ""]:
         """Log of the normalised density at ``z``."""

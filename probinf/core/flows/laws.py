@@ -15,7 +15,7 @@ _LOG_2_PI = 1.8378770664093453
 
 
 def _bare(flow: Any) -> tuple[SplineFlow, Array]:
-    return flow, jnp.zeros((0,))
+    return flow, jnp.zeros((0,), jnp.float32)  # the narrowest type: weights and vector decide
 
 
 class FittedFlow(NamedTuple):

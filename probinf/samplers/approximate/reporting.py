@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from probinf.core.batches import mapped
 from probinf.core.compiling import jitted
 from probinf.core.coordinates import Layout
 from probinf.core.estimate import log_mean_exp
@@ -75,10 +76,14 @@ def compared(run: Run, law: Any, key: Key, count: int) -> Compared:
 @jitted
 def _drawn(flat: Program, law: Any, keys: Key) -> Any:
     def one(key: Key) -> Any:
-        x = law.sample(key)
-        return x, law.log_density(x), log_density(flat, x)
+        if hasattr(law, "sample_and_log_density"):  # a flow's draw need not be inverted
+            x, log_q = law.sample_and_log_density(key)
+        else:
+            x = law.sample(key)
+            log_q = law.log_density(x)
+        return x, log_q, log_density(flat, x)
 
-    return jax.lax.map(one, keys, batch_size=256)
+    return mapped(one, keys, 256)
 
 
 def approximate(

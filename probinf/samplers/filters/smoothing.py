@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from probinf.core.batches import mapped
 from probinf.core.program import Key
 from probinf.core.resampling import inverse_cdf, running_sum
 from probinf.core.state_space import Sequence
@@ -109,7 +110,7 @@ def backward(key: Key, sequence: Sequence, stored: Stored, paths: int) -> Int[Ar
             return _one_of(key, weights)
 
         keys = jax.random.split(key, paths)
-        index = jax.lax.map(one, (keys, state_after), batch_size=at_once)
+        index = mapped(one, (keys, state_after), at_once)
         return jax.tree.map(lambda leaf: leaf[index], states), index
 
     first, rest = jax.random.split(key)
