@@ -11,6 +11,8 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from scipy.special import betaln
+from scipy.stats import chi2
 
 import probinf as pi
 from probinf.core.flows.flow import SplineFlow
@@ -272,3 +274,29 @@ def test_a_law_is_saved_as_it_is(name: str, tmp_path) -> None:
     assert jax.tree.structure(found) == jax.tree.structure(law)
     for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(law), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def never_seen(n: int, zeros: float) -> None:
+    """A share of which nothing was seen: on the line its tail is exponential, to one side."""
+    share = numpyro.sample("share", dist.Beta(0.7, 1.0))
+    numpyro.sample("y", dist.Binomial(n, share), obs=zeros)
+
+
+def z_of_an_exponential_tail(engine: pi.samplers.Method, keys: range) -> np.ndarray:
+    """Errors of the evidences, in their stated errors, where one was given."""
+    exact = betaln(0.7, 61.0) - betaln(0.7, 1.0)
+    program = pi.from_numpyro(never_seen, 60, 0.0)
+    found = [run(program, engine, key) for key in keys]
+    return np.array([p.log_evidence.z(exact) for p in found if p.evidence is not None])
+
+
+@pytest.mark.parametrize("engine", [pi.Laplace(starts=2), pi.Pathfinder(paths=2)], ids=str)
+def test_mass_that_no_draw_of_the_law_reaches_is_in_the_evidence(engine) -> None:
+    z = z_of_an_exponential_tail(engine, range(10))
+    assert z.size >= 5
+    assert chi2.sf(z @ z, z.size) > 1e-4, z
+
+
+def test_draws_that_weights_would_move_are_told() -> None:
+    posterior = run(pi.from_numpyro(never_seen, 60, 0.0), pi.Laplace(starts=2))
+    assert {"shifted", "pareto_k"} & set(posterior.diagnose().codes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import numpy as np
+from scipy.stats import chi2
 
 import probinf as pi
 from probinf.core.laws import FactorNormal
@@ -87,3 +88,9 @@ def test_a_part_of_the_data_without_its_scale_is_biased() -> None:
     tenth = program.subsampled((("data", 50),), jax.random.key(0), x, program.data).log_weight
     assert abs(part / whole - 1) < 0.2
     assert abs(float(tenth) / whole - 1) < 0.6 and abs(float(tenth) / 10 / whole - 1) > 0.6
+
+
+def test_an_evidence_from_draws_of_the_law_alone_is_too_small(monkeypatch) -> None:
+    monkeypatch.setattr(reporting, "widened", lambda run, law, seen, key: seen)
+    z = law.z_of_an_exponential_tail(pi.Laplace(starts=2), range(10))
+    assert chi2.sf(z @ z, z.size) < 1e-5

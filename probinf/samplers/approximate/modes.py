@@ -23,11 +23,11 @@ from probinf.samplers.approximate.climbing import Climb, Top, climb_from_afar, c
 from probinf.samplers.approximate.reporting import (
     approximate,
     as_law,
-    compared,
     end_key,
     names_of,
     require_smooth,
 )
+from probinf.samplers.approximate.widening import compared
 from probinf.samplers.warmup.starting import START_TRIES
 
 Coordinates = Literal["unconstrained", "user"]

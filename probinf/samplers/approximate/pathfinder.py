@@ -22,10 +22,10 @@ from probinf.runtime.progress import Status
 from probinf.samplers.approximate.reporting import (
     approximate,
     as_law,
-    compared,
     end_key,
     require_smooth,
 )
+from probinf.samplers.approximate.widening import SHARE, compared
 from probinf.samplers.warmup.starting import START_TRIES, found_start, scattered
 
 _STEPS, _LINE_SEARCH = 60, 30
@@ -160,7 +160,7 @@ class Pathfinder(Method[Posterior]):
         law = as_law(NormalMixture(equal, means, factors), run.layout)
         key = end_key(run)
         law = law._replace(log_shares=_shares(run, law, jax.random.fold_in(key, 1)))
-        seen = compared(run, law, key, self.draws)
+        seen = compared(run, law, key, self.draws - round(SHARE * self.draws))
         told = {
             "paths": [float(v) for v in np.asarray(states.elbo)],
             "shares": [float(v) for v in np.exp(np.asarray(law.log_shares))],

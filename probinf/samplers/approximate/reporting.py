@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import zlib
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.core.batches import mapped
-from probinf.core.compiling import jitted
 from probinf.core.coordinates import Layout
 from probinf.core.estimate import log_mean_exp
 from probinf.core.gradients import require_gradient
-from probinf.core.program import Key, Program, log_density
+from probinf.core.program import Key, Program
 from probinf.core.psis import psis
 from probinf.errors import MethodError
 from probinf.results.assembling import assemble
 from probinf.results.findings import Finding
 from probinf.results.posterior import Posterior
 from probinf.runtime.method import Run
+from probinf.samplers.approximate.widening import Compared, widened
 
 TRUSTED = 0.7
 """Pareto k up to which importance weights correct an approximation."""
+
+MOST_SHIFT = 0.25
+"""Of the mean of equally weighted draws, in their sds; what is more is said."""
 
 
 def require_smooth(program: Program, layout: Layout, who: str) -> None:
@@ -45,45 +47,6 @@ def end_key(run: Run) -> Key:
     """A key for what is drawn after a run, from the run's own."""
     told = repr((run.provenance.get("key"), "law")).encode()
     return jax.random.key(zlib.crc32(told))
-
-
-class Compared(NamedTuple):
-    """Draws of a law and both log densities there, on the host.
-
-    Attributes:
-        rows: (n, d).
-        log_q: (n,) of the law.
-        log_p: (n,) of the program, unnormalised; -inf where it is NaN.
-    """
-
-    rows: np.ndarray
-    log_q: np.ndarray
-    log_p: np.ndarray
-
-    @property
-    def log_ratio(self) -> np.ndarray:
-        """(n,) log importance weights; -inf where nothing is known."""
-        ratio = self.log_p - self.log_q
-        return np.where(np.isfinite(ratio), ratio, -np.inf)
-
-
-def compared(run: Run, law: Any, key: Key, count: int) -> Compared:
-    """Draws of a law, with what the program says of them."""
-    rows, log_q, log_p = _drawn(run.flat, law, jax.random.split(key, count))
-    return Compared(np.asarray(rows), np.asarray(log_q, float), np.asarray(log_p, float))
-
-
-@jitted
-def _drawn(flat: Program, law: Any, keys: Key) -> Any:
-    def one(key: Key) -> Any:
-        if hasattr(law, "sample_and_log_density"):  # a flow's draw need not be inverted
-            x, log_q = law.sample_and_log_density(key)
-        else:
-            x = law.sample(key)
-            log_q = law.log_density(x)
-        return x, log_q, log_density(flat, x)
-
-    return mapped(one, keys, 256)
 
 
 def approximate(
@@ -107,41 +70,64 @@ def approximate(
         told: of the approximation, for ``provenance["approximation"]``.
         history: by name, (1, stage).
     """
-    ratio = seen.log_ratio
-    n = len(ratio)
-    log_w, k = psis(ratio)
+    wide = widened(run, law, seen, jax.random.fold_in(end_key(run), 2))
+    log_w, wide_k = psis(wide.log_ratio)
+    own_k = psis(seen.log_ratio)[1]
+    k = wide_k if smoothed else max(own_k, wide_k)
     elbo, elbo_error = _bound(seen)
     told = {**told, "pareto_k": float(k), "elbo": elbo, "elbo_error": elbo_error}
-    heavy = not k < TRUSTED
+    heavy = not wide_k < TRUSTED
     found = findings
-    if heavy:
-        name = run.provenance.get("engine", "the approximation")
+    name = run.provenance.get("engine", "the approximation")
+    if not k < TRUSTED:
         message = (
             f"{name} is too far from the posterior for weights to correct it (Pareto k {k:.2f} > "
             f"{TRUSTED}): its means and sds may be off by more than they look. "
             "pi.refine(program, posterior, key=...) makes it exact."
         )
-        found = (Finding("pareto_k", message), *findings)
+        found = (Finding("pareto_k", message), *found)
+    elif not smoothed and (off := _shifted(run.layout, seen, wide, log_w)):
+        found = (Finding("shifted", f"{name}: {off}"), *found)
     fields: dict[str, Any] = {}
     if heavy:
         fields["no_evidence"] = (
-            f"the approximation is too far from the posterior (Pareto k {k:.2f} > {TRUSTED}) for "
-            "an evidence. Use pi.refine, or SMC."
+            f"the approximation is too far from the posterior (Pareto k {wide_k:.2f} > {TRUSTED}) "
+            "for an evidence. Use pi.refine, or SMC."
         )
     else:
-        fields["evidence"] = log_mean_exp(ratio)
+        fields["evidence"] = log_mean_exp(wide.log_ratio)
+    kept = wide if smoothed else seen
+    n = len(kept.rows)
     return assemble(
         run,
         "weighted",
-        seen.rows[None],
+        kept.rows[None],
         log_weights=(log_w - log_w.max())[None] if smoothed else np.zeros((1, n)),
-        stats={"log_density": seen.log_p[None], "log_approximation": seen.log_q[None]},
+        stats={"log_density": kept.log_p[None], "log_approximation": kept.log_q[None]},
         history=history or {},
         findings=found,
         clusters=np.arange(n)[None],
         provenance={"approximation": told},
         approximation=jax.tree.map(np.asarray, law),  # in all its digits, whatever is on later
         **fields,
+    )
+
+
+def _shifted(layout: Layout, seen: Compared, wide: Compared, log_w: np.ndarray) -> str:
+    """Says of which coordinate weights move the mean most; empty where by little or by chance."""
+    w = np.exp(log_w - log_w.max())
+    w /= w.sum()
+    rows = wide.rows.astype(float)
+    mean, spread = w @ rows, seen.rows.std(axis=0, ddof=1) + np.finfo(float).tiny
+    gap = (mean - seen.rows.mean(axis=0)) / spread
+    noise = np.sqrt((w**2) @ ((rows - mean) / spread) ** 2 + 1 / len(seen.rows))
+    most = int(np.argmax(np.abs(gap)))
+    if not np.abs(gap[most]) > MOST_SHIFT + 4 * noise[most]:
+        return ""
+    return (
+        f"the weights of its draws move the mean of {names_of(layout)[most]} (unconstrained) by "
+        f"{gap[most]:+.2f} sd, so that what the draws say is off by as much. "
+        "pi.refine(program, posterior, key=...) makes it exact."
     )
 
 

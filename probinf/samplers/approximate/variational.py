@@ -27,10 +27,10 @@ from probinf.samplers.approximate.families import Family, first_law
 from probinf.samplers.approximate.reporting import (
     approximate,
     as_law,
-    compared,
     end_key,
     require_smooth,
 )
+from probinf.samplers.approximate.widening import compared
 from probinf.samplers.warmup.starting import START_TRIES
 
 EPOCH = 50
