@@ -217,11 +217,11 @@ def main() -> None:
         "power, filter": (power, exact, n, "filter"),
         "power, chain of tails": (cold, exact, n, "tails"),
         "best of N, exact": (plain.data, exact, n, "best"),
-        "chain of tails, exact reward": (plain.data, exact, n, "judged tails"),
         "filter, exact reward": (plain.data, exact, n, "judged"),
         "best of N, noisy": (plain.data, noisy, n, "best"),
         "weighted best of N, noisy": (plain.data, noisy, n, "votes"),
         "filter, noisy reward": (plain.data, noisy, n, "judged"),
+        "chain of tails, exact reward": (plain.data, exact, n, "judged tails"),
     }
     if given.only:
         begins = tuple(given.only)
