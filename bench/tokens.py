@@ -170,12 +170,12 @@ def kernel(label: str, change: np.ndarray) -> None:
     record("tokens_moves.json", label, {"change": off}, packages=PACKAGES)
 
 
-def answers() -> None:
+def answers(repetitions: int) -> None:
     """Votes, internal probability, pruned or not, Horvitz-Thompson: mean squared errors, n = 16."""
     rng = np.random.default_rng(5)
     for name, size in (("peaked", 0.1), ("flat", 50.0)):
         errors = np.zeros(4)
-        for _ in range(2000):
+        for _ in range(repetitions):
             p = rng.dirichlet(np.full(40, size))
             right = p[np.arange(40) % 3 == 0].sum()
             tries = rng.choice(40, 16, p=p)
@@ -187,13 +187,13 @@ def answers() -> None:
                 pi.tokens.horvitz_thompson(*given),
             )
             shares = [dict(zip(*rule, strict=True)).get(0, 0.0) for rule in rules]
-            errors += (np.array(shares) - right) ** 2 / 2000
+            errors += (np.array(shares) - right) ** 2 / repetitions
         print(
             f"answers, {name:6s}: votes {errors[0]:.4f}, published {errors[1]:.4f}, "
             f"published and pruned {errors[2]:.4f}, Horvitz-Thompson {errors[3]:.4f}"
         )
         names = ("votes", "published", "published, pruned", "Horvitz-Thompson")
-        figures = dict(zip(names, errors.tolist(), strict=True))
+        figures = dict(zip(names, errors.tolist(), strict=True)) | {"repetitions": repetitions}
         record("tokens_answers.json", name, figures, packages=PACKAGES)
 
 
@@ -202,12 +202,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first", type=int, default=0, help="the first model")
     parser.add_argument("--runs", type=int, default=20_000)
+    parser.add_argument("--tries", type=int, default=2000, help="repetitions of the answers")
     parser.add_argument("--resamplers", action="store_true")
     given = parser.parse_args()
     seeds, runs = range(given.first, given.first + given.seeds), given.runs
     print(json.dumps(vars(given)), flush=True)
     tail_kernel()
-    answers()
     token_temperature(seeds)
     exact_draws(seeds)
     for n, k, ramp in ((16, 4, 1), (64, 4, 1), (16, 4, 4), (64, 4, 4), (64, 2, 4)):
@@ -235,6 +235,7 @@ def main() -> None:
                     resampler=getattr(resampling, way),
                     below=1.0,
                 )
+    answers(given.tries)
 
 
 def plain(log_p, context):

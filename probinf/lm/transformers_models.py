@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -75,9 +76,7 @@ class _Reader:
         return self._read(tokens[:, None], past_key_values=cache)
 
     def _read(self, tokens: np.ndarray, **past: Any) -> tuple[Any, np.ndarray]:
-        import torch
-
-        with torch.inference_mode():
+        with _torch().inference_mode():
             out = self._network(input_ids=self._tensor(tokens), use_cache=True, **past)
         logits = np.array(out.logits[:, -1].float().cpu().numpy(), np.float64)
         if len(self._ends) > 1:
@@ -87,6 +86,9 @@ class _Reader:
         return (out.past_key_values, len(tokens)), logits
 
     def _tensor(self, values: np.ndarray) -> Any:
-        import torch
+        return _torch().as_tensor(np.asarray(values, np.int64), device=self._network.device)
 
-        return torch.as_tensor(np.asarray(values, np.int64), device=self._network.device)
+
+def _torch() -> Any:
+    """PyTorch, which is there once a network is."""
+    return importlib.import_module("torch")
