@@ -167,7 +167,7 @@ def compare(
 def noted(label: str, branches: int, figures: dict[str, Any]) -> None:
     """Record a row, the chain's figures being lower bounds where it did not get there."""
     method = f"filter of {branches} branches" if branches else "filter"
-    record("tokens_chains.json", f"{label} | {method}", figures, packages=("jax",))
+    record("tokens_chains.json", f"{label}: {method}", figures, packages=("jax",))
 
 
 def main() -> None:

@@ -267,7 +267,7 @@ def main() -> None:
             "texts": rows,
             "problems": given.problems,
         }
-        record("tokens_quality.json", f"{task.name} | {name}", figures, packages=PACKAGES)
+        record("tokens_quality.json", f"{task.name}: {name}", figures, packages=PACKAGES)
     for one, other in (
         ("filter, exact reward", "best of N, exact"),
         ("filter, exact reward", "chain of tails, exact reward"),
@@ -281,7 +281,7 @@ def main() -> None:
             mean, low, high = interval(right[one] - right[other])
             print(f"{one} - {other}: {mean:+.3f} [{low:+.3f}, {high:+.3f}]")
             figures = {"difference": mean, "low": low, "high": high, "problems": given.problems}
-            row = f"{task.name} | {one} | {other}"
+            row = f"{task.name}: {one}, minus {other}"
             record("tokens_differences.json", row, figures, packages=PACKAGES)
 
 
