@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,9 @@ class _Reader:
 
     def __init__(self, network: Any, ends: list[int]) -> None:
         self._network, self._ends = network, ends
+        named = inspect.signature(getattr(network, "forward", network)).parameters
+        # what transformers called past_key_values up to 5.23
+        self._past = "cache" if "cache" in named else "past_key_values"
 
     def start(self, texts: np.ndarray) -> tuple[Any, np.ndarray]:
         """Texts of one length, nothing kept from before; the state is the cache and its rows."""
@@ -73,7 +77,7 @@ class _Reader:
         cache, rows = state
         if not np.array_equal(parents, np.arange(rows)):
             cache.reorder_cache(self._tensor(parents))
-        return self._read(tokens[:, None], past_key_values=cache)
+        return self._read(tokens[:, None], **{self._past: cache})
 
     def _read(self, tokens: np.ndarray, **past: Any) -> tuple[Any, np.ndarray]:
         with _torch().inference_mode():
@@ -83,7 +87,7 @@ class _Reader:
             together = np.logaddexp.reduce(logits[:, self._ends], axis=1)
             logits[:, self._ends] = -np.inf
             logits[:, self._ends[0]] = together
-        return (out.past_key_values, len(tokens)), logits
+        return (getattr(out, self._past), len(tokens)), logits
 
     def _tensor(self, values: np.ndarray) -> Any:
         return _torch().as_tensor(np.asarray(values, np.int64), device=self._network.device)

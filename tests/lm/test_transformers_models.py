@@ -44,16 +44,27 @@ class Network:
         self.config = types.SimpleNamespace(**{"vocab_size": V, "eos_token_id": [*ENDS], **config})
         self.read = 0
 
-    def __call__(self, *, input_ids, use_cache, past_key_values=None):
+    def forward(self, input_ids=None, use_cache=None, cache=None):
         assert use_cache
         self.read += input_ids.size
         rows = len(input_ids)
-        cache = past_key_values or Cache(np.full(rows, V))
+        cache = cache or Cache(np.full(rows, V))
         for column in input_ids.T:
             cache.state = (2 * cache.state + column) % V
         logits = np.zeros((rows, input_ids.shape[1], V))
         logits[:, -1] = TABLE[cache.state]
-        return types.SimpleNamespace(past_key_values=cache, logits=logits.view(Tensor))
+        return types.SimpleNamespace(cache=cache, logits=logits.view(Tensor))
+
+    def __call__(self, **given):
+        return self.forward(**given)
+
+
+class Older(Network):
+    """As transformers was before version 5.24."""
+
+    def forward(self, input_ids=None, use_cache=None, past_key_values=None):
+        out = super().forward(input_ids, use_cache, past_key_values)
+        return types.SimpleNamespace(past_key_values=out.cache, logits=out.logits)
 
 
 def expected(text):
@@ -88,6 +99,15 @@ def test_rows_go_on_from_their_ancestors_and_several_ends_are_one(torch) -> None
         text = [1, 2, 4, 5, *row[:n]]
         right = sum(np.log(expected(text[:k])[text[k]]) for k in range(4, len(text)))
         np.testing.assert_allclose(found, right, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [Network, Older])
+def test_caches_are_reordered_by_either_name(kind, torch) -> None:
+    asked, texts = from_transformers(kind()).asked.call.function.fn, np.array([[1, 2], [1, 4]])
+    for given in (texts, texts[[1, 0]], np.array([[1, 4, 5], [1, 4, 2], [1, 2, 2]])):
+        found = np.exp(asked(list(given)))
+        right = np.stack([expected(text) for text in given])
+        np.testing.assert_allclose(found / found.sum(1, keepdims=True), right, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
