@@ -8,6 +8,7 @@ if _TYPE_CHECKING:
     from probinf.fronts.tokens.constraint import Automaton as Automaton
     from probinf.fronts.tokens.constraint import automaton as automaton
     from probinf.fronts.tokens.constraint import one_of as one_of
+    from probinf.fronts.tokens.constraint import spelled as spelled
     from probinf.fronts.tokens.constraint import without as without
     from probinf.fronts.tokens.context import Context as Context
     from probinf.fronts.tokens.reward import Reward as Reward
@@ -78,6 +79,7 @@ _WHERE = {
     "TextChains": "probinf.tokens.tails",
     "weighted_best_of_n": "probinf.tokens.answers",
     "with_lookahead": "probinf.tokens.lookahead",
+    "spelled": "probinf.fronts.tokens.constraint",
     "without": "probinf.fronts.tokens.constraint",
 }
 
