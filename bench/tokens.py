@@ -4,6 +4,7 @@
 
 Every row is over models of several seeds: the worst z-score of the mass, the total variation
 distance of runs pooled by evidence, and of a text drawn from a single run (its law over runs).
+Rows are recorded in ``docs/measured``.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ import numpy as np
 from jax.scipy.special import logsumexp
 
 import probinf as pi
+from bench.recording import record
 from probinf import resampling
 from probinf.lm import TableLM
 from probinf.tokens import tails
 from probinf.tokens.branching import branched, distinct
 from tests.cases import tokens as case
 
+PACKAGES = ("jax",)
 RESAMPLERS = ("systematic", "stratified", "multinomial", "residual", "killing", "ssp")
 
 
@@ -80,13 +83,24 @@ def branching(seeds: range, runs: int, particles: int, candidates: int, ramp: in
             )
         )
     z, pooled, single, floor, own = np.array(rows).T
+    told(f"power, ramp {ramp}, {candidates} branches", particles, runs, z, pooled, single, floor)
+    print(f"    measure of a run {np.median(own):.3f} (worst {own.max():.3f})", flush=True)
+
+
+def told(label: str, particles: int, runs: int, *columns: Any) -> None:
+    """Print and record one row: |z| of the mass, distances pooled, single, and their noise."""
+    z, pooled, single, floor = (np.asarray(column) for column in columns)
     print(
-        f"{f'power, ramp {ramp}, {candidates} branches':34s} N={particles:<3d} worst |z| "
-        f"{z.max():4.2f}  pooled TV {np.median(pooled):.4f} (worst {pooled.max():.4f})  single run "
-        f"{np.median(single):.4f} (worst {single.max():.4f}, noise {np.median(floor):.4f}); "
-        f"measure of a run {np.median(own):.3f} (worst {own.max():.3f})",
+        f"{label:34s} N={particles:<3d} worst |z| {z.max():4.2f}  pooled TV "
+        f"{np.median(pooled):.4f} (worst {pooled.max():.4f})  single run {np.median(single):.4f} "
+        f"(worst {single.max():.4f}, noise {np.median(floor):.4f})",
         flush=True,
     )
+    figures = {"worst z": z.max(), "pooled": np.median(pooled), "pooled, worst": pooled.max()}
+    figures |= {"single": np.median(single), "single, worst": single.max()}
+    figures |= {"noise": np.median(floor), "models": len(z), "runs": runs}
+    figures = {k: v if isinstance(v, int) else float(v) for k, v in figures.items()}
+    record("tokens.json", f"{label}, N={particles}", figures, packages=PACKAGES)
 
 
 def exact_draws(seeds: range, n: int = 64) -> None:
@@ -118,16 +132,8 @@ def noise(truth: case.Exact, tokens: Any, log_w: Any) -> float:
 
 def over_models(label: str, seeds: range, name: str, runs: int, particles: int, **options) -> None:
     rows = [figures(name, TableLM.random(s), runs, particles, **options) for s in seeds]
-    z = max(abs(row["z"]) for row in rows)
-    pooled = [row["pooled"] for row in rows]
-    single = [row["single"] for row in rows]
-    floor = [row["noise"] for row in rows]
-    print(
-        f"{label:34s} N={particles:<3d} worst |z| {z:4.2f}  pooled TV {np.median(pooled):.4f} "
-        f"(worst {max(pooled):.4f})  single run {np.median(single):.4f} (worst {max(single):.4f}, "
-        f"noise {np.median(floor):.4f})",
-        flush=True,
-    )
+    columns = ([row[name] for row in rows] for name in ("pooled", "single", "noise"))
+    told(label, particles, runs, [abs(row["z"]) for row in rows], *columns)
 
 
 def token_temperature(seeds: range) -> None:
@@ -150,22 +156,26 @@ def tail_kernel() -> None:
         for name in ("power", "reward", "steps"):
             program, truth = moves.small(name)
             matrix = moves.transitions(program, truth, tails.log_acceptance)
-            off = np.abs(truth.law @ matrix - truth.law).sum()
-            print(f"move of tails, {name:8s}: |pi K - pi|_1 = {off:.1e}")
+            kernel(f"move of tails, {name}", truth.law @ matrix - truth.law)
         program, truth = moves.small("power")
         matrix = moves.transitions(program, truth, mutants.lengths_forgotten)
-        off = np.abs(truth.law @ matrix - truth.law).sum()
-        print(f"lengths left out         : |pi K - pi|_1 = {off:.1e}")
-        off = np.abs(mutants.published_move(truth, program.data.lm, case.A)).sum()
-        print(f"published move           : |pi K - pi|_1 = {off:.1e}")
+        kernel("lengths left out", truth.law @ matrix - truth.law)
+        kernel("published move", mutants.published_move(truth, program.data.lm, case.A))
 
 
-def answers() -> None:
+def kernel(label: str, change: np.ndarray) -> None:
+    """Print and record by how much a move changes the law that it should keep."""
+    off = float(np.abs(change).sum())
+    print(f"{label:24s} |pi K - pi|_1 = {off:.1e}", flush=True)
+    record("tokens_moves.json", label, {"change": off}, packages=PACKAGES)
+
+
+def answers(repetitions: int) -> None:
     """Votes, internal probability, pruned or not, Horvitz-Thompson: mean squared errors, n = 16."""
     rng = np.random.default_rng(5)
     for name, size in (("peaked", 0.1), ("flat", 50.0)):
         errors = np.zeros(4)
-        for _ in range(2000):
+        for _ in range(repetitions):
             p = rng.dirichlet(np.full(40, size))
             right = p[np.arange(40) % 3 == 0].sum()
             tries = rng.choice(40, 16, p=p)
@@ -177,11 +187,14 @@ def answers() -> None:
                 pi.tokens.horvitz_thompson(*given),
             )
             shares = [dict(zip(*rule, strict=True)).get(0, 0.0) for rule in rules]
-            errors += (np.array(shares) - right) ** 2 / 2000
+            errors += (np.array(shares) - right) ** 2 / repetitions
         print(
             f"answers, {name:6s}: votes {errors[0]:.4f}, published {errors[1]:.4f}, "
             f"published and pruned {errors[2]:.4f}, Horvitz-Thompson {errors[3]:.4f}"
         )
+        names = ("votes", "published", "published, pruned", "Horvitz-Thompson")
+        figures = dict(zip(names, errors.tolist(), strict=True)) | {"repetitions": repetitions}
+        record("tokens_answers.json", name, figures, packages=PACKAGES)
 
 
 def main() -> None:
@@ -189,12 +202,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first", type=int, default=0, help="the first model")
     parser.add_argument("--runs", type=int, default=20_000)
+    parser.add_argument("--tries", type=int, default=2000, help="repetitions of the answers")
     parser.add_argument("--resamplers", action="store_true")
     given = parser.parse_args()
     seeds, runs = range(given.first, given.first + given.seeds), given.runs
     print(json.dumps(vars(given)), flush=True)
     tail_kernel()
-    answers()
     token_temperature(seeds)
     exact_draws(seeds)
     for n, k, ramp in ((16, 4, 1), (64, 4, 1), (16, 4, 4), (64, 4, 4), (64, 2, 4)):
@@ -222,6 +235,7 @@ def main() -> None:
                     resampler=getattr(resampling, way),
                     below=1.0,
                 )
+    answers(given.tries)
 
 
 def plain(log_p, context):

@@ -9,7 +9,7 @@ per cent of that of the target (by enumeration, or by all runs of the largest fi
 the filter the smallest number of particles is taken, of the chain the smallest number of moves,
 begun at a text of the proposal (tokens at temperature 1/4). Then both are timed at it, in turns,
 for one text at a time: medians of the ratios. Passes are those of the model, one after the other;
-the rows of a pass are computed together.
+the rows of a pass are computed together. Rows are recorded in ``docs/measured``.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import probinf as pi
+from bench.recording import record
 from probinf.core.sequence import particle_filter
 from probinf.fronts.tokens.sequence import run_through, sequence_of
 from probinf.lm import TableLM, TinyLM
@@ -136,6 +137,7 @@ def compare(
     )
     if not len(enough):
         print("  no filter comes within 1 %")
+        noted(label, branches, {"particles": f"more than {particles[-1]}"})
         return
     n, k = particles[enough[0]], int(moves[0]) if len(moves) else most
     than = "" if len(moves) else "more than "
@@ -157,6 +159,15 @@ def compare(
         f"{than}{k} moves, {(k + 1) * t} passes and rows, {each[1]:.2f} ms; chain / filter: "
         f"{than}{ratio:.1f} in seconds, {k + 1:.0f} in passes, {(k + 1) / n:.2f} in rows"
     )
+    figures = {"particles": n, "moves": f"{than}{k}", "ms, filter": each[0], "ms, chain": each[1]}
+    figures |= {"times": ratio, "in rows": (k + 1) / n, "target": float(goal)}
+    noted(label, branches, figures)
+
+
+def noted(label: str, branches: int, figures: dict[str, Any]) -> None:
+    """Record a row, the chain's figures being lower bounds where it did not get there."""
+    method = f"filter of {branches} branches" if branches else "filter"
+    record("tokens_chains.json", f"{label}: {method}", figures, packages=("jax",))
 
 
 def main() -> None:

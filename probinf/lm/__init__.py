@@ -23,6 +23,7 @@ if _TYPE_CHECKING:
     from probinf.lm.tiny import TinyLM as TinyLM
     from probinf.lm.tokenizing import Tokenizer as Tokenizer
     from probinf.lm.transformer import TransformerLM as TransformerLM
+    from probinf.lm.transformers_models import from_transformers as from_transformers
 
 _WHERE = {
     "Architecture": "probinf.lm.architecture",
@@ -39,6 +40,7 @@ _WHERE = {
     "Tokenizer": "probinf.lm.tokenizing",
     "Transformer": "probinf.lm.flax_transformer",
     "TransformerLM": "probinf.lm.transformer",
+    "from_transformers": "probinf.lm.transformers_models",
     "generate": "probinf.lm.generating",
     "load_gguf": "probinf.lm.gguf_models",
     "load_safetensors": "probinf.lm.safetensors_models",

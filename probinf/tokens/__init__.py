@@ -8,6 +8,7 @@ if _TYPE_CHECKING:
     from probinf.fronts.tokens.constraint import Automaton as Automaton
     from probinf.fronts.tokens.constraint import automaton as automaton
     from probinf.fronts.tokens.constraint import one_of as one_of
+    from probinf.fronts.tokens.constraint import spelled as spelled
     from probinf.fronts.tokens.constraint import without as without
     from probinf.fronts.tokens.context import Context as Context
     from probinf.fronts.tokens.reward import Reward as Reward
@@ -29,10 +30,10 @@ if _TYPE_CHECKING:
     from probinf.tokens.enough import optscale as optscale
     from probinf.tokens.gibbs import conditional_filter as conditional_filter
     from probinf.tokens.gibbs import particle_gibbs as particle_gibbs
-    from probinf.tokens.lookahead import scalable_power as scalable_power
     from probinf.tokens.lookahead import with_lookahead as with_lookahead
     from probinf.tokens.markov import MarkovChain as MarkovChain
     from probinf.tokens.markov import markov_chain as markov_chain
+    from probinf.tokens.scalable import scalable_power as scalable_power
     from probinf.tokens.searching import MostProbable as MostProbable
     from probinf.tokens.tails import TextChains as TextChains
     from probinf.tokens.tails import tail_metropolis as tail_metropolis
@@ -71,13 +72,14 @@ _WHERE = {
     "resampling_ceiling": "probinf.tokens.tries",
     "Reward": "probinf.fronts.tokens.reward",
     "reward": "probinf.fronts.tokens.reward",
-    "scalable_power": "probinf.tokens.lookahead",
+    "scalable_power": "probinf.tokens.scalable",
     "Scale": "probinf.tokens.enough",
     "self_consistency": "probinf.tokens.answers",
     "tail_metropolis": "probinf.tokens.tails",
     "TextChains": "probinf.tokens.tails",
     "weighted_best_of_n": "probinf.tokens.answers",
     "with_lookahead": "probinf.tokens.lookahead",
+    "spelled": "probinf.fronts.tokens.constraint",
     "without": "probinf.fronts.tokens.constraint",
 }
 

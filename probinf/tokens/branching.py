@@ -16,11 +16,11 @@ from probinf.core.compiling import jitted
 from probinf.core.inputs.limits import at_least
 from probinf.core.keys import as_key
 from probinf.core.program import Key, Program
+from probinf.fronts.tokens.checks import only_a_power
 from probinf.fronts.tokens.data import Rows, Sizes, TokenData, blank
-from probinf.fronts.tokens.stepping import noted, read
+from probinf.fronts.tokens.stepping import longer, noted, read
 from probinf.lm.drawing import draw
 from probinf.lm.protocol import gather
-from probinf.tokens.lookahead import only_a_power, written
 
 Select = Callable[[Key, Float[Array, " m"], int], tuple[Int[Array, " n"], Float[Array, " n"]]]
 """``(key, log weights, n) -> which are kept, and their log weights``."""
@@ -193,4 +193,4 @@ def _branch(
     cache = gather(rows.cache, parent)
     rest = jax.tree.map(lambda leaf: leaf[parent], rows._replace(cache=()))
     token, here = tokens[parent, which], own[parent, which]
-    return written(rest._replace(cache=cache), token, here, sizes, data), log_w
+    return longer(rest._replace(cache=cache), token, here, sizes, data, step), log_w

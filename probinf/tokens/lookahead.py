@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Bool, Float, Int
 
-from probinf.core.compiling import jitted
-from probinf.core.inputs.limits import at_least, check_choice
-from probinf.core.keys import as_key
+from probinf.core.inputs.limits import at_least
 from probinf.core.program import Key, Program
 from probinf.core.state_space import Sequence, StateSpace
-from probinf.errors import MethodError
 from probinf.fronts.nothing import nothing
+from probinf.fronts.tokens.checks import only_a_power
 from probinf.fronts.tokens.data import Rows, Sizes, Step, TokenData, blank
-from probinf.fronts.tokens.program import TokenSpace, sizes_of
+from probinf.fronts.tokens.program import TokenSpace
 from probinf.fronts.tokens.sequence import sequence_of
-from probinf.fronts.tokens.stepping import noted, read
+from probinf.fronts.tokens.stepping import longer, noted, read
 from probinf.lm.drawing import draw
 from probinf.lm.protocol import gather
-from probinf.tokens.tails import TextChains
-
-Correction = Literal["jackknife", "none"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,102 +61,18 @@ def with_lookahead(
     Source: Ji et al. (2026), arXiv 2601.21590, as a nested filter (Naesseth, Lindsten & Schon,
     2015) in place of its uncorrected draw.
     """
-    sizes, look = _looking(program, candidates, rollouts, horizon)
+    sizes, look = looking(program, candidates, rollouts, horizon)
     return dataclasses.replace(program, state_space=_LookaheadSpace(sizes, look))
 
 
-def scalable_power(
-    program: Program,
-    *,
-    key: int | Key,
-    rows: int = 8,
-    candidates: int = 8,
-    rollouts: int = 8,
-    horizon: int | None = None,
-    correction: Correction = "jackknife",
-) -> TextChains:
-    """Texts of the published algorithm, which draws each token by its look ahead and goes on.
-
-    Its law is that of the power only in the limit of many rollouts (and of all candidates); the
-    jackknife takes the largest part of the error away. ``with_lookahead`` is exact.
-
-    Args:
-        program: of ``from_language_model``, with an exponent and nothing else.
-        key: random key or seed.
-        rows: texts.
-        candidates: K, likeliest tokens; others are never drawn.
-        rollouts: M, of each candidate; at least 2 for the jackknife.
-        horizon: most tokens of a rollout; to the end of the text by default.
-        correction: ``"jackknife"``, or ``"none"``.
-
-    Returns:
-        One draw for each row, with the rows as chains.
-
-    Source: Ji et al. (2026), arXiv 2601.21590, the token-level algorithm.
-    """
-    sizes, look = _looking(program, candidates, rollouts, horizon)
-    check_choice("correction", correction, ("jackknife", "none"))
-    at_least(1, rows=rows)
-    at_least(2 if correction == "jackknife" else 1, rollouts=rollouts)
-    found = _published(
-        as_key(key), program.data, sizes=sizes, look=look, n=rows, correction=correction
-    )
-    parts = (found.tokens, found.length, found.log_prob, found.log_potential)
-    return TextChains(*(np.asarray(v)[:, None] for v in (*parts, jnp.ones(rows))))
-
-
-def jackknifed(
-    log_p: Float[Array, "*n k"], log_mass: Float[Array, "*n k m"], exponent: Float[Array, ""]
-) -> Float[Array, "*n k"]:
-    """Probabilities of candidates with the largest part of the bias of their ratio taken away.
-
-    Args:
-        log_p: of the candidates; -inf where there is none.
-        log_mass: of each rollout, ``(exponent - 1) * log p`` of it.
-        exponent: of the power.
-    """
-    m = log_mass.shape[-1]
-    whole = _shares(log_p, log_mass, exponent)
-    without = []
-    for s in range(m):
-        rest = jnp.delete(log_mass, s, axis=-1, assume_unique_indices=True)
-        without.append(_shares(log_p, rest, exponent))
-    found = m * whole - (m - 1) * jnp.mean(jnp.stack(without), 0)
-    kept = jnp.maximum(found, 0)
-    return kept / kept.sum(-1, keepdims=True)
-
-
-def _shares(log_p: Array, log_mass: Array, exponent: Array) -> Array:
-    ahead = logsumexp(log_mass, axis=-1)
-    return jax.nn.softmax(exponent * log_p + ahead, axis=-1)
-
-
-def _looking(
+def looking(
     program: Program, candidates: int, rollouts: int, horizon: int | None
 ) -> tuple[Sizes, Look]:
+    """Sizes of a look ahead, checked."""
     sizes = only_a_power("looking ahead", program)
     at_least(1, candidates=candidates, rollouts=rollouts, horizon=horizon)
     k = min(candidates, program.data.lm.vocab_size)
     return sizes, Look(k, rollouts, sizes.max_tokens if horizon is None else horizon)
-
-
-def only_a_power(who: str, program: Program) -> Sizes:
-    """The sizes of a program that is a power of a model.
-
-    Raises:
-        MethodError: it is more than that.
-    """
-    sizes, data = sizes_of(program), program.data
-    parts = ("potential", "twist", "proposal", "stop", "boundary", "constraint")
-    given = [name for name in parts if getattr(data, name) is not None]
-    if bool(data.steps.last[: sizes.max_tokens - 1].any()):
-        given.append("max_steps")
-    if given or sizes.block > 1:
-        raise MethodError(
-            f"{who} serves powers of a model only, and this program has "
-            f"{[*given, *(['block'] if sizes.block > 1 else [])]}; use a filter with twist=."
-        )
-    return sizes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,7 +154,7 @@ def _exact(
         tokens = jnp.concatenate([tokens, one[:, None]], 1)
         stands = jnp.where(none[:, None], -jnp.inf, -chance)
         log_count = jnp.concatenate([log_count, stands], 1)  # it stands for all the others
-    log_mass = _rolled(roll_key, rows, tokens, sizes, look, data)
+    log_mass = rolled(roll_key, rows, tokens, sizes, look, data)
     ahead = logsumexp(log_mass, axis=-1) - jnp.log(look.rollouts)
     own = jnp.take_along_axis(log_p, tokens, 1)
     terms = log_count + a * own + ahead
@@ -256,29 +165,12 @@ def _exact(
 
     active = ~rows.done
     gained = jnp.where(active, logsumexp(terms, axis=-1) - rows.log_twist, 0.0)
-    rows = written(rows, of(tokens), of(own), sizes, data)
+    rows = longer(rows, of(tokens), of(own), sizes, data, step)
     twist = jnp.where(rows.done, 0.0, of(ahead))
     return noted(rows._replace(log_twist=twist), gained, step), gained
 
 
-def written(
-    rows: Rows, token: Int[Array, " n"], here: Float[Array, " n"], sizes: Sizes, data: TokenData
-) -> Rows:
-    """One more token of the rows that have not ended."""
-    active = ~rows.done
-    place = jnp.arange(sizes.max_tokens) == rows.length[:, None]
-    length = rows.length + active
-    ended = (token == data.lm.eos) | (length >= sizes.max_tokens)
-    return rows._replace(
-        tokens=jnp.where(active[:, None] & place, token[:, None], rows.tokens).astype(jnp.int32),
-        length=length,
-        begin=jnp.where(active, rows.length, rows.begin),
-        log_prob=rows.log_prob + jnp.where(active, here, 0.0),
-        done=rows.done | ended,
-    )
-
-
-def _rolled(
+def rolled(
     key: Key,
     rows: Rows,
     tokens: Int[Array, "n k"],
@@ -317,30 +209,3 @@ def _rolled(
     )
     total = jax.lax.while_loop(open_ones, further, begin)[-1]
     return ((data.steps.exponent[-1] - 1) * total).reshape(n, k, m)
-
-
-@partial(jitted, static=("sizes", "look", "n", "correction"))
-def _published(
-    key: Key, data: TokenData, *, sizes: Sizes, look: Look, n: int, correction: Correction
-) -> Rows:
-    a = data.steps.exponent[-1]
-
-    def token(key: Key, rows: Rows, logits: Array) -> Rows:
-        roll_key, pick = jax.random.split(key)
-        log_p = jax.nn.log_softmax(logits)
-        own, tokens = jax.lax.top_k(log_p, look.candidates)
-        log_mass = _rolled(roll_key, rows, tokens, sizes, look, data)
-        rule = jackknifed if correction == "jackknife" else _shares
-        chosen = jax.random.categorical(pick, jnp.log(rule(own, log_mass, a)))[:, None]
-        new = jnp.take_along_axis(tokens, chosen, 1)[:, 0]
-        here = jnp.take_along_axis(own, chosen, 1)[:, 0]
-        return written(rows, new, here, sizes, data)
-
-    def step(rows: Rows, key: Key) -> tuple[Rows, None]:
-        rows, logits = read(rows, ~rows.done, data)
-        return token(key, rows, logits), None
-
-    cache, logits = data.lm.init(data.prompt, data.used, n, sizes.max_tokens)
-    keys = jax.random.split(key, sizes.max_tokens)
-    rows = token(keys[0], blank(sizes, data, n, cache), logits)
-    return jax.lax.scan(step, rows, keys[1:])[0]

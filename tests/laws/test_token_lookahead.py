@@ -10,7 +10,7 @@ import pytest
 import probinf as pi
 from probinf.errors import MethodError
 from probinf.lm import TableLM
-from probinf.tokens import lookahead
+from probinf.tokens import lookahead, scalable
 from tests.cases import tokens as case
 from tests.laws.test_token_moves import small
 
@@ -78,7 +78,7 @@ def test_the_jackknife_takes_bias_away() -> None:
             jnp.asarray(mass, jnp.float32),
             jnp.asarray(3.0),
         )
-        for k, rule in enumerate((lookahead._shares, lookahead.jackknifed)):
+        for k, rule in enumerate((scalable.shares, scalable.jackknifed)):
             biases[k] += np.abs(np.asarray(rule(*given)).mean(0) - law).sum()
     assert biases[1] < 0.7 * biases[0]
 

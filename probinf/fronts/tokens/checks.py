@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.errors import ModelError
+from probinf.core.program import Program
+from probinf.errors import MethodError, ModelError
 from probinf.fronts.tokens.constraint import Automaton
 from probinf.fronts.tokens.context import Context
 from probinf.fronts.tokens.data import Sizes, TokenData, blank
+from probinf.fronts.tokens.program import sizes_of
 from probinf.fronts.tokens.stepping import context_of
 from probinf.lm.prompts import check_begun
 from probinf.lm.protocol import LanguageModel
@@ -114,3 +116,22 @@ def _look(name: str, fn: Any, args: tuple[Any, ...], shape: tuple[int, ...]) -> 
             f"{WHO}: {name} must return {what} for one text, got "
             f"{jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), found)}."
         )
+
+
+def only_a_power(who: str, program: Program) -> Sizes:
+    """The sizes of a program that is a power of a model.
+
+    Raises:
+        MethodError: it is more than that.
+    """
+    sizes, data = sizes_of(program), program.data
+    parts = ("potential", "twist", "proposal", "stop", "boundary", "constraint")
+    given = [name for name in parts if getattr(data, name) is not None]
+    if bool(data.steps.last[: sizes.max_tokens - 1].any()):
+        given.append("max_steps")
+    if given or sizes.block > 1:
+        raise MethodError(
+            f"{who} serves powers of a model only, and this program has "
+            f"{[*given, *(['block'] if sizes.block > 1 else [])]}; use a filter with twist=."
+        )
+    return sizes

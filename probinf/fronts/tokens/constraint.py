@@ -60,23 +60,12 @@ def automaton(table: Any, accepting: Any, *, eos: int, start: int = 0) -> Automa
     Raises:
         ModelError: a number is none of a state, or no text at all is accepted.
     """
-    given = np.array(table)
-    if given.ndim != 2 or given.dtype.kind not in "iu":
-        raise ModelError(
-            f"automaton: table must be whole numbers of shape (states, vocabulary), got "
-            f"{given.dtype} of shape {given.shape}."
-        )
+    given = _table("automaton", table, "vocabulary")
     states, vocab_size = given.shape
     if not 0 <= eos < vocab_size:
         raise ModelError(f"automaton: eos is token {eos}, and the table has {vocab_size} columns.")
     given[:, eos] = -1
-    wrong = np.argwhere((given < -1) | (given >= states))
-    if len(wrong):
-        row, column = map(int, wrong[0])
-        raise ModelError(
-            f"automaton: table[{row}, {column}] leads to state {given[row, column]}, and the "
-            f"states are 0 to {states - 1}; -1 forbids a token."
-        )
+    _check_states("automaton", given)
     ends = _ends(accepting, states)
     given[:, eos] = np.where(ends, np.arange(states), -1)
     distance = _distance(given, ends)
@@ -91,6 +80,71 @@ def automaton(table: Any, accepting: Any, *, eos: int, start: int = 0) -> Automa
         jnp.asarray(start, jnp.int32),
         jnp.asarray(distance, jnp.int32),
     )
+
+
+def spelled(
+    table: Any,
+    accepting: Any,
+    *,
+    letters: str,
+    spellings: Sequence[str],
+    eos: int,
+    start: int = 0,
+) -> Automaton:
+    """The automaton over tokens of one over letters: it accepts what is spelled as that one does.
+
+    So a rule is written once, whatever pieces a tokenizer cuts texts into.
+
+    Args:
+        table: (states, letters) whole numbers: the state after a letter, -1 where it is forbidden.
+        accepting: (states,) booleans, or numbers of the states where a text may end.
+        letters: of the columns, each once; no other letter is possible.
+        spellings: (V,) of the tokens, ``[words.decode([t]) for t in range(V)]``; a token that is
+            spelled by nothing is forbidden.
+        eos: token that ends a text.
+        start: the first state.
+
+    Raises:
+        ModelError: letters are no columns of the table, or as ``automaton``.
+    """
+    given = _table("spelled", table, "letters")
+    column = {letter: k for k, letter in enumerate(letters)}
+    if given.shape[1] != len(letters) or len(column) < len(letters):
+        raise ModelError(
+            f"spelled: the table has {given.shape[1]} columns, and letters={letters!r} names "
+            f"{len(column)} letters; each column needs one of its own."
+        )
+    _check_states("spelled", given)
+    walk = np.vstack([given, np.full((1, len(letters)), -1)])  # from -1 on there is no way
+    after = np.full((len(given), len(spellings)), -1)
+    for token, text in enumerate(spellings):
+        if text and set(text) <= column.keys():
+            place = np.arange(len(given))
+            for letter in text:
+                place = walk[place, column[letter]]
+            after[:, token] = place
+    return automaton(after, accepting, eos=eos, start=start)
+
+
+def _table(who: str, table: Any, columns: str) -> np.ndarray:
+    given = np.array(table)
+    if given.ndim != 2 or given.dtype.kind not in "iu":
+        raise ModelError(
+            f"{who}: table must be whole numbers of shape (states, {columns}), got "
+            f"{given.dtype} of shape {given.shape}."
+        )
+    return given
+
+
+def _check_states(who: str, table: np.ndarray) -> None:
+    """Raise unless every entry is a state or -1."""
+    wrong = np.argwhere((table < -1) | (table >= len(table)))
+    if len(wrong):
+        row, column = map(int, wrong[0])
+        raise ModelError(
+            f"{who}: table[{row}, {column}] leads to state {table[row, column]}, and the "
+            f"states are 0 to {len(table) - 1}; -1 forbids."
+        )
 
 
 def _ends(accepting: Any, states: int) -> np.ndarray:

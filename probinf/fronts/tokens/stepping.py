@@ -200,6 +200,21 @@ def written(
     return rows, ends
 
 
+def longer(
+    rows: Rows,
+    token: Int[Array, " n"],
+    here: Float[Array, " n"],
+    sizes: Sizes,
+    data: TokenData,
+    step: Step,
+) -> Rows:
+    """Rows a whole step further, where a step is one token: ``token``, unless they have ended."""
+    active = ~rows.done
+    rows = rows._replace(begin=jnp.where(active, rows.length, rows.begin))
+    here = jnp.where(active, here, 0.0)
+    return written(rows, token.astype(jnp.int32), here, active, sizes, data, step)[0]
+
+
 def judged(
     rows: Rows, began: Bool[Array, " n"], data: TokenData, step: Step
 ) -> tuple[Rows, Float[Array, " n"]]:
