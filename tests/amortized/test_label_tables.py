@@ -59,15 +59,15 @@ def test_orders_names_and_empty_columns_do_not_matter(network) -> None:
     np.testing.assert_allclose(asked(network, X, names), p[:, [1, 2, 0]], atol=2e-3)
     empty = np.insert(X, 3, np.nan, axis=1)
     np.testing.assert_allclose(asked(network, empty), p, atol=2e-3)
-    assert np.abs(p - asked(network, X[:, ::2])).max() > 0.02  # columns do matter
+    assert np.abs(p - asked(network, X[:, 3:])).max() > 0.02  # columns do matter
 
 
 def test_categories_go_by_no_name_and_gaps_are_read(network) -> None:
-    numbers, words = WINE[:, :4], np.array(["red", "white", "red", "sand"])[ORDER.argsort() % 4]
+    numbers, words = WINE[:, :5], np.array(["red", "white", "red", "sand"])[ORDER.argsort() % 4]
     p = asked(network, frame(numbers, words))
     codes = np.select([words == "red", words == "sand"], [9.0, 2.0], 5.0)
     table = np.column_stack([numbers, codes])
-    np.testing.assert_allclose(asked(network, table, categorical=[4]), p, atol=2e-3)
+    np.testing.assert_allclose(asked(network, table, categorical=[5]), p, atol=2e-3)
     np.testing.assert_allclose(
         asked(network, frame(numbers, words), categorical=["kind"]), p, atol=2e-3
     )
@@ -185,6 +185,7 @@ def test_what_does_not_fit_is_named(network) -> None:
         Tables(4)
 
 
+@pytest.mark.slow  # compiling the prior takes long
 def test_tables_of_the_prior() -> None:
     prior = Tables(12, 6)
     keys = jax.random.split(jax.random.key(0), 400)
