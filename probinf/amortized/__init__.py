@@ -40,6 +40,7 @@ from probinf.amortized.priors.meta_prior import Situation as Situation
 from probinf.amortized.priors.model_prior import ModelPrior as ModelPrior
 from probinf.amortized.priors.random_mixtures import LinearSensor as LinearSensor
 from probinf.amortized.priors.random_mixtures import RandomMixtures as RandomMixtures
+from probinf.amortized.priors.tables import Tables as Tables
 from probinf.amortized.priors.tabular import BNN as BNN
 from probinf.amortized.priors.tabular import Tabular as Tabular
 from probinf.amortized.priors.task_prior import Draw as Draw

@@ -15,12 +15,14 @@ from jaxtyping import Array
 from probinf.amortized.heads.categorical import CategoricalDistribution
 from probinf.amortized.heads.predictive import Predictive
 from probinf.amortized.pfn.network import Head, Network, head_of
+from probinf.amortized.pfn.table_network import TableNetwork, answered
 from probinf.amortized.training import weights
 from probinf.amortized.training.ranges import Ranges
 from probinf.core.check_result import CheckResult, z_to_p
 from probinf.core.inputs.arrays import ArrayLike
 from probinf.errors import ArrayError, MethodError
 
+AnyNetwork = Network | TableNetwork
 OutOfRange = Literal["raise", "warn", "ignore"]
 _EDGE = 1e-6
 _BLOCK = 64  # queries with contexts of their own at a time
@@ -37,7 +39,7 @@ class FittedPFN:
         training: prior, steps, seconds and measured figures.
     """
 
-    network: Network
+    network: AnyNetwork
     config: dict[str, Any]
     ranges: Ranges
     training: dict[str, Any]
@@ -46,6 +48,11 @@ class FittedPFN:
     def balanced(self) -> bool:
         """Whether every class was as frequent as any other in the tables of the training."""
         return bool(self.config.get("balanced", False))
+
+    @property
+    def any_columns(self) -> bool:
+        """Whether the columns may be any number, in any order and with gaps (NaN)."""
+        return bool(self.config.get("fits", False))
 
     @property
     def head(self) -> Head:
@@ -64,7 +71,8 @@ class FittedPFN:
         """Posterior predictive of new outcomes given a data set, one pass of the network.
 
         Args:
-            x: inputs of the data set, n rows; a vector where there is one column.
+            x: inputs of the data set, n rows; a vector where there is one column. NaN is an
+                entry that is missing, for a network of ``any_columns``.
             y: its outcomes (labels 0, 1, ... for a categorical head), n values; n may be 0.
             x_new: inputs to predict at, m rows.
             nearest: let each prediction see only so many rows, those closest to it; for more rows
@@ -95,16 +103,22 @@ class FittedPFN:
         """What ``predict`` hands to the head, (m, outputs); its arguments are the same."""
         x, y = self._data(x, y)
         x_new = self._inputs("x_new", x_new)
+        if x_new.shape[1] != x.shape[1]:
+            raise ArrayError(f"x_new has {x_new.shape[1]} columns, x has {x.shape[1]}.")
         if nearest is not None and nearest < 1:
             raise ArrayError(f"predict: nearest must be at least 1, got {nearest}.")
         local = nearest is not None and nearest < len(x)
+        if local and np.isnan(x).any() | np.isnan(x_new).any():
+            raise ArrayError("predict: nearest rows need columns without NaN; impute them first.")
         rows = nearest if local else len(x)
         seen = {"context rows": rows, "columns": x.shape[1], "x": x, "y": y}
         self.ranges.check(out_of_range, **seen)
         self.ranges.check(out_of_range, x=x_new)
         m, size = len(x_new), _padded(len(x_new))
         padded = np.concatenate([x_new, np.repeat(x_new[:1], size - m, axis=0)])
-        if local:
+        if isinstance(self.network, TableNetwork) and not local:
+            outputs = answered(self.network, *_pad(x, y, axis=0), padded)
+        elif local:
             assert nearest is not None
             blocks = [
                 self._near(x, y, padded[first : first + _BLOCK], nearest)
@@ -212,12 +226,13 @@ class FittedPFN:
         )
 
     @classmethod
-    def skeleton(cls, config: dict[str, Any]) -> Network:
+    def skeleton(cls, config: dict[str, Any]) -> AnyNetwork:
         """A network of the right structure."""
-        return Network(config, jax.random.key(0))
+        make = TableNetwork if config.get("fits", False) else Network
+        return make(config, jax.random.key(0))
 
     @classmethod
-    def assemble(cls, network: Network, contents: weights.Contents) -> FittedPFN:
+    def assemble(cls, network: AnyNetwork, contents: weights.Contents) -> FittedPFN:
         """Put a loaded network together."""
         return cls(network, contents.config, contents.ranges, contents.training)
 
@@ -226,6 +241,10 @@ class FittedPFN:
         array = np.asarray(x, np.float32)
         if array.ndim == 1 and columns == 1:
             array = array[:, None]
+        if self.any_columns and array.ndim == 2 and array.shape[1] > 0:
+            if np.isinf(array).any():
+                raise ArrayError(f"{name} holds infinite values; make them NaN or drop these rows.")
+            return array
         if array.ndim != 2 or array.shape[1] != columns:
             raise ArrayError(
                 f"{name} must have shape (rows, {columns}) for this network, got {array.shape}."
@@ -271,12 +290,12 @@ def _pad(x: np.ndarray, y: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarra
 
 
 @eqx.filter_jit
-def _outputs(network: Network, x: Any, y: Any, mask: Any, x_new: Any) -> Array:
+def _outputs(network: AnyNetwork, x: Any, y: Any, mask: Any, x_new: Any) -> Array:
     return network(x, y, mask, x_new)
 
 
 @eqx.filter_jit
-def _local(network: Network, x: Any, y: Any, mask: Any, x_new: Any) -> Array:
+def _local(network: AnyNetwork, x: Any, y: Any, mask: Any, x_new: Any) -> Array:
     def one(x: Array, y: Array, query: Array) -> Array:
         return network(x, y, mask, query[None])[0]
 
@@ -285,7 +304,7 @@ def _local(network: Network, x: Any, y: Any, mask: Any, x_new: Any) -> Array:
 
 @eqx.filter_jit
 def _scores(
-    network: Network, head: Head, x: Any, y: Any, mask: Any, left: Any, truth: Any, scales: Array
+    network: AnyNetwork, head: Head, x: Any, y: Any, mask: Any, left: Any, truth: Any, scales: Array
 ) -> Array:
     def at(scale: Array) -> Array:
         law = head.distribution(_local(network, x, y / scale, mask, left))
@@ -295,7 +314,7 @@ def _scores(
 
 
 @eqx.filter_jit
-def _prequential(network: Network, x: Any, y: Any) -> Array:
+def _prequential(network: AnyNetwork, x: Any, y: Any) -> Array:
     rows = jnp.arange(x.shape[0])
 
     def one(i: Array) -> Array:

@@ -15,7 +15,9 @@ from probinf.amortized.heads.bars import Bars
 from probinf.amortized.heads.categorical import Categorical
 from probinf.amortized.heads.predictive import Predictive
 from probinf.amortized.pfn.fitted import FittedPFN
+from probinf.amortized.pfn.label_loss import LabelLoss
 from probinf.amortized.pfn.network import Head, Network, head_of
+from probinf.amortized.pfn.table_network import TableNetwork
 from probinf.amortized.priors.task_prior import TaskPrior, described
 from probinf.amortized.training.amortizer import Amortizer, Task
 from probinf.amortized.training.loop import Trained
@@ -73,6 +75,9 @@ class PFN(Amortizer):
         heads: of its attention; divides ``width``.
         fourier: sines and cosines per input, for inputs in [0, 1]; 0 for inputs as they are.
         standardise: scale inputs by the visible context inside the network.
+        fits: show the network each row through penalised logistic regressions on the others, for
+            labels only: their columns may be any, in any order and with gaps (NaN), and classes
+            bear any names (:class:`~probinf.amortized.pfn.table_network.TableNetwork`).
 
     Raises:
         TrainingError: a size is not positive, or the sizes do not fit together.
@@ -88,6 +93,7 @@ class PFN(Amortizer):
     heads: int = 4
     fourier: int = 0
     standardise: bool = False
+    fits: bool = False
 
     def __post_init__(self) -> None:
         for name in ("context", "queries", "batch", "width", "layers", "heads"):
@@ -108,6 +114,9 @@ class PFN(Amortizer):
                 "NumPyro model in pi.amortized.ModelPrior."
             )
         config = self._config(source)
+        if self.fits:
+            sizes = self.smallest, self.context, self.queries, self.batch
+            return Task(TableNetwork(config, key), LabelLoss(*sizes), source)
         loss = PredictionLoss(
             head_of(config), self.smallest, self.context, self.queries, self.batch
         )
@@ -115,18 +124,19 @@ class PFN(Amortizer):
 
     def finish(self, source: TaskPrior, trained: Trained) -> FittedPFN:
         """The network with its training ranges."""
-        draws = _probe(source, self.context)
+        fewest = 1 if self.fits else source.inputs
         exact = {
             "context rows": (float(self.smallest), float(self.context)),
-            "columns": (float(source.inputs), float(source.inputs)),
+            "columns": (float(fewest), float(source.inputs)),
         }
         seen = {}
-        if source.bounds is not None and not self.standardise:
+        scaled = self.standardise or self.fits
+        if source.bounds is not None and not scaled:
             exact["x"] = source.bounds
-        elif not self.standardise:
-            seen["x"] = draws.x
+        elif not scaled:
+            seen["x"] = _probe(source, self.context).x
         if source.classes is None:
-            seen["y"] = draws.y
+            seen["y"] = _probe(source, self.context).y
         ranges = Ranges.seen(exact, **seen)
         training = {"prior": described(source), "steps": trained.steps,
                     "seconds": round(trained.seconds, 1)}  # fmt: skip
@@ -137,6 +147,12 @@ class PFN(Amortizer):
         if isinstance(head, Categorical) != (source.classes is not None):
             raise TrainingError(
                 f"PFN: {head.kind!r} is no head for a prior with classes={source.classes}."
+            )
+        if self.fits and (source.classes is None or self.fourier or self.standardise):
+            raise TrainingError(
+                "PFN: fits=True is for labels and scales columns itself; it goes with a prior of "
+                f"classes, fourier=0 and standardise=False, got classes={source.classes}, "
+                f"fourier={self.fourier}, standardise={self.standardise}."
             )
         options = dataclasses.asdict(head)
         return {
@@ -150,6 +166,7 @@ class PFN(Amortizer):
             "fourier": self.fourier,
             "standardise": self.standardise,
             "balanced": source.balanced,
+            "fits": self.fits,
         }
 
     def _default_head(self, source: TaskPrior) -> Head:
