@@ -62,6 +62,19 @@ def test_bit_bisection_is_bitwise_partition():
             assert (bits.view(np.int32) == host.astype(np.float32).view(np.int32)).all()
 
 
+def test_many_rows_in_turn_give_what_each_gives(rows=401):
+    """Beyond the cache's size a CPU goes through blocks of rows, a last smaller one too."""
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(rows, 700)).astype(np.float32)
+    scores[rng.uniform(size=scores.shape) < 0.2] = 0.5  # ties
+    rank = rng.integers(1, 701, rows)
+    ordered = np.sort(scores, axis=1)
+    found = pc.calibration.bisection.bisect_bits(jnp.asarray(scores), None, jnp.asarray(rank))
+    np.testing.assert_array_equal(found, ordered[np.arange(rows), rank - 1])
+    one = jax.vmap(lambda s: pc.calibration.order_stat(s, 630))(jnp.asarray(scores))
+    np.testing.assert_array_equal(one, ordered[:, 629])
+
+
 @pytest.mark.slow
 def test_bit_bisection_on_ten_thousand_cases():
     rng = np.random.default_rng(1)

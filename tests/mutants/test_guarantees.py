@@ -9,7 +9,7 @@ import pytest
 
 import probinf.conformal as pc
 from probinf.conformal import reports
-from probinf.conformal.calibration import groups, learn_then_test
+from probinf.conformal.calibration import bisection, groups, learn_then_test
 from probinf.conformal.online import martingale
 from probinf.conformal.selection import answers
 from probinf.errors import CalibrationError
@@ -18,6 +18,7 @@ from tests.conformal import (
     test_any_learner,
     test_certified,
     test_estimator_groups,
+    test_ranks,
     test_risk,
     test_survival,
     test_watching,
@@ -32,6 +33,17 @@ def test_one_threshold_for_all_groups_fails(monkeypatch):
     monkeypatch.setattr(module, "group_thresholds", shared)
     with pytest.raises(AssertionError):
         test_estimator_groups.test_every_group_obeys_the_coverage_law()
+
+
+def test_rows_that_get_the_rank_of_the_first_fail(monkeypatch):
+    right = bisection._bisect
+
+    def shared(keys, mass, target):
+        return right(keys, mass, target.ravel()[0] if target.ndim else target * 0 + 350)
+
+    monkeypatch.setattr(bisection, "_bisect", shared)
+    with pytest.raises(AssertionError):  # of a size that nothing was compiled for
+        test_ranks.test_many_rows_in_turn_give_what_each_gives(rows=409)
 
 
 def test_a_fold_that_is_compared_with_another_model_fails(monkeypatch):

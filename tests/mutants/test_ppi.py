@@ -10,9 +10,9 @@ import pytest
 from probinf import ppi
 from probinf.errors import ConvergenceError
 from probinf.ppi.estimators import rectified
-from probinf.ppi.inference import core
+from probinf.ppi.inference import core, moments
 from probinf.ppi.inference.scheme import Scheme
-from tests.ppi import test_bad_input, test_columns, test_few_units, test_tied_quantiles
+from tests.ppi import test_bad_input, test_columns, test_few_units, test_laws, test_tied_quantiles
 
 
 def first_arm_kept(first, second, names=None):
@@ -150,3 +150,23 @@ def test_a_leaderboard_of_plain_means_fails(monkeypatch):
     monkeypatch.setattr(module, "_within", lambda values, items: values - values.mean(axis=0))
     with pytest.raises(AssertionError):
         test_leaderboard.test_items_that_are_hard_for_all_favour_nobody()
+
+
+def test_a_one_pass_variance_about_zero_fails(monkeypatch):
+    monkeypatch.setattr(moments.Totals, "centred", lambda self, squares: self.raw)
+    with pytest.raises(AssertionError):
+        test_laws.test_variances_from_one_pass_are_those_about_the_mean()
+
+
+def test_a_solver_that_stops_where_its_error_is_small_fails(monkeypatch):
+    """The step that is not looked at has to be taken."""
+    right = core.solve
+
+    def early(model, data, M, init, *, controls=True, steps=60):
+        return right(model, data, M, init, controls=controls, steps=60 if not controls else 2)
+
+    monkeypatch.setattr(core, "solve", early)
+    with pytest.raises(AssertionError):
+        test_laws.test_the_tuned_equation_is_solved_although_the_last_step_is_not_looked_at(
+            "poisson"
+        )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from probinf import ppi
 from probinf.ppi.designs.resolve import resolve
-from probinf.ppi.inference import moments
+from probinf.ppi.inference import core, losses, moments
 from probinf.ppi.inference.scheme import Scheme
 from tests.cases.ppi_samples import regression
 
@@ -284,6 +285,47 @@ def test_one_step_and_solved_forms_agree_to_second_order():
     solved = ppi.poisson(*arrays, tune=0.8)
     step = ppi.poisson(*arrays, tune=0.8, form="onestep")
     assert np.abs(solved.theta - step.theta).max() < 0.1 * solved.bse.min()
+
+
+def totals(u, w):
+    raw = (u.T * w**2) @ u
+    return moments.Totals(w @ u, np.zeros((u.shape[1],) * 2), (w**2) @ u, raw)
+
+
+def test_variances_from_one_pass_are_those_about_the_mean():
+    """Also where scores lie 1,000 standard deviations from zero; zero where they are constant."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        w = rng.uniform(0.5, 1.5, 3000) / 3000
+        w /= w.sum()
+        u = rng.normal(size=(3000, 2)) @ [[1.0, 0.4], [0.0, 2.0]]
+        for offset, tolerance in ((0.0, 1e-12), (1000.0, 1e-7)):
+            sums = totals(u + offset, w)
+            with jax.enable_x64(True):
+                found = np.asarray(sums.centred((w**2).sum()))
+            direct = moments.spread(u, w, w @ u)
+            np.testing.assert_allclose(found, direct, rtol=0, atol=tolerance * direct.max())
+        with jax.enable_x64(True):
+            constant = totals(np.full((3000, 1), 7.0), w).centred((w**2).sum())
+        assert np.all(np.asarray(constant) == 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_tuned_equation_is_solved_although_the_last_step_is_not_looked_at(kind):
+    """To a tenth of a billionth of the standard error of its score."""
+    model = losses.Linear(losses.family_of(kind))
+    M, zero = 0.6 * np.eye(3), np.zeros(3)
+    for seed in range(5):
+        x, y, f, xu, fu = regression(kind, seed=seed)
+        w, v = np.full(len(y), 1 / len(y)), np.full(len(fu), 1 / len(fu))
+        data = core.Data({"x": x, "y": y}, ({"x": x, "y": f},), ({"x": xu, "y": fu},), w, w, v)
+        with jax.enable_x64(True):
+            first = core.solve(model, data, np.zeros((3, 3)), zero, controls=False)
+            root = core.solve(model, data, M, first.theta)
+            found = core.moments(model, data, root.theta)
+        assert root.converged
+        error = np.abs(np.asarray(found.score) + M @ np.asarray(found.control))
+        assert np.all(error <= 1e-10 * np.sqrt(np.diag(np.asarray(found.gg))))
 
 
 def test_a_scheme_is_plain_data():

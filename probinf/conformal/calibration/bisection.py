@@ -14,6 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+_EXACT = 1 << 24  # counts up to here are exact in single precision
+_CACHE = 1 << 20  # bytes; beyond, a CPU goes through its rows in turn, so that they stay in cache
+_ROWS = 8
+
 
 def _keys(values: jax.Array) -> jax.Array:
     """Signed integers in the order of the floats; their own inverse under the same flip."""
@@ -28,6 +32,27 @@ def _kind(dtype: np.dtype) -> tuple[type, np.integer]:
     return jnp.int32, np.int32(0x7FFFFFFF)
 
 
+def _bisect(keys: jax.Array, mass: jax.Array | None, target: jax.Array) -> jax.Array:
+    """Smallest key k along the last axis with ``sum(mass * (keys <= k)) >= target``."""
+    limits = np.iinfo(keys.dtype)
+    count = jnp.float32 if keys.shape[-1] < _EXACT else None  # floats add up faster
+    shape = jnp.broadcast_shapes(keys.shape[:-1], jnp.shape(target))
+    lo = jnp.full(shape, limits.min, keys.dtype)
+    hi = jnp.full(shape, limits.max, keys.dtype)
+
+    def below(key: jax.Array) -> jax.Array:
+        inside = keys <= key[..., None]
+        return inside.sum(-1, dtype=count) if mass is None else jnp.where(inside, mass, 0).sum(-1)
+
+    def halve(_: Any, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        lo, hi = ends
+        mid = (lo & hi) + ((lo ^ hi) >> 1)  # their mean, without overflow
+        enough = below(mid) >= target
+        return jnp.where(enough, lo, mid + 1), jnp.where(enough, mid, hi)
+
+    return lax.fori_loop(0, limits.bits, halve, (lo, hi))[0]
+
+
 @jax.jit  # so that calls outside jit do not compile their loop anew
 def bisect_bits(values: jax.Array, mass: jax.Array | None, target: jax.Array) -> jax.Array:
     """Smallest value t along the last axis with ``sum(mass * (values <= t)) >= target``.
@@ -39,24 +64,23 @@ def bisect_bits(values: jax.Array, mass: jax.Array | None, target: jax.Array) ->
     """
     if values.dtype not in (jnp.float32, jnp.float64):
         values = values.astype(jnp.float32)
-    kind, flip = _kind(values.dtype)
-    keys = _keys(values)
-    limits = np.iinfo(kind)
+    _, flip = _kind(values.dtype)
+    keys, n = _keys(values), values.shape[-1]
     shape = jnp.broadcast_shapes(values.shape[:-1], jnp.shape(target))
-    lo = jnp.full(shape, limits.min, kind)
-    hi = jnp.full(shape, limits.max, kind)
+    if mass is None and shape == values.shape[:-1] and keys.nbytes > _CACHE and n < _EXACT:
 
-    def below(key: jax.Array) -> jax.Array:
-        inside = keys <= key[..., None]
-        return inside.sum(-1) if mass is None else jnp.where(inside, mass, 0).sum(-1)
+        def rows(keys: jax.Array, target: jax.Array) -> jax.Array:
+            flat = keys.reshape(-1, n), target.ravel()
+            found = lax.map(lambda row: _bisect(row[0], None, row[1]), flat, batch_size=_ROWS)
+            return jnp.reshape(found, shape)
 
-    def halve(_: Any, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        lo, hi = ends
-        mid = (lo & hi) + ((lo ^ hi) >> 1)  # their mean, without overflow
-        enough = below(mid) >= target
-        return jnp.where(enough, lo, mid + 1), jnp.where(enough, mid, hi)
+        def whole(keys: jax.Array, target: jax.Array) -> jax.Array:
+            return _bisect(keys, None, target)
 
-    lo, _ = lax.fori_loop(0, limits.bits, halve, (lo, hi))
+        each = jnp.broadcast_to(target, shape)
+        lo = lax.platform_dependent(keys, each, cpu=rows, default=whole)
+    else:
+        lo = _bisect(keys, mass, target)
     total = values.shape[-1] if mass is None else mass.sum(-1)
     found = lax.bitcast_convert_type(jnp.where(lo >= 0, lo, lo ^ flip), values.dtype)
     found = jnp.where(target > total, jnp.inf, found)

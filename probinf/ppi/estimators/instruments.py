@@ -41,9 +41,9 @@ class IVResult(Result):
         The values at which the excluded instruments do not explain what is left of the outcome:
         a list of intervals, which may be unbounded, several or (if the instruments contradict
         each other) none. Its level does not depend on the strength, but is asymptotic in the
-        labelled rows: in thousands of simulations with two instruments without strength, sets at
-        90 % covered 90 % with 150 rows and 89 % with 60; with ``tune="matrix"``, which estimates
-        many more weights, 88 % with 60.
+        labelled rows: in 2,000 simulations with two instruments without strength and 60 labelled
+        rows, sets at 90 % covered 89.4 % (standard error .7), those of the labelled rows alone
+        90.9 %. ``tune="matrix"`` estimates many more weights and covers less with few rows.
 
         Args:
             alpha: error rate; that of the result by default.
@@ -143,8 +143,9 @@ def _first_stage(x: np.ndarray, z: np.ndarray, w: np.ndarray) -> float:
 def _reduced(where: str, rows: Rows, weights: np.ndarray, excluded: np.ndarray) -> Fitted:
     """Coefficients of the excluded instruments for the outcome and the endogenous regressor.
 
-    Residuals are divided by the root of one minus their leverage (HC2): those of few rows are too
-    small, and the tests of a set would reject too often.
+    Residuals are divided by one minus their leverage (HC3): those of few rows are too small, and
+    the tests of a set would reject too often, with the root as divisor (HC2) still by 1.5 points
+    at 60 rows.
 
     Source: MacKinnon & White (1985).
     """
@@ -154,7 +155,7 @@ def _reduced(where: str, rows: Rows, weights: np.ndarray, excluded: np.ndarray) 
     coefficients = np.linalg.solve(zz, (z.T * weights) @ targets)
     back = np.linalg.solve(zz, z.T).T
     leverage = weights * np.einsum("ij,ij->i", back, z)
-    room = np.sqrt(np.maximum(1 - leverage, 1e-8))[:, None]
+    room = np.maximum(1 - leverage, 1e-4)[:, None]
     e = (targets - z @ coefficients) / room
     blocks = [back[:, excluded] * e[:, [j]] for j in range(e.shape[1])]
     influence = np.hstack(blocks)

@@ -20,7 +20,7 @@ Array: TypeAlias = Any  # a NumPy or JAX array
 Tune: TypeAlias = str | float | int | np.number | None
 
 
-_BLOCK = 4096
+_BLOCK = 2048
 
 
 class Parts(NamedTuple):
@@ -69,6 +69,32 @@ def unlabeled_moments(u: Array, beta: Array, *, joint: bool = False) -> Unlabele
     """`Unlabeled` of scores that are at hand."""
     mean = beta @ u
     return Unlabeled(mean, spread(u, beta, None if joint else mean))
+
+
+class Totals(NamedTuple):
+    """Sums over rows of scores u (N, d) with weights beta, from one pass.
+
+    Attributes:
+        mean: (d,) sum of ``beta u``.
+        jac: (d, d) its derivative.
+        twice: (d,) sum of ``beta^2 u``.
+        raw: (d, d) sum of ``beta^2 u u'``.
+    """
+
+    mean: jax.Array
+    jac: jax.Array
+    twice: jax.Array
+    raw: jax.Array
+
+    def centred(self, squares: Array) -> jax.Array:
+        """(d, d) sum of ``beta^2 (u - mean) (u - mean)'``, ``squares`` being the sum of beta^2.
+
+        Where it is within rounding of a constant score it is zero.
+        """
+        cross = jnp.outer(self.twice, self.mean)
+        found = self.raw - cross - cross.T + squares * jnp.outer(self.mean, self.mean)
+        varies = jnp.diagonal(found) > 1e-13 * jnp.diagonal(self.raw)
+        return jnp.where(jnp.outer(varies, varies), found, 0.0)
 
 
 def spread(rows: Array, weights: Array, mean: Array | None) -> Array:

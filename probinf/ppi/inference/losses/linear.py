@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from probinf.ppi.inference.losses.model import Rows
-from probinf.ppi.inference.moments import over_blocks
+from probinf.ppi.inference.moments import Totals, over_blocks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,9 +49,30 @@ class Linear:
     ) -> tuple[jax.Array, jax.Array]:
         """(d,) weighted sum of scores, and its derivative (d, d), in one pass over the rows."""
 
-        def one(rows: Rows, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
-            x, y, eta = rows["x"], rows["y"], self._eta(theta, rows)
-            slope, second = jax.jvp(lambda e: self._slope(e, y), (eta,), (jnp.ones_like(eta),))
-            return (weights * slope) @ x, (x.T * (weights * second)) @ x
+        def one(rows: Rows, weights: jax.Array) -> jax.Array:
+            slope, second = self._slopes(theta, rows)
+            x = rows["x"]
+            return _products(x, weights * second, weights * slope)
 
-        return over_blocks(one, rows, weights)
+        found = over_blocks(one, rows, weights)
+        return found[-1], found[:-1]
+
+    def totals(self, theta: jax.Array, rows: Rows, weights: jax.Array) -> Totals:
+        """`Totals`, in one pass over the rows."""
+
+        def one(rows: Rows, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
+            slope, second = self._slopes(theta, rows)
+            x, each = rows["x"], weights * slope
+            return _products(x, weights * second, each), _products(x, each**2, weights * each)
+
+        first, other = over_blocks(one, rows, weights)
+        return Totals(first[-1], first[:-1], other[-1], other[:-1])
+
+    def _slopes(self, theta: jax.Array, rows: Rows) -> tuple[jax.Array, jax.Array]:
+        y, eta = rows["y"], self._eta(theta, rows)
+        return jax.jvp(lambda e: self._slope(e, y), (eta,), (jnp.ones_like(eta),))
+
+
+def _products(x: jax.Array, outer: jax.Array, single: jax.Array) -> jax.Array:
+    """(d + 1, d): sums of ``outer x x'`` and, below, of ``single x``; one product is faster."""
+    return jnp.concatenate([x.T * outer, single[None]]) @ x
