@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from probinf.core.axes import NOTHING, Axes
-from probinf.errors import StructureError
+from probinf.errors import ImproperPriorError, StructureError
 
 Key = Array
 """A typed JAX random key, as made by ``jax.random.key``."""
@@ -196,6 +196,15 @@ def counted(program: Program, x: Position) -> tuple[Float[Array, ""], Bool[Array
     somewhere = [jnp.isfinite(leaf).all() for leaf in leaves]
     asked = functools.reduce(jnp.logical_and, somewhere, ~jnp.isneginf(log_base))
     return jnp.where(unusable, -jnp.inf, total), unusable & asked
+
+
+def improper(program: Program) -> str:
+    """Why the base cannot be drawn from, so that there is no evidence; empty where it can."""
+    try:
+        jax.eval_shape(program.draw, jax.random.key(0), program.data)
+    except ImproperPriorError as error:
+        return str(error)
+    return ""
 
 
 def condition(program: Program, observed: dict[str, Any]) -> Program:

@@ -6,6 +6,9 @@ import numpy as np
 
 from probinf.errors import ArrayError
 
+_ROUNDING = 1e-4
+"""Nats by which log weights of single precision may differ where they are equal."""
+
 
 def _fit_pareto(excess: np.ndarray) -> tuple[float, float]:
     """Shape and scale of a generalised Pareto law; ``excess`` sorted and positive.
@@ -56,8 +59,8 @@ def psis(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
         top = order[-tail:]
         cutoff = max(smoothed[order[-tail - 1]], np.log(np.finfo(float).tiny))
         excess = np.exp(smoothed[top]) - np.exp(cutoff)
-        if excess[-1] <= 0 or np.ptp(smoothed[top]) == 0:
-            k = -np.inf  # a flat tail: every weight in it is the same
+        if excess[-1] <= 0 or np.ptp(smoothed[top]) <= _ROUNDING:
+            k = -np.inf  # a flat tail: every weight in it is the same, but for rounding
         elif (excess > 0).sum() >= 5:
             # weights that tie with the cutoff, as rounded ones do, are not in the tail
             top, excess = top[excess > 0], excess[excess > 0]

@@ -11,7 +11,7 @@ import numpy as np
 
 from probinf.core.coordinates import flatten
 from probinf.core.inputs.limits import positive
-from probinf.core.program import Program
+from probinf.core.program import Program, improper
 from probinf.core.psis import psis
 from probinf.errors import ImproperPriorError, StructureError
 from probinf.fronts.dependence import dependence
@@ -253,14 +253,11 @@ def _usable(posterior: Posterior) -> Program:
             "of the unit cube. Fit the program that from_numpyro, from_log_likelihood or "
             "from_callback made of a prior with a density."
         )
-    if program.sites is None:
-        try:
-            jax.eval_shape(program.draw, jax.random.key(0), program.data)
-        except ImproperPriorError:
-            raise ImproperPriorError(
-                "sensitivity: this program is one density without a prior. Write it as prior and "
-                "likelihood, pi.from_log_likelihood(log_likelihood, prior)."
-            ) from None
+    if program.sites is None and improper(program):
+        raise ImproperPriorError(
+            "sensitivity: this program is one density without a prior. Write it as prior and "
+            "likelihood, pi.from_log_likelihood(log_likelihood, prior)."
+        )
     return program
 
 

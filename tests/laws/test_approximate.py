@@ -18,6 +18,7 @@ import probinf as pi
 from probinf.core.flows.flow import SplineFlow
 from probinf.core.flows.laws import DrawnFlow, FittedFlow
 from probinf.core.laws import DiagonalNormal, FactorNormal, LowRankNormal, NormalMixture, Scaled
+from probinf.errors import EvidenceError
 from probinf.validity import check_base
 from tests.cases import targets
 from tests.cases.tiers import tiers
@@ -300,3 +301,19 @@ def test_mass_that_no_draw_of_the_law_reaches_is_in_the_evidence(engine) -> None
 def test_draws_that_weights_would_move_are_told() -> None:
     posterior = run(pi.from_numpyro(never_seen, 60, 0.0), pi.Laplace(starts=2))
     assert {"shifted", "pareto_k"} & set(posterior.diagnose().codes)
+
+
+def improper(y) -> None:
+    mu = numpyro.sample("mu", dist.ImproperUniform(dist.constraints.real, (), ()))
+    numpyro.sample("y", dist.Normal(mu, 1.0), obs=y)
+
+
+def test_an_improper_prior_has_draws_and_no_evidence() -> None:
+    program = pi.from_numpyro(improper, np.array([1.0, 2.0]))
+    for engine in (pi.Laplace(starts=1), pi.Pathfinder(paths=2), pi.VI("mean_field", **SMALL)):
+        quick = run(program, engine)
+        found = [quick, pi.refine(program, quick, key=1, progress=False)]
+        for posterior in found:
+            assert posterior.summary()["mu"]["mean"] == pytest.approx(1.5, abs=0.1)
+            with pytest.raises(EvidenceError, match=r"site 'mu'.*ImproperUniform"):
+                posterior.log_evidence  # noqa: B018

@@ -83,6 +83,15 @@ def test_weights_over_thousands_of_nats_are_smoothed_in_silence(seed):
     assert (np.diff(smoothed[kept]) >= 0).all()  # order is kept
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_what_rounding_leaves_of_equal_weights_is_no_tail(seed):
+    rng = np.random.default_rng(seed)
+    rounding = rng.standard_cauchy(4000).clip(-300, 300) * 1e-7  # as in the tails of a normal law
+    assert diagnostics.pareto_k(rounding) == -np.inf
+    assert diagnostics.pareto_k(np.where(np.arange(4000) % 2, rounding, -np.inf)) == -np.inf
+    assert diagnostics.pareto_k(rounding * 1e7) > 0.7
+
+
 def test_weights_that_cannot_be_judged():
     assert diagnostics.pareto_k(np.zeros(10)) == np.inf
     assert diagnostics.pareto_k(np.full(100, -np.inf)) == np.inf

@@ -8,9 +8,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from probinf.core.program import Data, Key, Position, Program, Score
+from probinf.core.program import Data, Key, Position, Program, Score, improper
 from probinf.core.transformations.nesting import nest
-from probinf.errors import ImproperPriorError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,9 +52,7 @@ def defensive(program: Program, q: Program, share: float) -> Program:
 
     Source: Hesterberg (1995), defensive mixtures.
     """
-    try:
-        jax.eval_shape(program.draw, jax.random.key(0), program.data)
-    except ImproperPriorError:
+    if improper(program):
         return q
     draw = _Draw(program.draw, q.draw)
     return nest(

@@ -17,10 +17,10 @@ from probinf.core.compiling import jitted
 from probinf.core.coordinates import Layout, flatten
 from probinf.core.keys import as_key
 from probinf.core.normalised import normalised
-from probinf.core.program import Key, Program, check_same_coordinates
+from probinf.core.program import Key, Program, check_same_coordinates, improper
 from probinf.core.psis import psis
 from probinf.core.transformations.rebasing import rebase
-from probinf.errors import ImproperPriorError, MethodError, StructureError, ZeroLikelihoodError
+from probinf.errors import MethodError, StructureError, ZeroLikelihoodError
 from probinf.evidence.fitting import fit
 from probinf.results.posterior import Posterior
 from probinf.runtime.method import Method
@@ -91,7 +91,8 @@ def refine(
             "refine: a mode is one point, from whose density nothing can be weighted. Use the "
             "posterior of pi.Laplace()."
         )
-    if not _drawable(program):
+    no_prior = improper(program)
+    if no_prior:
         defence = 0.0
     if isinstance(q, Posterior):
         weighted: Posterior | None
@@ -136,6 +137,8 @@ def refine(
     report = Refinement(
         rung, reason, k, float(limit), share, familiar, distance, tails[0], tails[1], off
     )
+    if no_prior:
+        found = dataclasses.replace(found, evidence=None, no_evidence=no_prior)
     return dataclasses.replace(
         found,
         program=program,
@@ -161,16 +164,7 @@ def _envelope(program: Program, q: Program, weighted: Posterior | None) -> Progr
         weighted, log_weights=np.zeros_like(weighted.log_weights), program=program
     )
     wide = fit(plain, "student")
-    return rebase(program, defensive(program, wide, _SMC_SHARE) if _drawable(program) else wide)
-
-
-def _drawable(program: Program) -> bool:
-    """Whether the prior can be drawn from, for a share of the draws to come from it."""
-    try:
-        jax.eval_shape(program.draw, jax.random.key(0), program.data)
-    except ImproperPriorError:
-        return False
-    return True
+    return rebase(program, defensive(program, wide, _SMC_SHARE) if not improper(program) else wide)
 
 
 def _judge(weighted: Posterior | None) -> tuple[float, float, tuple[float, float]]:

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from probinf.core.batches import mapped
+
 _EXACT = 1 << 24  # counts up to here are exact in single precision
 _CACHE = 1 << 20  # bytes; beyond, a CPU goes through its rows in turn, so that they stay in cache
 _ROWS = 8
@@ -71,7 +73,7 @@ def bisect_bits(values: jax.Array, mass: jax.Array | None, target: jax.Array) ->
 
         def rows(keys: jax.Array, target: jax.Array) -> jax.Array:
             flat = keys.reshape(-1, n), target.ravel()
-            found = lax.map(lambda row: _bisect(row[0], None, row[1]), flat, batch_size=_ROWS)
+            found = mapped(lambda row: _bisect(row[0], None, row[1]), flat, _ROWS)
             return jnp.reshape(found, shape)
 
         def whole(keys: jax.Array, target: jax.Array) -> jax.Array:

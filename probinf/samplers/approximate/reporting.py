@@ -13,7 +13,7 @@ import numpy as np
 from probinf.core.coordinates import Layout
 from probinf.core.estimate import log_mean_exp
 from probinf.core.gradients import require_gradient
-from probinf.core.program import Key, Program
+from probinf.core.program import Key, Program, improper
 from probinf.core.psis import psis
 from probinf.errors import MethodError
 from probinf.results.assembling import assemble
@@ -76,7 +76,6 @@ def approximate(
     k = wide_k if smoothed else max(own_k, wide_k)
     elbo, elbo_error = _bound(seen)
     told = {**told, "pareto_k": float(k), "elbo": elbo, "elbo_error": elbo_error}
-    heavy = not wide_k < TRUSTED
     found = findings
     name = run.provenance.get("engine", "the approximation")
     if not k < TRUSTED:
@@ -89,7 +88,9 @@ def approximate(
     elif not smoothed and (off := _shifted(run.layout, seen, wide, log_w)):
         found = (Finding("shifted", f"{name}: {off}"), *found)
     fields: dict[str, Any] = {}
-    if heavy:
+    if no_prior := improper(run.flat):
+        fields["no_evidence"] = no_prior
+    elif not wide_k < TRUSTED:
         fields["no_evidence"] = (
             f"the approximation is too far from the posterior (Pareto k {wide_k:.2f} > {TRUSTED}) "
             "for an evidence. Use pi.refine, or SMC."
