@@ -8,6 +8,8 @@ from typing import Any
 import jax
 from jax.extend.core import Literal
 
+from probinf.core.scans import scan_inputs
+
 Names = frozenset[str]
 
 
@@ -37,8 +39,8 @@ def _of(eqn: Any, inputs: list[Names]) -> list[Names]:
     kind, params = eqn.primitive.name, eqn.params
     every = frozenset[str]().union(*inputs)
     if kind == "scan":
-        first, last = params["num_consts"], params["num_consts"] + params["num_carry"]
-        consts, carry, xs = inputs[:first], inputs[first:last], inputs[last:]
+        a, carried = scan_inputs(params)
+        consts, carry, xs = inputs[:a], inputs[a : a + carried], inputs[a + carried :]
         while True:
             out = _through(params["jaxpr"].jaxpr, [*consts, *carry, *xs])
             joined = [a | b for a, b in zip(carry, out[: len(carry)], strict=True)]

@@ -74,12 +74,19 @@ def windows(monkeypatch) -> None:
         (signal, "SIGALRM"),
     ):
         monkeypatch.delattr(owner, name, raising=False)
+    _all_cores(monkeypatch)
+
+
+def _all_cores(monkeypatch) -> None:
+    """Python's own count of usable cores (3.13) asks for affinities where it has seen them."""
+    monkeypatch.setattr(os, "process_cpu_count", os.cpu_count, raising=False)
 
 
 @pytest.fixture
 def macos(monkeypatch) -> None:
     """What macOS lacks: affinities, and the name of free memory."""
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    _all_cores(monkeypatch)
     known = os.sysconf
 
     def sysconf(name):

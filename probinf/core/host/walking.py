@@ -22,6 +22,7 @@ from jax.extend.core.primitives import cond_p, scan_p, while_p
 
 from probinf.core.host.answering import Memory, answers
 from probinf.core.host.asking import Question, ask_p, question
+from probinf.core.scans import scan_inputs
 from probinf.core.xla import options
 from probinf.errors import MethodError
 
@@ -185,7 +186,8 @@ def _over(goes_on: Any, leaf: Any) -> Any:
 
 def _scanned(params: dict[str, Any]) -> Callable[[list[Any], Memory], Walk]:
     body, length = Plan(params["jaxpr"]), params["length"]
-    a, b = params["num_consts"], params["num_consts"] + params["num_carry"]
+    a, carried = scan_inputs(params)
+    b = a + carried
     order = range(length)[:: -1 if params["reverse"] else 1]
     pick = jax.jit(lambda xs, i: [x[i] for x in xs])
 
