@@ -181,6 +181,9 @@ def test_what_does_not_fit_is_named(network) -> None:
         PFNClassifier("tabular").fit(np.where(X > 3, np.nan, X), CULTIVAR > 0)
     with pytest.raises(TrainingError, match="fits=True is for labels"):
         PFN(fits=True).fit(GaussianProcess(1), key=0, steps=1)
+    for option in ({"layers": 2}, {"heads": 1}):
+        with pytest.raises(TrainingError, match="leave them out and choose width"):
+            PFN(fits=True, **option).fit(Tables(12, 3), key=0, steps=1)
     with pytest.raises(TrainingError, match="inputs must be at least 12"):
         Tables(4)
 

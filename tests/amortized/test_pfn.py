@@ -24,8 +24,8 @@ from probinf.amortized import (
     Tabular,
     oracles,
 )
+from probinf.amortized.pfn.losses import PredictionLoss, Visible
 from probinf.amortized.pfn.network import Network
-from probinf.amortized.pfn.pfn import PredictionLoss
 from probinf.amortized.priors.task_prior import described
 from probinf.errors import ArrayError, MethodError, RangeError, TrainingError
 
@@ -147,7 +147,7 @@ def test_normal_and_soft_scores_have_one_mean() -> None:
             return super().draw(*args)._replace(mean=None, sd=None)
 
     network, _ = untrained(source=GaussianProcess(1), head=Mixture(3))
-    loss = eqx.filter_jit(PredictionLoss(Mixture(3), 0, 8, 8, 400))
+    loss = eqx.filter_jit(PredictionLoss(Visible(0, 8, 8, 400), Mixture(3)))
     keys = jax.random.split(jax.random.key(0), 5)
     hard = np.array([loss(network, Hard(1), k) for k in keys])
     soft = np.array([loss(network, GaussianProcess(1), k) for k in keys])

@@ -9,13 +9,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from probinf.amortized.heads.bars import Bars
 from probinf.amortized.heads.categorical import Categorical
-from probinf.amortized.heads.predictive import Predictive
 from probinf.amortized.pfn.fitted import FittedPFN
-from probinf.amortized.pfn.label_loss import LabelLoss
+from probinf.amortized.pfn.losses import LabelLoss, PredictionLoss, Visible
 from probinf.amortized.pfn.network import Head, Network, head_of
 from probinf.amortized.pfn.table_network import TableNetwork
 from probinf.amortized.priors.task_prior import TaskPrior, described
@@ -26,34 +24,6 @@ from probinf.core.program import Key
 from probinf.errors import TrainingError
 
 _PROBE = 2048
-
-
-@dataclasses.dataclass(frozen=True)
-class PredictionLoss:
-    """Mean negative log score of queries given a random number of visible context rows."""
-
-    head: Head
-    smallest: int
-    context: int
-    queries: int
-    batch: int
-
-    def __call__(self, network: Network, prior: TaskPrior, key: Key) -> Float[Array, ""]:
-        first, second = jax.random.split(key)
-        visible = jax.random.randint(first, (self.batch,), self.smallest, self.context + 1)
-
-        def one(key: Key, visible: Array) -> Float[Array, " queries"]:
-            draw = prior.draw(key, visible, self.context, self.queries)
-            n = self.context
-            mask = jnp.arange(n) < visible
-            outputs = network(draw.x[:n], draw.y[:n], mask, draw.x[n:])
-            law = self.head.distribution(outputs)
-            if isinstance(law, Predictive) and draw.mean is not None and draw.sd is not None:
-                points = jax.random.fold_in(key, 1)
-                return -law.expected_log_density(draw.mean, draw.sd, points)
-            return -law.log_density(draw.y[n:])
-
-        return jnp.mean(jax.vmap(one)(jax.random.split(second, self.batch), visible))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,8 +41,8 @@ class PFN(Amortizer):
         queries: query rows per data set in training.
         batch: data sets per step.
         width: of a token.
-        layers: of the transformer.
-        heads: of its attention; divides ``width``.
+        layers: of the transformer; there is none with ``fits``.
+        heads: of its attention; divides ``width``; none with ``fits``.
         fourier: sines and cosines per input, for inputs in [0, 1]; 0 for inputs as they are.
         standardise: scale inputs by the visible context inside the network.
         fits: show the network each row through penalised logistic regressions on the others, for
@@ -114,13 +84,10 @@ class PFN(Amortizer):
                 "NumPyro model in pi.amortized.ModelPrior."
             )
         config = self._config(source)
+        visible = Visible(self.smallest, self.context, self.queries, self.batch)
         if self.fits:
-            sizes = self.smallest, self.context, self.queries, self.batch
-            return Task(TableNetwork(config, key), LabelLoss(*sizes), source)
-        loss = PredictionLoss(
-            head_of(config), self.smallest, self.context, self.queries, self.batch
-        )
-        return Task(Network(config, key), loss, source)
+            return Task(TableNetwork(config, key), LabelLoss(visible), source)
+        return Task(Network(config, key), PredictionLoss(visible, head_of(config)), source)
 
     def finish(self, source: TaskPrior, trained: Trained) -> FittedPFN:
         """The network with its training ranges."""
@@ -153,6 +120,11 @@ class PFN(Amortizer):
                 "PFN: fits=True is for labels and scales columns itself; it goes with a prior of "
                 f"classes, fourier=0 and standardise=False, got classes={source.classes}, "
                 f"fourier={self.fourier}, standardise={self.standardise}."
+            )
+        if self.fits and (self.layers, self.heads) != (PFN.layers, PFN.heads):
+            raise TrainingError(
+                f"PFN: layers={self.layers} and heads={self.heads} are of a transformer, which a "
+                "network with fits=True has not; leave them out and choose width."
             )
         options = dataclasses.asdict(head)
         return {
