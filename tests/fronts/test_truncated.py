@@ -21,7 +21,7 @@ import probinf as pi
 from probinf.errors import ImproperPriorError, ModelError
 from probinf.fronts.distributions.completion import completed
 from probinf.fronts.distributions.edges import unconstrained
-from probinf.fronts.distributions.tails import log_cdf
+from probinf.fronts.distributions.tails import log_cdf, log_tail
 
 FAMILIES: dict[str, tuple[Any, Any]] = {
     "Normal": (dist.Normal(1.0, 2.0), stats.norm(1, 2)),
@@ -97,6 +97,19 @@ def test_tails_of_student_and_their_derivatives() -> None:
         h = 1e-4 * df
         expected = (stats.t.logcdf(-z, df + h) - stats.t.logcdf(-z, df - h)) / (2 * h)
         np.testing.assert_allclose(slope, expected, rtol=2e-3, atol=1e-4)
+
+
+def test_the_beta_function_is_compiled_once() -> None:
+    def tail(nu: Any, v: Any) -> Any:
+        return log_tail(dist.StudentT(nu, validate_args=False), v)
+
+    for which in (0, 1, (0, 1)):
+        traced = str(jax.make_jaxpr(jax.grad(tail, which))(3.0, -1.0))
+        assert traced.count("regularized_incomplete_beta") == 1
+    curved = (stats.t.pdf(-0.99, 3) / stats.t.cdf(-0.99, 3)) - (
+        stats.t.pdf(-1.01, 3) / stats.t.cdf(-1.01, 3)
+    )
+    assert jax.hessian(tail, 1)(3.0, -1.0) == pytest.approx(curved / 0.02, rel=1e-3)
 
 
 # --- a model with such a prior ------------------------------------------------------------------

@@ -6,7 +6,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
+from jax.custom_derivatives import SymbolicZero
 from jax.scipy import special
 from jaxtyping import Array, Float
 
@@ -80,17 +82,30 @@ def _student_log_tail(z: _Values, df: _Values) -> _Values:
     return jnp.where(probability < tiny, series, jnp.log(jnp.maximum(probability, tiny)))
 
 
-@_student_log_tail.defjvp
+_AROUND = np.array([0.0, 1.0, -1.0, 2.0, -2.0])  # where a derivative is taken from, in steps
+
+
 def _student_log_tail_jvp(primals: Any, tangents: Any) -> tuple[_Values, _Values]:
-    z, df = primals
-    tail = _student_log_tail(z, df)
-    slope = jnp.exp(_log_pdf(dist.StudentT(df, validate_args=False), z) - tail)
-    # the incomplete beta function has no derivative in its shape, but smooth values
-    step = 0.03 * df
-    one, two = (
-        _student_log_tail(z, df + k * step) - _student_log_tail(z, df - k * step) for k in (1, 2)
-    )
-    return tail, slope * tangents[0] + (8 * one - two) / (12 * step) * tangents[1]
+    z, df = map(jnp.asarray, primals)
+    along_z, along_df = tangents
+    if isinstance(along_df, SymbolicZero):
+        tail, change = _student_log_tail(z, df), jnp.zeros_like(z)
+    else:
+        # the incomplete beta function has no derivative in its shape, but smooth values; all in
+        # one call, because compiling it is dear
+        step = 0.03 * df
+        at = jnp.expand_dims(_AROUND.astype(z.dtype), range(1, z.ndim + 1))
+        tails = _student_log_tail(jnp.broadcast_to(z, (5, *z.shape)), df + at * step)
+        tail = tails[0]
+        one, two = tails[1] - tails[2], tails[3] - tails[4]
+        change = (8 * one - two) / (12 * step) * along_df
+    if not isinstance(along_z, SymbolicZero):
+        slope = jnp.exp(_log_pdf(dist.StudentT(df, validate_args=False), z) - tail)
+        change = change + slope * along_z
+    return tail, change
+
+
+_student_log_tail.defjvp(_student_log_tail_jvp, symbolic_zeros=True)
 
 
 def tail_quantile(base: Any, log_p: _Values) -> _Values:
