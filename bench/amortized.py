@@ -403,6 +403,21 @@ def tabular(fitted: Any, splits: int = 20) -> Figures:
     }
 
 
+def class_tables(fitted: Any) -> Figures:
+    """Ten tables of several classes, 100 rows each, against logistic CV: means over tables."""
+    from bench import pfn_tables
+
+    found: dict[str, Any] = {}
+    for name in ("network", "logistic"):
+        rows = [
+            pfn_tables.measured(name, x, y, network=fitted) for x, y in pfn_tables.tables().values()
+        ]
+        for figure in ("auc", "nll", "ece"):
+            mean = round(float(np.mean([row[figure] for row in rows])), 4)
+            found.setdefault(f"mean {figure.upper()}: PFN, logistic CV", []).append(mean)
+    return found
+
+
 def _ece(p: np.ndarray, y: np.ndarray, bins: int = 10) -> float:
     """Expected calibration error of the probability of class 1."""
     k = np.minimum((p * bins).astype(int), bins - 1)
@@ -412,6 +427,7 @@ def _ece(p: np.ndarray, y: np.ndarray, bins: int = 10) -> float:
 FIGURES: dict[str, Callable[[Any], Figures]] = {
     "gp-rbf": gp_rbf,
     "gp-hyper": gp_hyper,
+    "tables": class_tables,
     "tabular": tabular,
     "dt-inverse-gamma": dt_inverse_gamma,
     "dt-beta": dt_beta,

@@ -1,6 +1,6 @@
 """PFNClassifier on ten real tables of several classes: ``python -m bench.pfn_tables [METHOD ...]``.
 
-``--network`` is a file of a network for ten classes, made by ``bench.train_amortized tables``.
+``--network`` is the name of a shipped network, or a file that ``bench.train_amortized`` made.
 
 The tables come with scikit-learn and statsmodels. None of them was seen in training, and no
 option of network, prior or training was chosen by them: the prior is written down in
@@ -28,7 +28,6 @@ from bench.recording import record
 
 SEEN, ASKED, DIVISIONS, BINS = 100, 300, 5, 10
 FILE = "pfn_tables.json"
-NETWORK = ["tables.safetensors"]
 PACKAGES = ("jax", "numpyro", "scikit-learn", "statsmodels")
 
 
@@ -94,11 +93,13 @@ def prepared(x: pd.DataFrame, seen: np.ndarray) -> np.ndarray:
     return (wide - mean) / np.where(sd > 0, sd, 1.0)
 
 
-def network(x: pd.DataFrame, y: np.ndarray, seen: np.ndarray, rest: np.ndarray) -> np.ndarray:
+def network(
+    x: pd.DataFrame, y: np.ndarray, seen: np.ndarray, rest: np.ndarray, network: Any = "tables"
+) -> np.ndarray:
     """Probabilities of the network."""
     from probinf.amortized.estimators import PFNClassifier
 
-    return PFNClassifier(NETWORK[0]).fit(x.iloc[seen], y[seen]).predict_proba(x.iloc[rest])
+    return PFNClassifier(network).fit(x.iloc[seen], y[seen]).predict_proba(x.iloc[rest])
 
 
 def logistic(x: pd.DataFrame, y: np.ndarray, seen: np.ndarray, rest: np.ndarray) -> np.ndarray:
@@ -166,13 +167,16 @@ def figures(p: list[np.ndarray], y: list[np.ndarray]) -> dict[str, float]:
     }
 
 
-def measured(method: str, x: pd.DataFrame, y: np.ndarray) -> dict[str, float]:
+def measured(
+    method: str, x: pd.DataFrame, y: np.ndarray, network: Any = "tables"
+) -> dict[str, float]:
     """The figures of one method on one table, and seconds of its last division."""
+    options = {"network": network} if method == "network" else {}
     answers, truths, seconds = [], [], 0.0
     for seed in range(2 if method == "nuts" else DIVISIONS):
         seen, rest = division(y, seed)
         began = time.perf_counter()
-        answers.append(METHODS[method](x, y, seen, rest))
+        answers.append(METHODS[method](x, y, seen, rest, **options))
         seconds = time.perf_counter() - began  # compiled by then
         truths.append(y[rest])
     first = figures(answers[:2], truths[:2])["nll"]
@@ -183,15 +187,14 @@ def main() -> None:
     """Measure the methods asked for and show the means over tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("methods", nargs="*", default=list(METHODS), help=f"of {list(METHODS)}")
-    parser.add_argument("--network", default=NETWORK[0], help="a file")
+    parser.add_argument("--network", default="tables", help="a shipped one or a file")
     chosen = parser.parse_args()
-    NETWORK[0] = chosen.network
     for method in chosen.methods:
         rows = []
         for name, (x, y) in tables().items():
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                row = measured(method, x, y)
+                row = measured(method, x, y, chosen.network)
             size = {"columns": x.shape[1], "classes": int(y.max()) + 1}
             record(FILE, f"{name} | {method}", size | row, packages=PACKAGES)
             print(name, method, row, flush=True)

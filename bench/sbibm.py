@@ -9,8 +9,9 @@ Every task is trained once on 10,000 simulations. NLE's posterior is sampled wit
 proposal. The published figures are means over observations 1 to 5 (Lueckmann et al. 2021, one
 round, 10,000 simulations, 10,000 draws of each; here 4,000, which reads slightly lower). A task
 that is measured replaces its row in the file of results. With --from-table NPE learns from the
-same number of finished simulations, handed over as a table; with --rounds it spends a budget on
-each observation in one round and in several (TSNPE). These rows have a file of their own.
+same number of finished simulations, handed over as a table, and from the simulator beside it, each
+of several times (--seeds), since either depends on its simulations; with --rounds it spends a
+budget on each observation in one round and in several (TSNPE). These rows have a file of their own.
 """
 
 from __future__ import annotations
@@ -116,7 +117,9 @@ def scored(posterior: pi.Program, given: sbibm.Observation, number: int) -> floa
     return round(float(pi.validity.c2st(given.reference, draws, key=key).accuracy), 4)
 
 
-def table(task: str, count: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def table(
+    task: str, count: int, seed: int = 0
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Finished simulations: parameters and data by site, from another stream of random numbers."""
     program = sbibm.program(task, sbibm.observation(task, 1).y)
 
@@ -127,23 +130,29 @@ def table(task: str, count: int) -> tuple[dict[str, np.ndarray], dict[str, np.nd
         x = program.draw(first, program.data)
         return program.constrain(x, program.data), program.simulate(second, x, program.data)
 
-    theta, x = one(jax.random.split(jax.random.key(2026), count))
+    theta, x = one(jax.random.split(jax.random.key(2026 + seed), count))
     return {k: np.asarray(v) for k, v in theta.items()}, {k: np.asarray(v) for k, v in x.items()}
 
 
-def from_table(task: str, observations: int, steps: int, count: int) -> dict[str, Any]:
-    """C2ST of an NPE that was given its simulations."""
-    theta, x = table(task, count)
+def from_table(task: str, observations: int, steps: int, count: int, seeds: int) -> dict[str, Any]:
+    """C2ST of NPEs that were given their simulations, and of those that made as many themselves."""
     prior = sbibm.program(task, sbibm.observation(task, 1).y)
-    fitted = NPE().fit(prior, theta=theta, x=x, key=0, steps=steps, progress=False)
     rows = []
-    for number in range(1, observations + 1):
-        given = sbibm.observation(task, number)
-        observed = np.asarray(given.y, float).reshape(fitted.sites.shapes[0])
-        rows.append(
-            {"observation": number, "npe": scored(fitted.posterior(observed), given, number)}
-        )
-        print(task, "from a table", rows[-1], flush=True)
+    for seed in range(seeds):
+        theta, x = table(task, count, seed)
+        given = {"key": seed, "steps": steps, "progress": False}
+        networks = {
+            "npe": NPE().fit(prior, theta=theta, x=x, **given),
+            "simulated": NPE().fit(prior, simulations=count, **given),
+        }
+        for number in range(1, observations + 1):
+            asked = sbibm.observation(task, number)
+            row: dict[str, Any] = {"seed": seed, "observation": number}
+            for name, fitted in networks.items():
+                observed = np.asarray(asked.y, float).reshape(fitted.sites.shapes[0])
+                row[name] = scored(fitted.posterior(observed), asked, number)
+            rows.append(row)
+            print(task, row, flush=True)
     return {"task": task, "simulations": count, "rows": rows}
 
 
@@ -181,11 +190,14 @@ def other(options: argparse.Namespace, known: dict[str, Any]) -> None:
     for task in options.tasks:
         given = task, options.observations, options.steps, options.simulations
         name = "from_table" if options.from_table else "in_rounds"
-        row = from_table(*given) if options.from_table else in_rounds(*given, options.rounds)
+        if options.from_table:
+            row = from_table(*given, options.seeds)
+        else:
+            row = in_rounds(*given, options.rounds)
         row["date"] = datetime.date.today().isoformat()
         known.setdefault(name, {})[task] = row
         options.out.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
-        columns = ["npe"] if options.from_table else ["one_round", "rounds"]
+        columns = ["npe", "simulated"] if options.from_table else ["one_round", "rounds"]
         print(task, name, {c: round(mean(row, c), 3) for c in columns}, flush=True)
 
 
@@ -197,6 +209,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--members", type=int, default=1)
     parser.add_argument("--from-table", action="store_true")
+    parser.add_argument("--seeds", type=int, default=3, help="sets of simulations, for tables")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--simulations", type=int, default=10_000)
     parser.add_argument("--out", type=Path)

@@ -72,7 +72,7 @@ RECIPES = {
         5_000,
         1.5e-3,
     ),
-    "tables": Recipe(  # not shipped yet: for bench.pfn_tables, by name only
+    "tables": Recipe(
         PFN(
             head=Categorical(10), context=100, smallest=10, queries=32, batch=8, width=24, fits=True
         ),

@@ -1,6 +1,6 @@
-"""Small tables: a network that has seen millions of them, against logistic regression.
+"""Small tables: a network that has seen thousands of them, against logistic regression.
 
-Thirty rows of a table, two classes, and no time to tune: the shipped network `tabular` learned from
+Thirty rows of a table, two classes, and no time to tune: the shipped network `tables` learned from
 random tables what labels go with what rows, and answers in one pass. On three tables of scikit-
 learn (breast tumours, wines, digits) it is compared with a logistic regression whose penalty cross-
 validation chose.

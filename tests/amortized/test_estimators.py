@@ -65,7 +65,7 @@ def test_more_columns_than_the_network_takes_are_seen_in_turn(labels_network):
 def test_the_shipped_network_separates_and_knows_ignorance():
     X, y = two_groups(20, 60)
     X = X + 1.2 * (y == "yes")[:, None]  # redundant columns, as in most tables
-    model = PFNClassifier(orders=2).fit(X[:30], y[:30])
+    model = PFNClassifier("tabular", orders=2).fit(X[:30], y[:30])
     assert model.score(X[30:], y[30:]) >= 0.9
     noise = np.random.default_rng(1).normal(size=(60, 20))
     p = model.fit(noise[:30], y[:30]).predict_proba(noise[30:])

@@ -41,7 +41,7 @@ def test_more_rows_are_no_worse_than_forty() -> None:
         found = []
         for seed in range(3):
             X, y, new, truth = table(rows, 0.37, seed)
-            found.append(PFNClassifier(out_of_range="raise").fit(X, y).score(new, truth))
+            found.append(PFNClassifier("tabular", out_of_range="raise").fit(X, y).score(new, truth))
         accuracy[rows] = np.mean(found)
     assert min(accuracy.values()) > max(0.92, accuracy[40] - 0.03), accuracy
 
@@ -49,7 +49,7 @@ def test_more_rows_are_no_worse_than_forty() -> None:
 def test_the_nearest_rows_alone_are_one_sided(monkeypatch: pytest.MonkeyPatch) -> None:
     """The mutant: as every query's forty nearest rows are context, so is nearly one class."""
     X, y, new, truth = table(400, 0.37, 0)
-    model = PFNClassifier().fit(X, y)
+    model = PFNClassifier("tabular").fit(X, y)
     order = np.arange(16)
     law = model.network_.predict(
         model.X_[:, order], y, ((new - model.mean_) / model.scale_)[:, order], nearest=40,
@@ -63,19 +63,19 @@ def test_rare_classes_keep_their_share(seed: int, monkeypatch: pytest.MonkeyPatc
     rng = np.random.default_rng(seed)
     y = rng.permutation(np.repeat([0, 1], [36, 4]))
     X, new = rng.normal(size=(40, 8)), rng.normal(size=(150, 8))
-    model = PFNClassifier().fit(X, y)
+    model = PFNClassifier("tabular").fit(X, y)
     p = model.predict_proba(new)[:, 1]
     assert abs(p.mean() - 0.1) < 0.05
     expected = -0.1 * np.log(p).mean() - 0.9 * np.log1p(-p).mean()  # labels that are noise
     assert expected < 0.36  # of the share itself: .325
     cells, labels, rest, truth = table(40, 0.1, seed)
-    p = PFNClassifier().fit(cells, labels).predict_proba(rest)[:, 1]
+    p = PFNClassifier("tabular").fit(cells, labels).predict_proba(rest)[:, 1]
     assert log_loss(truth, p) < 0.25
     # the mutant: every row as context, shares left to a network that has seen equal ones
     monkeypatch.setattr(FittedPFN, "balanced", False)
     p = model.predict_proba(new)[:, 1]
     assert p.mean() > 0.3
-    p = PFNClassifier().fit(cells, labels).predict_proba(rest)[:, 1]
+    p = PFNClassifier("tabular").fit(cells, labels).predict_proba(rest)[:, 1]
     assert log_loss(truth, p) > 0.3
 
 
@@ -95,9 +95,9 @@ def test_contexts_of_labels() -> None:
 def test_few_rows_are_named() -> None:
     X, y, new, _ = table(6, 0.5, 0)
     with pytest.raises(RangeError, match="context rows is 6, trained on 10 to 40"):
-        PFNClassifier(out_of_range="raise").fit(X, y)
+        PFNClassifier("tabular", out_of_range="raise").fit(X, y)
     with pytest.warns(RangeWarning, match="context rows is 6"):
-        PFNClassifier().fit(X, y).predict_proba(new)
+        PFNClassifier("tabular").fit(X, y).predict_proba(new)
 
 
 def covered(rows: int, curve, repeats: int = 12) -> float:
@@ -141,7 +141,7 @@ def test_half_precision_is_widened() -> None:
     rng = np.random.default_rng(0)
     X = (1000 + rng.normal(size=(40, 3))).astype(np.float16)
     y = (X[:, 0] > 1000).astype(int)
-    model, wide = PFNClassifier(orders=1).fit(X, y), PFNClassifier(orders=1).fit(X.astype(float), y)
+    model, wide = PFNClassifier("tabular", orders=1).fit(X, y), PFNClassifier("tabular", orders=1).fit(X.astype(float), y)
     np.testing.assert_array_equal(model.predict_proba(X), wide.predict_proba(X.astype(float)))
     x, z = X[:, :1], (3 * X[:, 1]).astype(np.float16)
     found = PFNRegressor(out_of_range="ignore").fit(x, z).predict(x)

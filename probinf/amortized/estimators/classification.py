@@ -23,21 +23,21 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
 
     Columns are scaled by the training rows; a category counts a column for each level that three
     rows bear. What exceeds the rows or columns of the network's training is sampled anew in each of
-    several passes, whose probabilities are averaged. The shipped network knows two classes, and
-    expects columns that share information: where one of many alone carries the label, it hardly
-    sees it, and a sparse regression is the better choice.
+    several passes, whose probabilities are averaged. Networks learned from tables whose columns
+    share information: where one of many alone carries the label, they hardly see it, and a sparse
+    regression is the better choice.
 
-    A network of ``PFN(fits=True)``, trained on ``Tables``, takes several classes and missing
-    entries (NaN, None). It does not depend on the order of rows and columns, on the names of
-    classes and levels, or on a column without entries.
+    The shipped network `tables`, a ``PFN(fits=True)`` for tables of 10 to 100 rows, takes up to ten
+    classes and missing entries (NaN, None). It does not depend on the order of rows and columns, on
+    the names of classes and levels, or on a column without entries.
 
-    Of a network with columns in fixed places, passes also average over orders of the columns and
-    names of the classes, on which a network trained on finitely many tables still depends a
-    little. One of balanced tables, as the shipped one, takes no notice of how frequent the classes
-    are: its odds are multiplied by those of the shares in the data, whose prior is
-    Dirichlet(1/2, ..., 1/2). Where the shares are further from equal than chance explains it sees
-    as many rows of each class, those of a rare one repeated up to the smallest table of its
-    training.
+    Of a network with columns in fixed places, as the older `tabular` for two classes, passes also
+    average over orders of the columns and names of the classes, on which a network trained on
+    finitely many tables still depends a little. One of balanced tables takes no notice of how
+    frequent the classes are: its odds are multiplied by those of the shares in the data, whose
+    prior is Dirichlet(1/2, ..., 1/2). Where the shares are further from equal than chance explains
+    it sees as many rows of each class, those of a rare one repeated up to the smallest table of
+    its training.
 
     Args:
         network: a fitted network with a categorical head, a file of one, or a name from
@@ -58,7 +58,7 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        network: Any = "tabular",
+        network: Any = "tables",
         *,
         orders: int = 8,
         categorical: Any = None,
