@@ -141,7 +141,7 @@ def test_half_precision_is_widened() -> None:
     rng = np.random.default_rng(0)
     X = (1000 + rng.normal(size=(40, 3))).astype(np.float16)
     y = (X[:, 0] > 1000).astype(int)
-    model, wide = PFNClassifier("tabular", orders=1).fit(X, y), PFNClassifier("tabular", orders=1).fit(X.astype(float), y)
+    model, wide = (PFNClassifier("tabular", orders=1).fit(x, y) for x in (X, X.astype(float)))
     np.testing.assert_array_equal(model.predict_proba(X), wide.predict_proba(X.astype(float)))
     x, z = X[:, :1], (3 * X[:, 1]).astype(np.float16)
     found = PFNRegressor(out_of_range="ignore").fit(x, z).predict(x)
