@@ -144,3 +144,5 @@ def test_what_is_no_count_is_refused():
         pc.labels.KnowledgeCircuit(RULES).bounds(np.ones((1, 5)), np.zeros((1, 5)))
     with pytest.raises(ArrayError, match="one column per label"):
         pc.labels.KnowledgeCircuit(RULES).corrected(np.ones((1, 4)))
+    with pytest.raises(ArrayError, match=r"from 0 to 1; it ranges from 1\.5 to 1\.5"):
+        pc.labels.KnowledgeCircuit(RULES).corrected(np.full((1, 5), 1.5))

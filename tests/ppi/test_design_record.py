@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from probinf import ppi
-from probinf.errors import ArrayError, MethodError
+from probinf.errors import ArrayError, MethodError, TooFewLabelsError
 from tests.cases.ppi_samples import regression
 
 n, N = 60, 300
@@ -152,3 +152,13 @@ def events():
     rows = {"x": X[:, 1:], "time": np.exp(Y), "event": (Y < 2) * 1.0}
     other = {"x": XU[:, 1:], "time": np.exp(FU), "event": np.ones(N)}
     return rows, {"time": np.exp(F), "event": np.ones(n)}, other
+
+
+def test_dsl_says_what_lacks_and_what_folds_cannot_hold() -> None:
+    given = {"repeats": 1, "key": 0}
+    with pytest.raises(ArrayError, match=r"^unlabeled lacks x; predicted= names"):
+        ppi.dsl("gaussian", ROWS[0], {"z": XU}, SEEN, UNSEEN, **given)
+    with pytest.raises(TooFewLabelsError, match="cannot fill 5000 folds"):
+        ppi.dsl("gaussian", ROWS[0], {"x": XU}, SEEN, UNSEEN, folds=5000, **given)
+    with pytest.raises(MethodError, match="rows must be at least 1"):
+        ppi.dsl_sim(0)

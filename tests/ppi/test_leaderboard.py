@@ -104,6 +104,19 @@ def test_tables_that_compare_nothing_are_refused():
     lost = frame.assign(gold=frame["gold"].where(frame["system"] != "c"))
     with pytest.raises(TooFewLabelsError, match="do not connect c with a"):
         ppi.leaderboard(lost, **COLUMNS)
+    for column in ("system", "item"):
+        unnamed = frame[column].astype(object).where(frame["topic"] == "odd")
+        with pytest.raises(ArrayError, match=f"{column} holds 240 missing label"):
+            ppi.leaderboard(frame.assign(**{column: unnamed}), **COLUMNS)
+    with pytest.raises(ArrayError, match="topic holds 240 missing label"):
+        topics = frame["topic"].where(frame["topic"] == "odd", None)
+        ppi.leaderboard(frame.assign(topic=topics), **COLUMNS, strata="topic")
+    with pytest.raises(ArrayError, match="gold does not hold numbers"):
+        ppi.leaderboard(frame.assign(gold="good"), **COLUMNS)
+    with pytest.raises(ArrayError, match="gold, where it is given, holds"):
+        ppi.leaderboard(
+            frame.assign(gold=frame["gold"].where(frame["gold"] < 0, np.inf)), **COLUMNS
+        )
     with pytest.raises(ArrayError, match="DataFrame or a dictionary"):
         ppi.leaderboard(frame.to_numpy(), **COLUMNS)
 

@@ -110,9 +110,14 @@ class KnowledgeCircuit:
     def _sensors(self, name: str, values: ArrayLike) -> np.ndarray:
         p = np.asarray(as_float(name, values, ndim=2), float)
         wanted = sum(self.rules.shape)
-        if p.shape[1] != wanted or p.min(initial=0) < 0 or p.max(initial=0) > 1:
+        if p.shape[1] != wanted:
             raise ArrayError(
                 f"{name} must be (m, {wanted}) probabilities: one column per label, then one per "
                 f"attribute; got {p.shape}."
+            )
+        if p.min(initial=0) < 0 or p.max(initial=0) > 1:
+            raise ArrayError(
+                f"{name} must hold probabilities, from 0 to 1; it ranges from {p.min():g} to "
+                f"{p.max():g}. Scores need a sigmoid or a calibration first."
             )
         return p

@@ -8,6 +8,7 @@ import numpy as np
 
 from probinf.core.inputs.arrays import Number
 from probinf.core.inputs.levels import fraction
+from probinf.core.inputs.limits import at_least
 from probinf.core.keys import as_generator
 
 
@@ -37,6 +38,7 @@ def dsl_sim(rows: int = 10_000, accuracy: Number = 0.9, *, key: Any = 0) -> Labe
 
     Source: the simulation of Egami et al. (2023), as used in arXiv 2506.09627.
     """
+    at_least(1, rows=rows)
     accuracy = fraction("accuracy", accuracy, closed=True)
     rng = as_generator(key)
     z = np.sqrt(0.3) * rng.normal(size=(rows, 1)) + np.sqrt(0.7) * rng.normal(size=(rows, 10))

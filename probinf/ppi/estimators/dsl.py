@@ -102,9 +102,10 @@ def dsl(
     unknown = [name for name in predicted if name not in mine]
     missing = [name for name in mine if name not in other and name not in predicted]
     if unknown or missing:
+        lacking = {"labeled": unknown, "unlabeled": missing}
+        told = [f"{where} lacks {', '.join(names)}" for where, names in lacking.items() if names]
         raise ArrayError(
-            f"labeled lacks {unknown} and unlabeled lacks {missing}; predicted= names the columns "
-            "that only labelled rows have."
+            f"{' and '.join(told)}; predicted= names the columns that only labelled rows have."
         )
     at_least(1, repeats=repeats)
     W, Wu = as_features("features", features), as_features("features_unlabeled", features_unlabeled)
@@ -113,7 +114,7 @@ def dsl(
     same_rows(features_unlabeled=range(N), unlabeled=next(iter(other.values())))
     model, start, labels = model_of(loss, init, mine, is_score)
     d = len(start)
-    check_counts(n, N, max(d + 2, folds), f"{d} parameter(s)")
+    check_counts(n, N, d + 2, f"{d} parameter(s)")
     if declared.propensity is not None:
         p = positive("propensity", declared.propensity, n)
         # sum of 1 / pi estimates the number of rows; rescaled, it is that number

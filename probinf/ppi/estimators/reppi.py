@@ -70,7 +70,7 @@ def reppi(
     W, Wu = as_features("features", features), as_features("features_unlabeled", features_unlabeled)
     n, N, d = W.shape[0], Wu.shape[0], len(start)
     same_rows(features=range(n), labeled=next(iter(mine.values())))
-    check_counts(n, N, max(d + 2, folds), f"{d} parameter(s)")
+    check_counts(n, N, d + 2, f"{d} parameter(s)")
     options = make_options("ppi++", "matrix", False, alpha, alternative, small_sample, d)
     scheme = resolve(declared, n, N, (next(iter(labeled.values())), features_unlabeled))
     theta, g, J, pull = single_fit(model, mine, scheme.alpha, start, "reppi (labelled rows)")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from probinf.core.inputs.arrays import Number
+from probinf.core.inputs.arrays import Number, converted
 from probinf.core.inputs.frames import is_pandas
 from probinf.core.inputs.limits import at_least
 from probinf.errors import ArrayError, MethodError, TooFewLabelsError
@@ -16,6 +16,7 @@ from probinf.ppi.estimators.crossfit import cross_fit
 from probinf.ppi.estimators.regression import ols
 from probinf.ppi.evaluation.systems import Comparison, ranks_of
 from probinf.ppi.inference.checks import numeric
+from probinf.ppi.inference.ids import as_ids
 
 
 def leaderboard(
@@ -56,8 +57,9 @@ def leaderboard(
         A `Comparison`, whose levels are scores above the average of all systems.
 
     Raises:
-        ArrayError: columns that are not there, an item that names a system twice, missing judges,
-            items with gold scores for some of their systems only.
+        ArrayError: columns that are not there or are no numbers, an item that names a system
+            twice, missing names, infinite scores, missing judges, items with gold scores for some
+            of their systems only.
         TooFewLabelsError: gold scores that do not connect all systems.
 
     Source: ARES (arXiv 2311.09476), with within-item comparisons as in ONEBench (arXiv
@@ -67,17 +69,21 @@ def leaderboard(
     names = [judges] if isinstance(judges, str) else list(judges)
     wanted = [item, system, score, *names, *([strata] if strata else [])]
     columns = _columns(data, wanted)
-    items = np.unique(columns[item].astype(str), return_inverse=True)[1]
-    labels, systems = np.unique(columns[system].astype(str), return_inverse=True)
+    rows = len(columns[item])
+    named = {name: as_ids(name, columns[name], rows) for name in (item, system)}
+    items = np.unique(named[item], return_inverse=True)[1]
+    labels, systems = np.unique(named[system].astype(str), return_inverse=True)
+    inside = None if strata is None else as_ids(strata, columns[strata], rows)
     S = len(labels)
     if S < 2:
         raise MethodError("a leaderboard needs two systems or more.")
     twice = np.unique(items * S + systems, return_counts=True)[1] > 1
     if twice.any():
         raise ArrayError(f"{int(twice.sum())} pairs of item and system occur twice; average them.")
-    gold = np.asarray(columns[score], float)
-    guess = np.stack([numeric(name, np.asarray(columns[name], float)) for name in names], axis=1)
+    gold = np.asarray(converted(score, columns[score], float), float)
     scored = ~np.isnan(gold)
+    numeric(f"{score}, where it is given,", gold[scored])
+    guess = np.stack([numeric(name, columns[name]) for name in names], axis=1)
     count = np.bincount(items, weights=scored, minlength=items.max() + 1)
     mine = scored & (count[items] >= 2)
     other = count[items] < 2  # items with gold scores speak by these alone
@@ -95,7 +101,7 @@ def leaderboard(
         raise ArrayError("no item without gold scores has two systems or more to be compared in.")
     f, fu = guess[mine, 0], guess[other, 0]
     if len(names) > 1 or strata is not None or learner is not None:
-        features = _features(guess, systems, S, columns[strata] if strata else None)
+        features = _features(guess, systems, S, inside)
         fitted = cross_fit(
             learner, features[mine], gold[mine], features[other],
             folds=folds, groups=items[mine], key=key,
@@ -172,7 +178,7 @@ def _features(guess: np.ndarray, systems: np.ndarray, S: int, strata: Any) -> np
     """Judges' scores, systems, and judges' scores within strata."""
     parts = [guess, np.eye(S)[systems][:, 1:]]
     if strata is not None:
-        codes = np.unique(np.asarray(strata).astype(str), return_inverse=True)[1]
+        codes = np.unique(strata, return_inverse=True)[1]
         inside = np.eye(int(codes.max()) + 1)[codes][:, 1:]
         parts += [inside, *(inside * column[:, None] for column in guess.T)]
     return np.concatenate(parts, axis=1)
