@@ -196,10 +196,8 @@ def main() -> None:
             process, mixture = np.array(found).T
             gain = mixture - process
             half = student(len(gain) - 1).ppf(0.975) * gain.std(ddof=1) / np.sqrt(len(gain))
-            print(
-                f"{name:20} {kernel:9} {rows:4} {process.mean():8.3f} {gain.mean():+.3f} ± {half:.3f}",
-                flush=True,
-            )
+            gained = f"{gain.mean():+.3f} ± {half:.3f}"
+            print(f"{name:20} {kernel:9} {rows:4} {process.mean():8.3f} {gained}", flush=True)
             figures = {
                 "kind": kind, "process": round(float(process.mean()), 4),
                 "mixture": round(float(mixture.mean()), 4),
