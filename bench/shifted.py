@@ -176,6 +176,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--divisions", type=int, default=20)
     parser.add_argument("--rows", type=int, nargs="+", default=[10, 20, 40])
+    parser.add_argument("--kernels", nargs="+", default=["arccosine", "rbf"])
     parser.add_argument("--kind", choices=["regression", "classification"])
     options = parser.parse_args()
     print(f"{'table':20} {'kernel':9} rows  process  gain (95 %)")
@@ -183,7 +184,7 @@ def main() -> None:
         kind = "classification" if y.dtype.kind == "i" else "regression"
         if options.kind not in (None, kind):
             continue
-        for kernel, rows in itertools.product(("arccosine", "rbf"), options.rows):
+        for kernel, rows in itertools.product(options.kernels, options.rows):
             found = []
             for seed in range(options.divisions):
                 parts = division(x, y, column, rows, np.random.default_rng(seed))
