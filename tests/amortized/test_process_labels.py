@@ -27,7 +27,7 @@ def normal_nodes(size: int, dimension: int) -> tuple[np.ndarray, np.ndarray]:
     return grid.reshape(-1, dimension), products.ravel() / products.sum()
 
 
-def scales(gamma: tuple[float, float] | None, size: int = 100) -> list[tuple[float, float]]:
+def scales(gamma: tuple[float, float] | None, size: int = 60) -> list[tuple[float, float]]:
     """Values and weights of the variance, by its quantiles."""
     if gamma is None:
         return [(1.0, 1.0)]
@@ -45,13 +45,15 @@ def joint(x, y, classes, kernel, gamma, *, shared=True, link=True) -> float:
     covariance = oracles._kernel(kernel, x, x, OPTIONS["lengthscale"], OPTIONS["outputscale"])
     factor = np.linalg.cholesky(covariance + OPTIONS["noise"] * np.eye(n))
     between = np.linalg.cholesky(np.eye(contrasts) + 1)
-    nodes, weights = normal_nodes({2: 30, 3: 30, 4: 12}[n * contrasts], n * contrasts)
+    nodes, weights = normal_nodes({2: 30, 3: 20, 4: 10}[n * contrasts], n * contrasts)
     values = factor @ nodes.reshape(-1, n, contrasts) @ between.T
     values = np.concatenate([np.zeros((len(values), n, 1)), values], -1)
 
     def right(variance: float) -> np.ndarray:
         """Of each row's label at each node."""
         logits = (np.sqrt(variance) if link else 1e3) * values
+        if classes == 2:  # as the softmax, in less time
+            return scipy.special.expit(np.where(y, 1, -1) * logits[..., 1])
         return scipy.special.softmax(logits, -1)[:, np.arange(n), y]
 
     if shared:
@@ -65,7 +67,7 @@ def predictive(x, y, classes, kernel, gamma, **mutant) -> np.ndarray:
     return np.array(both) / sum(both)
 
 
-@pytest.mark.parametrize(("kernel", "gamma"), [("rbf", None), ("arccosine", GAMMA)])
+@pytest.mark.parametrize(("kernel", "gamma"), [("arccosine", None), ("linear", GAMMA)])
 def test_two_classes_against_quadrature(kernel, gamma) -> None:
     law = oracles.gaussian_process_labels(
         X[:2], [1, 1], X[2:], kernel=kernel, inverse_gamma=gamma, key=1, draws=120, **OPTIONS
