@@ -1,4 +1,4 @@
-"""GaussianProcess: noisy values of a Gaussian or Student-t process as a task prior."""
+"""GaussianProcess: noisy values, or labels, of a Gaussian or Student-t process as a task prior."""
 
 from __future__ import annotations
 
@@ -79,6 +79,10 @@ class GaussianProcess(TaskPrior):
     with the linear kernel the conjugate Bayesian regression, and with the arc-cosine kernel a
     scale mixture of infinitely wide networks (Lee, Yun, Yang & Lee, 2022).
 
+    With ``labels`` the values of that many independent processes, of one kernel and one scale, are
+    the logits of a label; two classes thus have the logistic link of one process of twice the
+    variance. ``oracles.gaussian_process_labels`` is their predictive.
+
     Args:
         inputs: number of columns of x.
         kernel: "rbf", "matern52", "linear" or "arccosine"; see ``kernel_matrix``.
@@ -88,9 +92,10 @@ class GaussianProcess(TaskPrior):
         variance: multiplies process and noise.
         design: law of each entry of x; uniform on [0, 1] unless given.
         layers: hidden layers of the infinite network, for "arccosine".
+        labels: number of classes where the outcomes are labels.
 
     Raises:
-        TrainingError: the kernel is unknown or a number is not positive.
+        TrainingError: the kernel is unknown, a number is not positive, or there is one class.
     """
 
     columns: int = eqx.field(static=True)
@@ -101,6 +106,7 @@ class GaussianProcess(TaskPrior):
     variance: Any
     design: Any
     layers: int = eqx.field(static=True)
+    labels: int | None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -113,12 +119,15 @@ class GaussianProcess(TaskPrior):
         variance: Any = 1.0,
         design: Any = None,
         layers: int = 1,
+        labels: int | None = None,
     ) -> None:
         if kernel not in _KERNELS or inputs < 1 or layers < 1:
             raise TrainingError(
                 f"GaussianProcess: kernel must be one of {_KERNELS}, inputs and layers positive, "
                 f"got {kernel!r}, {inputs} and {layers}."
             )
+        if labels is not None and labels < 2:
+            raise TrainingError(f"GaussianProcess: labels must be at least 2, got {labels}.")
         numbers = {"lengthscale": lengthscale, "outputscale": outputscale,
                    "noise": noise, "variance": variance}  # fmt: skip
         for name, value in numbers.items():
@@ -127,13 +136,18 @@ class GaussianProcess(TaskPrior):
         self.columns, self.kernel = inputs, kernel
         self.lengthscale, self.outputscale = lengthscale, outputscale
         self.noise, self.variance = noise, variance
-        self.layers = layers
+        self.layers, self.labels = layers, labels
         self.design = dist.Uniform(0.0, 1.0) if design is None else design
 
     @property
     def inputs(self) -> int:
         """Number of columns of x."""
         return self.columns
+
+    @property
+    def classes(self) -> int | None:
+        """Number of labels; None for real outcomes."""
+        return self.labels
 
     def draw(self, key: Key, visible: Int[Array, ""], context: int, queries: int) -> Draw:
         """One data set; a query's law given any prefix of the context costs one Cholesky factor."""
@@ -149,13 +163,19 @@ class GaussianProcess(TaskPrior):
         )
         ridge = noise + _JITTER * (outputscale + noise)
         factor = jnp.linalg.cholesky(cross[:, :context] + ridge * jnp.eye(context))
-        white = jax.random.normal(keys[5], (context,))
         # Rows of the factor are prefixes' factors too: sums over visible rows condition on them.
         explained = jax.scipy.linalg.solve_triangular(factor, cross[:, context:], lower=True)
-        seen = (jnp.arange(context) < visible)[:, None]
-        mean = jnp.sum(jnp.where(seen, explained * white[:, None], 0.0), 0)
-        left = own - jnp.sum(jnp.where(seen, explained**2, 0.0), 0)
+        # A label's law is known given values alone, so that all rows of values are conditions.
+        known = visible if self.labels is None else context
+        explained = jnp.where((jnp.arange(context) < known)[:, None], explained, 0.0)
+        left = own - jnp.sum(explained**2, 0)
         sd = jnp.sqrt(jnp.maximum(left, 0.0) + noise)
-        y_query = mean + sd * jax.random.normal(keys[6], (queries,))
-        y = jnp.concatenate([factor @ white, y_query])
-        return Draw(x, scale * y, scale * mean, scale * sd)
+        processes = () if self.labels is None else (self.labels,)
+        white = jax.random.normal(keys[5], (context, *processes))
+        mean = explained.T @ white
+        spread = sd.reshape(-1, *[1] * len(processes))
+        y_query = mean + spread * jax.random.normal(keys[6], (queries, *processes))
+        y = scale * jnp.concatenate([factor @ white, y_query])
+        if self.labels is None:
+            return Draw(x, y, scale * mean, scale * sd)
+        return Draw(x, jax.random.categorical(jax.random.fold_in(key, 7), y).astype(int))

@@ -1,4 +1,4 @@
-"""Oracles: exact predictives in float64 NumPy, to measure trained networks against."""
+"""Predictives in closed form: processes, conjugate regression, the Kalman filter."""
 
 from __future__ import annotations
 
@@ -67,6 +67,44 @@ def _kernel(
     return outputscale * (1 + r + r**2 / 3) * np.exp(-r)
 
 
+def conditioned(
+    x: ArrayLike,
+    x_new: ArrayLike,
+    rows: int,
+    kernel: str,
+    lengthscale: float,
+    outputscale: float,
+    noise: float,
+    layers: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What a process at ``x`` says of it at ``x_new``, noise included in both.
+
+    Returns:
+        the Cholesky factor L of the covariance at x; M, of one column per new row, whose mean
+        given the values ``L z`` is ``M' z``; and the variances that are left.
+
+    Raises:
+        ArrayError: the kernel is unknown, there is no layer, or the covariance is singular.
+    """
+    if kernel not in _KERNELS or layers < 1:
+        raise ArrayError(
+            f"kernel must be one of {_KERNELS} and layers positive, got {kernel!r}, {layers}."
+        )
+    x_new = np.asarray(x_new, float)
+    x_new = x_new[:, None] if x_new.ndim == 1 else x_new
+    x = np.asarray(x, float).reshape(rows, x_new.shape[1])
+    options = lengthscale, outputscale, layers
+    own = np.array([_kernel(kernel, row, row, *options)[0, 0] for row in x_new[:, None]])
+    covariance = _kernel(kernel, x, x, *options) + noise * np.eye(rows)
+    try:
+        factor = np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        raise ArrayError("the covariance of x is singular; increase noise.") from None
+    cross = _kernel(kernel, x, x_new, *options)
+    explained = scipy.linalg.solve_triangular(factor, cross, lower=True)
+    return factor, explained, own + noise - np.sum(explained**2, 0)
+
+
 def gaussian_process(
     x: ArrayLike,
     y: ArrayLike,
@@ -100,26 +138,12 @@ def gaussian_process(
     Source: Cho & Saul (2009) for the arc-cosine kernel; Lee, Yun, Yang & Lee (2022), "Scale
     mixtures of neural network Gaussian processes", for the Student-t process over it.
     """
-    if kernel not in _KERNELS or layers < 1:
-        raise ArrayError(
-            f"kernel must be one of {_KERNELS} and layers positive, got {kernel!r}, {layers}."
-        )
-    x_new = np.asarray(x_new, float)
-    x_new = x_new[:, None] if x_new.ndim == 1 else x_new
     y = np.asarray(y, float)
-    x = np.asarray(x, float).reshape(len(y), x_new.shape[1])
-    options = lengthscale, outputscale, layers
-    own = np.array([_kernel(kernel, row, row, *options)[0, 0] for row in x_new[:, None]])
-    covariance = _kernel(kernel, x, x, *options) + noise * np.eye(len(y))
-    try:
-        factor = np.linalg.cholesky(covariance)
-    except np.linalg.LinAlgError:
-        raise ArrayError("the covariance of x is singular; increase noise.") from None
-    cross = _kernel(kernel, x, x_new, *options)
-    explained = scipy.linalg.solve_triangular(factor, cross, lower=True)
+    factor, explained, variance = conditioned(
+        x, x_new, len(y), kernel, lengthscale, outputscale, noise, layers
+    )
     white = scipy.linalg.solve_triangular(factor, y, lower=True)
     mean = explained.T @ white
-    variance = own + noise - np.sum(explained**2, 0)
     if inverse_gamma is None:
         return Exact(mean, np.sqrt(variance))
     a, b = inverse_gamma
