@@ -124,7 +124,7 @@ def laplace(covariance: np.ndarray, y: np.ndarray, classes: int) -> float:
         outer = np.einsum("ci,di,ij->cidj", p, p, np.eye(n))
         return p.ravel(), (blocks - outer).reshape(classes * n, classes * n)
 
-    f, value = np.zeros(n * classes), -np.inf
+    f = np.zeros(n * classes)
     value = score(f)
     for _ in range(50):
         p, hessian = curvature(f)

@@ -10,7 +10,7 @@ from scipy.stats import multivariate_normal, multivariate_t
 
 from probinf.amortized import GaussianProcess, oracles
 from probinf.amortized.priors.gaussian_process import kernel_matrix
-from probinf.errors import ArrayError, TrainingError
+from probinf.errors import ArrayError, MethodError, TrainingError
 
 RNG = np.random.default_rng(0)
 
@@ -167,3 +167,41 @@ def test_refusals() -> None:
         GaussianProcess(kernel="arccosine", layers=0)
     with pytest.raises(ArrayError, match="singular"):
         oracles.gaussian_process([0.0, 0.0], [1.0, 1.0], [0.5], noise=0.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "match"),
+    [
+        ({"x": [0.0, np.nan]}, ArrayError, r"x holds 1 NaN .* at \[1\]"),
+        ({"x_new": [np.inf]}, ArrayError, "x_new holds 1 NaN or infinite"),
+        ({"x": [0.0]}, ArrayError, "x must have 2 rows"),
+        ({"x_new": [[0.1, 0.2]]}, ArrayError, "x has 1, x_new has 2"),
+        ({"lengthscale": 0.0}, MethodError, "lengthscale must be positive"),
+        ({"outputscale": np.nan}, MethodError, "outputscale must be positive"),
+        ({"noise": -0.1}, MethodError, "noise must be positive"),
+        ({"inverse_gamma": (-1.0, 1.0)}, MethodError, "shape must be positive"),
+        ({"inverse_gamma": (1.0, 0.0)}, MethodError, "rate must be positive"),
+    ],
+)
+@pytest.mark.parametrize("oracle", [oracles.gaussian_process, oracles.gaussian_process_labels])
+def test_oracles_name_what_is_wrong(oracle, change, error, match) -> None:
+    """A shape of the inverse gamma below zero once left slices without an end."""
+    given = {"x": [0.0, 1.0], "y": [0, 1], "x_new": [0.5]} | change
+    with pytest.raises(error, match=match):
+        oracle(**given)
+
+
+def test_other_oracles_name_what_is_wrong() -> None:
+    regression = {"prior_mean": [0.0], "prior_covariance": [[1.0]], "a": 1.0, "b": 1.0}
+    with pytest.raises(ArrayError, match="y holds 1 NaN"):
+        oracles.conjugate_regression([[1.0]], [np.nan], [[1.0]], **regression)
+    with pytest.raises(ArrayError, match="x has 1, x_new has 2"):
+        oracles.conjugate_regression([[1.0]], [1.0], [[1.0, 2.0]], **regression)
+    with pytest.raises(MethodError, match="a must be positive"):
+        oracles.conjugate_regression([[1.0]], [1.0], [[1.0]], **(regression | {"a": -1.0}))
+    space = {"transition": [[1.0]], "process_noise": [[1.0]], "matrix": [[1.0]]}
+    space |= {"noise": [[1.0]], "mean": [0.0], "covariance": [[1.0]]}
+    with pytest.raises(ArrayError, match="y has 2 columns, and matrix 1 rows"):
+        oracles.kalman_filter([[1.0, 2.0]], **space)
+    with pytest.raises(ArrayError, match="y holds 1 NaN"):
+        oracles.kalman_filter([np.nan], **space)

@@ -9,8 +9,11 @@ import scipy.linalg
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from probinf.core.inputs.arrays import ArrayLike
-from probinf.errors import ArrayError
+from probinf.core.inputs.arrays import ArrayLike, as_float
+from probinf.core.inputs.limits import positive
+from probinf.errors import ArrayError, MethodError
+
+_REMEDY = "leave these rows out"
 
 
 class Exact(NamedTuple):
@@ -67,6 +70,39 @@ def _kernel(
     return outputscale * (1 + r + r**2 / 3) * np.exp(-r)
 
 
+def _column(name: str, values: ArrayLike, size: int | None = None) -> np.ndarray:
+    """Finite numbers (rows,)."""
+    return np.asarray(as_float(name, values, ndim=1, size=size, finite=True, remedy=_REMEDY), float)
+
+
+def _table(name: str, values: ArrayLike, size: int | None = None) -> np.ndarray:
+    """Finite numbers (rows, columns); a vector is the only column."""
+    found = as_float(name, values, ndim=(1, 2), size=size, finite=True, remedy=_REMEDY)
+    table = np.asarray(found, float)
+    return table[:, None] if table.ndim == 1 else table
+
+
+def _alike(**tables: np.ndarray) -> None:
+    """Raise where tables differ in their columns."""
+    counts = {name: table.shape[1] for name, table in tables.items()}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{name} has {count}" for name, count in counts.items())
+        raise ArrayError(f"tables differ in their columns: {told}.")
+
+
+def check_inverse_gamma(pair: tuple[float, float] | None) -> None:
+    """Shape and rate must be positive; None is no law.
+
+    Raises:
+        MethodError: they are not, or are not two.
+    """
+    if pair is None:
+        return
+    if np.shape(pair) != (2,):
+        raise MethodError(f"inverse_gamma must be a pair (shape, rate), got {pair!r}.")
+    positive(**{"inverse_gamma's shape": float(pair[0]), "inverse_gamma's rate": float(pair[1])})
+
+
 def conditioned(
     x: ArrayLike,
     x_new: ArrayLike,
@@ -84,15 +120,22 @@ def conditioned(
         given the values ``L z`` is ``M' z``; and the variances that are left.
 
     Raises:
-        ArrayError: the kernel is unknown, there is no layer, or the covariance is singular.
+        ArrayError: the kernel is unknown, there is no layer, inputs are not finite or differ in
+            their rows or columns, or the covariance is singular.
+        MethodError: a length or variance is not positive, or the noise negative.
     """
     if kernel not in _KERNELS or layers < 1:
         raise ArrayError(
             f"kernel must be one of {_KERNELS} and layers positive, got {kernel!r}, {layers}."
         )
-    x_new = np.asarray(x_new, float)
-    x_new = x_new[:, None] if x_new.ndim == 1 else x_new
-    x = np.asarray(x, float).reshape(rows, x_new.shape[1])
+    positive(lengthscale=float(lengthscale), outputscale=float(outputscale))
+    if noise != 0:
+        positive(noise=float(noise))
+    x, x_new = _table("x", x, rows), _table("x_new", x_new)
+    if rows:
+        _alike(x=x, x_new=x_new)
+    else:
+        x = np.zeros((0, x_new.shape[1]))
     options = lengthscale, outputscale, layers
     own = np.array([_kernel(kernel, row, row, *options)[0, 0] for row in x_new[:, None]])
     covariance = _kernel(kernel, x, x, *options) + noise * np.eye(rows)
@@ -133,12 +176,16 @@ def gaussian_process(
         layers: hidden layers of the network, for "arccosine".
 
     Raises:
-        ArrayError: the kernel is unknown, there is no layer, or the covariance is singular.
+        ArrayError: the kernel is unknown, there is no layer, data are not finite or differ in
+            their rows or columns, or the covariance is singular.
+        MethodError: a length, a variance or a parameter of the inverse gamma is not positive, or
+            the noise is negative.
 
     Source: Cho & Saul (2009) for the arc-cosine kernel; Lee, Yun, Yang & Lee (2022), "Scale
     mixtures of neural network Gaussian processes", for the Student-t process over it.
     """
-    y = np.asarray(y, float)
+    y = _column("y", y)
+    check_inverse_gamma(inverse_gamma)
     factor, explained, variance = conditioned(
         x, x_new, len(y), kernel, lengthscale, outputscale, noise, layers
     )
@@ -176,8 +223,15 @@ def conjugate_regression(
         prior_covariance: V0.
         a: shape of the variance's prior.
         b: rate of the variance's prior.
+
+    Raises:
+        ArrayError: data are not finite, or differ in their rows or columns.
+        MethodError: a or b is not positive.
     """
-    x, y, x_new = (np.asarray(v, float) for v in (x, y, x_new))
+    positive(a=float(a), b=float(b))
+    y = _column("y", y)
+    x, x_new = _table("x", x, len(y)), _table("x_new", x_new)
+    _alike(x=x, x_new=x_new)
     m0, precision = (
         np.asarray(prior_mean, float),
         np.linalg.inv(np.asarray(prior_covariance, float)),
@@ -213,13 +267,19 @@ def kalman_filter(
         noise: covariance of v.
         mean: of the first state.
         covariance: of the first state.
+
+    Raises:
+        ArrayError: an observation is not finite, or has not as many entries as ``matrix`` rows.
     """
     F, Q, H, R = (
         np.atleast_2d(np.asarray(v, float)) for v in (transition, process_noise, matrix, noise)
     )
     m, P = np.asarray(mean, float), np.asarray(covariance, float)
     means, covariances, log_likelihood = [], [], 0.0
-    for k, value in enumerate(np.asarray(y, float).reshape(-1, H.shape[0])):
+    observed = _table("y", y)
+    if observed.shape[1] != H.shape[0]:
+        raise ArrayError(f"y has {observed.shape[1]} columns, and matrix {H.shape[0]} rows.")
+    for k, value in enumerate(observed):
         if k:
             m, P = F @ m, F @ P @ F.T + Q
         S = H @ P @ H.T + R

@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.special
 
-from probinf.amortized.oracles.exact import conditioned
+from probinf.amortized.oracles.exact import check_inverse_gamma, conditioned
 from probinf.core.inputs.arrays import ArrayLike
+from probinf.core.inputs.classes import as_labels
+from probinf.core.inputs.limits import at_least
 from probinf.core.keys import as_generator
-from probinf.errors import ArrayError, MethodError
+from probinf.errors import MethodError
 
 _WORTH = 5  # independent draws that each chain must stand for
 
@@ -74,19 +76,18 @@ def gaussian_process_labels(
 
     Raises:
         ArrayError: as ``gaussian_process`` does, or the labels are not 0 to ``classes - 1``.
-        MethodError: there are fewer than 8 chains, or the chains are too short for these data.
+        MethodError: as ``gaussian_process`` does, there are fewer than 8 chains, or the chains
+            are too short for these data.
 
     Source: Murray, Adams & MacKay (2010), "Elliptical slice sampling"; Lee, Yun, Yang & Lee
     (2022), "Scale mixtures of neural network Gaussian processes".
     """
-    labels = np.asarray(y)
-    if classes < 2 or not np.isin(labels, np.arange(classes)).all():
-        raise ArrayError(
-            f"labels must be 0 to {classes - 1} with classes at least 2, got {np.unique(labels)}."
-        )
-    if chains < 8 or draws < 10:
-        raise MethodError(f"chains must be at least 8 and draws 10, got {chains} and {draws}.")
-    labels, n = labels.astype(int), len(labels)
+    at_least(2, classes=classes)
+    at_least(8, chains=chains)
+    at_least(10, draws=draws)
+    check_inverse_gamma(inverse_gamma)
+    n = np.size(y)
+    labels = np.asarray(as_labels("y", y if n else np.zeros(0, int), classes))
     factor, explained, variance = conditioned(
         x, x_new, n, kernel, lengthscale, outputscale, noise, layers
     )
