@@ -11,7 +11,8 @@ round, 10,000 simulations, 10,000 draws of each; here 4,000, which reads slightl
 that is measured replaces its row in the file of results. With --from-table NPE learns from the
 same number of finished simulations, handed over as a table, and from the simulator beside it, each
 of several times (--seeds), since either depends on its simulations; with --rounds it spends a
-budget on each observation in one round and in several (TSNPE). These rows have a file of their own.
+budget on each observation in one round and in several (TSNPE), as often. These rows have a
+file of their own.
 """
 
 from __future__ import annotations
@@ -156,27 +157,30 @@ def from_table(task: str, observations: int, steps: int, count: int, seeds: int)
     return {"task": task, "simulations": count, "rows": rows}
 
 
-def in_rounds(task: str, observations: int, steps: int, count: int, rounds: int) -> dict[str, Any]:
+def in_rounds(
+    task: str, observations: int, steps: int, count: int, rounds: int, seeds: int
+) -> dict[str, Any]:
     """C2ST of one round and of several with the same number of simulations."""
     out: dict[str, Any] = {"task": task, "simulations": count, "rounds": rounds, "rows": []}
-    once = NPE().fit(
-        sbibm.program(task, sbibm.observation(task, 1).y),
-        key=0, simulations=count, steps=steps, progress=False,
-    )  # fmt: skip
-    for number in range(1, observations + 1):
-        given = sbibm.observation(task, number)
-        program = sbibm.program(task, given.y)
-        several = NPE().fit(
-            program, key=number, simulations=count, rounds=rounds, steps=steps, progress=False
-        )
-        row = {
-            "observation": number,
-            "one_round": scored(once.posterior(several.sites.split(several.only)), given, number),
-            "rounds": scored(several.posterior(), given, number),
-            "told": several.training.facts["rounds"],
-        }
-        print(task, row, flush=True)
-        out["rows"].append(row)
+    first = sbibm.program(task, sbibm.observation(task, 1).y)
+    spent = {"simulations": count, "steps": steps, "progress": False}
+    for seed in range(seeds):
+        once = NPE().fit(first, key=seed, **spent)
+        for number in range(1, observations + 1):
+            given = sbibm.observation(task, number)
+            program = sbibm.program(task, given.y)
+            several = NPE().fit(program, key=100 * seed + number, rounds=rounds, **spent)
+            row = {
+                "seed": seed,
+                "observation": number,
+                "one_round": scored(
+                    once.posterior(several.sites.split(several.only)), given, number
+                ),
+                "rounds": scored(several.posterior(), given, number),
+                "told": several.training.facts["rounds"],
+            }
+            print(task, row, flush=True)
+            out["rows"].append(row)
     return out
 
 
@@ -193,7 +197,7 @@ def other(options: argparse.Namespace, known: dict[str, Any]) -> None:
         if options.from_table:
             row = from_table(*given, options.seeds)
         else:
-            row = in_rounds(*given, options.rounds)
+            row = in_rounds(*given, options.rounds, options.seeds)
         row["date"] = datetime.date.today().isoformat()
         known.setdefault(name, {})[task] = row
         options.out.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
@@ -209,7 +213,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--members", type=int, default=1)
     parser.add_argument("--from-table", action="store_true")
-    parser.add_argument("--seeds", type=int, default=3, help="sets of simulations, for tables")
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="sets of simulations, for tables and rounds"
+    )
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--simulations", type=int, default=10_000)
     parser.add_argument("--out", type=Path)
