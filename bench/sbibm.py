@@ -2,7 +2,7 @@
 
     python -m bench.sbibm [--tasks two_moons sir] [--observations 5] [--steps 5000]
     python -m bench.sbibm --from-table --tasks two_moons gaussian_linear
-    python -m bench.sbibm --rounds 3 --tasks two_moons sir --observations 2 --simulations 2000 \
+    python -m bench.sbibm --rounds 3 --tasks two_moons sir slcp --seeds 2 --simulations 2000 \
         --steps 1500
 
 Every task is trained once on 10,000 simulations. NLE's posterior is sampled with NPE's as its

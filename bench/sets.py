@@ -2,11 +2,12 @@
 
 Run from the project's root::
 
-    python -m bench.sets --sizes 1000 100
+    python -m bench.sets
 
 A location and a nuisance shared by all data lie in 2 of 12 rotated coordinates; the posterior is
 normal. Encoders are trained on sets of one and two, on single data, and not at all; each gets a
-head. Printed are mean negative log densities of the true location, in nats.
+head. Mean negative log densities of the true location, in nats, are recorded in
+docs/measured/sets.json.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpyro
 import numpyro.distributions as dist
 
 import probinf as pi
+from bench.recording import record
 from probinf.amortized import NPE, SetEmbedding, for_sets
 
 ROTATION = np.linalg.qr(np.random.default_rng(0).normal(size=(12, 12)))[0]
@@ -83,6 +85,14 @@ def loss(theta: np.ndarray, moments: list[tuple[float, float]]) -> float:
     return float(np.mean(0.5 * np.log(2 * np.pi * variance) + (theta - mean) ** 2 / (2 * variance)))
 
 
+def told(encoder: str, losses: dict[int, float], seconds: float | None = None) -> None:
+    """Print and record a row."""
+    figures: dict[str, Any] = {f"N = {n}": round(v, 4) for n, v in losses.items()}
+    print(f"{encoder:8}", figures, "" if seconds is None else f"{seconds:.0f} s", flush=True)
+    figures["seconds"] = None if seconds is None else round(seconds)
+    record("sets.json", encoder, figures, packages=("jax", "probinf"))
+
+
 def main() -> None:
     """Print a row per encoder."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -93,30 +103,25 @@ def main() -> None:
     parser.add_argument("--encoders", nargs="+", default=["pairs", "single", "random"])
     given = parser.parse_args()
     asked = {n: truths(n) for n in given.sizes}
-    row = {n: loss(t, [exact(x) for x in sets]) for n, (t, sets) in asked.items()}
-    print("exact    " + "  ".join(f"N = {n}: {v:.3f}" for n, v in row.items()), flush=True)
+    told("exact", {n: loss(t, [exact(x) for x in sets]) for n, (t, sets) in asked.items()})
     large = pi.from_numpyro(shared, max(given.sizes), x=asked[max(given.sizes)][1][0])
     method = NPE(
-        simulations=20_000,
+        fresh=True,
         layers=3,
         batch=512,
-        embedding=SetEmbedding(hidden=(64, 64, 4), size=16),
+        embedding=SetEmbedding(hidden=(64, 64), means=4, size=16),
     )
     for name in given.encoders:
         began = time.perf_counter()
         n, steps = (1 if name == "single" else 2), (1 if name == "random" else given.steps)
         small = pi.from_numpyro(shared, n, x=np.zeros((n, 12)))
-        first = method.fit(small, key=0, steps=steps, learning_rate=2e-3, progress=False)
+        rest: Any = {"learning_rate": 2e-3, "progress": False}
+        first = method.fit(small, key=0, steps=steps, patience=None, **rest)
         fitted = for_sets(
-            first, large, key=1, smallest=given.smallest, steps=given.head_steps, progress=False
+            first, large, key=1, smallest=given.smallest, steps=given.head_steps, **rest
         )
         row = {n: loss(t, learned(fitted, sets)) for n, (t, sets) in asked.items()}
-        seconds = time.perf_counter() - began
-        print(
-            f"{name:8} " + "  ".join(f"N = {n}: {v:.3f}" for n, v in row.items()),
-            f" {seconds:.0f} s",
-            flush=True,
-        )
+        told(name, row, time.perf_counter() - began)
 
 
 if __name__ == "__main__":

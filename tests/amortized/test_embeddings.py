@@ -44,7 +44,7 @@ def changes(network) -> tuple[float, float]:
     return tuple(float(jnp.abs(gap).max()) / scale for gap in gaps)
 
 
-@pytest.mark.parametrize("options", [SetEmbedding((16,), 4), SetTransformer(16, 2, 2, 2, 4)])
+@pytest.mark.parametrize("options", [SetEmbedding((16,), 4, 2), SetTransformer(16, 2, 2, 2, 4)])
 def test_a_set_has_neither_order_nor_hidden_data(options) -> None:
     network = trained(options.build(jax.random.key(0), (3,)))
     assert max(changes(network)) < 1e-4
@@ -119,4 +119,7 @@ def test_embeddings_that_do_not_fit_are_named() -> None:
         prepare("cnn")
     with pytest.raises(ModelError, match="embedding must be None, SetEmbedding"):
         prepare(SetEmbedding)
+    for wrong in ({"hidden": ()}, {"means": 0}, {"size": 0}):
+        with pytest.raises(ModelError, match="widths, size and means are positive"):
+            SetEmbedding(**wrong)
     prepare(jnp.ravel)  # any function of a data set, with or without something to train

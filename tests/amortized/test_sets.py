@@ -27,7 +27,7 @@ def program(n):
 
 
 def encoder_of(steps):
-    embedding = SetEmbedding(hidden=(16, 4), size=4)
+    embedding = SetEmbedding(hidden=(16, 16), means=4, size=4)
     method = NPE(simulations=2000, **SMALL, embedding=embedding)
     return method.fit(program(2), key=0, steps=steps, learning_rate=3e-3, progress=False)
 

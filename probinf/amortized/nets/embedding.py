@@ -53,16 +53,28 @@ class DeepSet(eqx.Module):
 
     Attributes:
         each: applied to every datum.
+        means: takes the outputs of these to the numbers that are averaged; None averages them.
         pooled: applied to the mean and the logarithm of the number of data.
     """
 
     each: list[eqx.nn.Linear]
+    means: eqx.nn.Linear | None
     pooled: list[eqx.nn.Linear]
 
-    def __init__(self, key: Key, features: int, hidden: tuple[int, ...], size: int) -> None:
+    def __init__(
+        self, key: Key, features: int, hidden: tuple[int, ...], size: int, means: int | None = None
+    ) -> None:
         first, second = jax.random.split(key)
         self.each = _linears(first, (features, *hidden))
-        self.pooled = _linears(second, (hidden[-1] + 1, *hidden, size))
+        self.means = None
+        if means is not None:
+            self.means = eqx.nn.Linear(hidden[-1], means, key=jax.random.fold_in(key, 2))
+        self.pooled = _linears(second, (self.averaged + 1, *hidden, size))
+
+    @property
+    def averaged(self) -> int:
+        """How many numbers of each datum are averaged."""
+        return int((self.each[-1] if self.means is None else self.means).out_features)
 
     def __call__(self, rows: Float[Array, "n f"], mask: Bool[Array, " n"]) -> Float[Array, " c"]:
         count = jnp.maximum(jnp.sum(mask), 1)
@@ -72,7 +84,8 @@ class DeepSet(eqx.Module):
 
     def one(self, row: Float[Array, " f"]) -> Float[Array, " k"]:
         """What is averaged: the embedding of one datum."""
-        return _through(self.each, row, last=True)
+        found = _through(self.each, row, last=True)
+        return found if self.means is None else self.means(found)
 
 
 def _linears(key: Key, sizes: tuple[int, ...]) -> list[eqx.nn.Linear]:
@@ -97,6 +110,8 @@ class SetEmbedding(Embedding):
     Args:
         hidden: widths of the networks.
         size: length of the summary.
+        means: how many numbers of each datum are averaged: few, where their means are to be the
+            summaries of sets of any size (:func:`for_sets`); by default the last of ``hidden``.
 
     Source: Zaheer et al. (2017).
     """
@@ -106,10 +121,15 @@ class SetEmbedding(Embedding):
 
     hidden: tuple[int, ...] = (64, 64)
     size: int = 32
+    means: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.hidden or min(*self.hidden, self.size, self.means or 1) < 1 or self.means == 0:
+            raise ModelError(f"SetEmbedding: widths, size and means are positive, got {self}.")
 
     def build(self, key: Key, shape: tuple[int, ...]) -> DeepSet:
         """The untrained network for data of so many features."""
-        return DeepSet(key, shape[0], self.hidden, self.size)
+        return DeepSet(key, shape[0], self.hidden, self.size, self.means)
 
 
 class AttentiveSet(eqx.Module):

@@ -92,7 +92,7 @@ def for_sets(
     *,
     key: int | Key,
     smallest: int = 1,
-    simulations: int = 6000,
+    simulations: int = 20_000,
     head: NPE | None = None,
     training: Training | None = None,
     **options: Unpack[Options],
@@ -150,7 +150,7 @@ def for_sets(
     if simulations < 200:
         raise TrainingError(f"for_sets: simulations must be at least 200, got {simulations}.")
     first, second = jax.random.split(as_key(key))
-    k = embedding.each[-1].out_features
+    k = embedding.averaged
     encoder = Encoder(fitted.network.inputs, embedding, jnp.zeros(k), jnp.eye(k))
     flat, _ = flatten(program)
     keys = jax.random.split(first, simulations)
