@@ -1,10 +1,10 @@
 """False discoveries and power of selections, subgroups and few-shot thresholds, in one table.
 
 Run from the project's root: ``python -m bench.selection [points subgroups thresholds]``; the rows
-are recorded in docs/measured/selection.json. ``points``: outcomes above a threshold, from a split
-(the first half of the methods) and without one (by ridges, by any learner). ``subgroups``: carving
-with its own rule, by hand with a rule that a program plays, and a split in two halves.
-``thresholds``: class by class from 15 real points, alone and with 1,000 synthetic ones.
+are recorded in docs/measured, in selection.json and thresholds.json. ``points``: outcomes above a
+threshold, from a split (the first half of the methods) and without one (by ridges, by any learner).
+``subgroups``: carving with its own rule, by hand with a rule that a program plays, and a split in
+two halves. ``thresholds``: class by class from 15 real points, alone and with 1,000 synthetic ones.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def curved(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def sparse(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Design B with 60 of its 300 columns: every twentieth counts, noise of three units."""
+    """Design B with 60 of its 300 columns: every twentieth counts, noise of 1.5 units."""
     x = rng.normal(size=(n, 60))
     return x, x[:, ::20].sum(axis=1) + 1.5 * rng.normal(size=n)
 
@@ -59,8 +59,8 @@ def split_scores(x: Any, large: Any, new: Any, half: int) -> tuple[np.ndarray, n
     for one in learners():
         one.fit(x[:half], large[:half])
         mu, t = one.predict_proba(x[half:])[:, 1], one.predict_proba(new)[:, 1]
-        cal.append(np.where(large[half:], 1000.0, 0.0) - mu)
-        test.append(-t)
+        cal.append(S.clipped_scores(mu, large[half:], 0.5))
+        test.append(S.clipped_scores(t))
     return np.stack(cal), np.stack(test)
 
 

@@ -120,6 +120,6 @@ def test_embeddings_that_do_not_fit_are_named() -> None:
     with pytest.raises(ModelError, match="embedding must be None, SetEmbedding"):
         prepare(SetEmbedding)
     for wrong in ({"hidden": ()}, {"means": 0}, {"size": 0}):
-        with pytest.raises(ModelError, match="widths, size and means are positive"):
+        with pytest.raises(ModelError, match="widths, size and means are positive whole numbers"):
             SetEmbedding(**wrong)
     prepare(jnp.ravel)  # any function of a data set, with or without something to train

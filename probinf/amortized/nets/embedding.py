@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -46,6 +47,15 @@ class Embedding(abc.ABC):
             **{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
         )
         return found
+
+
+def _widths(values: object) -> bool:
+    """Whether these are a sequence of positive whole numbers, at least one."""
+    return (
+        isinstance(values, Sequence)
+        and len(values) > 0
+        and all(isinstance(v, int | np.integer) and v >= 1 for v in values)
+    )
 
 
 class DeepSet(eqx.Module):
@@ -124,8 +134,11 @@ class SetEmbedding(Embedding):
     means: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.hidden or min(*self.hidden, self.size, self.means or 1) < 1 or self.means == 0:
-            raise ModelError(f"SetEmbedding: widths, size and means are positive, got {self}.")
+        given = (self.size,) if self.means is None else (self.size, self.means)
+        if not (_widths(self.hidden) and _widths(given)):
+            raise ModelError(
+                f"SetEmbedding: widths, size and means are positive whole numbers, got {self}."
+            )
 
     def build(self, key: Key, shape: tuple[int, ...]) -> DeepSet:
         """The untrained network for data of so many features."""
@@ -182,9 +195,10 @@ class SetTransformer(Embedding):
     size: int = 32
 
     def __post_init__(self) -> None:
-        if min(dataclasses.astuple(self)) < 1 or self.width % self.heads:
+        if not _widths(dataclasses.astuple(self)) or self.width % self.heads:
             raise ModelError(
-                f"SetTransformer: options are positive and heads divide the width, got {self}."
+                "SetTransformer: options are positive whole numbers and heads divide the width, "
+                f"got {self}."
             )
 
     def build(self, key: Key, shape: tuple[int, ...]) -> AttentiveSet:
@@ -244,10 +258,12 @@ class CNN(Embedding):
     size: int = 32
 
     def __post_init__(self) -> None:
-        if self.axes not in (1, 2) or self.kernel % 2 == 0 or min(self.channels, default=0) < 1:
+        counts = _widths(self.channels) and _widths((self.kernel, self.size))
+        if self.axes not in (1, 2) or not counts or self.kernel % 2 == 0:
             raise ModelError(
-                "CNN: axes must be 1 or 2, kernel odd and channels positive numbers, got "
-                f"axes={self.axes}, kernel={self.kernel}, channels={self.channels}."
+                "CNN: axes must be 1 or 2, kernel odd, channels and size positive whole numbers, "
+                f"got axes={self.axes}, kernel={self.kernel}, channels={self.channels}, "
+                f"size={self.size}."
             )
 
     def build(self, key: Key, shape: tuple[int, ...]) -> Convolutions:
