@@ -2,12 +2,13 @@
 
 Run from the project's root::
 
-    python -m bench.sets
+    python -m bench.sets [--seeds 3]
 
 A location and a nuisance shared by all data lie in 2 of 12 rotated coordinates; the posterior is
 normal. The nuisance is not asked for: a network that learns it as well would keep it from single
 data. Encoders are trained on sets of one and two, on single data, and not at all; each gets a head.
-Mean negative log densities of the true location, in nats, are recorded in docs/measured/sets.json.
+Mean negative log densities of the true location, in nats, are recorded in docs/measured/sets.json,
+averaged over the seeds of training, with that of each seed beside.
 """
 
 from __future__ import annotations
@@ -96,10 +97,13 @@ def loss(theta: np.ndarray, moments: list[tuple[float, float]]) -> float:
     return float(np.mean(0.5 * np.log(2 * np.pi * variance) + (theta - mean) ** 2 / (2 * variance)))
 
 
-def told(encoder: str, losses: dict[int, float], seconds: float | None = None) -> None:
-    """Print and record a row."""
-    figures: dict[str, Any] = {f"N = {n}": round(v, 4) for n, v in losses.items()}
-    print(f"{encoder:8}", figures, "" if seconds is None else f"{seconds:.0f} s", flush=True)
+def told(encoder: str, losses: list[dict[int, float]], seconds: float | None = None) -> None:
+    """Print and record a row from the losses of every seed."""
+    by_size = {n: [round(found[n], 4) for found in losses] for n in losses[0]}
+    figures: dict[str, Any] = {f"N = {n}": round(float(np.mean(v)), 4) for n, v in by_size.items()}
+    print(f"{encoder:8}", by_size, "" if seconds is None else f"{seconds:.0f} s", flush=True)
+    if seconds is not None:
+        figures |= {f"N = {n}, by seed": v for n, v in by_size.items()}
     figures["seconds"] = None if seconds is None else round(seconds)
     record("sets.json", encoder, figures, packages=("jax", "probinf"))
 
@@ -111,10 +115,11 @@ def main() -> None:
     parser.add_argument("--smallest", type=int, default=100)
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--head-steps", type=int, default=2500)
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--encoders", nargs="+", default=["pairs", "single", "random"])
     given = parser.parse_args()
     asked = {n: truths(n) for n in given.sizes}
-    told("exact", {n: loss(t, [exact(x) for x in sets]) for n, (t, sets) in asked.items()})
+    told("exact", [{n: loss(t, [exact(x) for x in sets]) for n, (t, sets) in asked.items()}])
     large = program(max(given.sizes))
     method = NPE(
         fresh=True,
@@ -124,14 +129,21 @@ def main() -> None:
     )
     rest: Any = {"learning_rate": 2e-3, "progress": False}
     for name in given.encoders:
+        found = []
         began = time.perf_counter()
         n, steps = (1 if name == "single" else 2), (1 if name == "random" else given.steps)
-        first = method.fit(program(n), key=0, steps=steps, patience=None, **rest)
-        fitted = for_sets(
-            first, large, key=1, smallest=given.smallest, steps=given.head_steps, **rest
-        )
-        row = {n: loss(t, learned(fitted, sets)) for n, (t, sets) in asked.items()}
-        told(name, row, time.perf_counter() - began)
+        for seed in range(given.seeds):
+            first = method.fit(program(n), key=2 * seed, steps=steps, patience=None, **rest)
+            fitted = for_sets(
+                first,
+                large,
+                key=2 * seed + 1,
+                smallest=given.smallest,
+                steps=given.head_steps,
+                **rest,
+            )
+            found.append({m: loss(t, learned(fitted, x)) for m, (t, x) in asked.items()})
+            told(name, found, (time.perf_counter() - began) / len(found))
 
 
 if __name__ == "__main__":

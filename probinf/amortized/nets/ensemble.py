@@ -58,5 +58,8 @@ class Ensemble(eqx.Module):
         """One exact draw: a member by chance, then a draw from it."""
         first, second = jax.random.split(key)
         member = jax.random.randint(first, (), 0, self.members)
-        chosen: SplineFlow = jax.tree.map(lambda leaf: leaf[member], self.flows)
-        return self.start.inverse(chosen.draw(second, context), context)
+        # Weights picked by draw would be copied for every draw of a batch; draws are not.
+        every = eqx.filter_vmap(SplineFlow.draw, in_axes=(0, None, None))(
+            self.flows, second, context
+        )
+        return self.start.inverse(every[member], context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
@@ -59,14 +60,30 @@ class Layer(eqx.Module):
     def __call__(
         self, z: Float[Array, " d"], context: Float[Array, " c"], masks: list[Array]
     ) -> Float[Array, "d p"]:
+        """The numbers that make the map of every coordinate."""
+        return self._through(z, context, masks, lambda rows: rows).reshape(z.shape[0], -1)
+
+    def of_one(
+        self, z: Float[Array, " d"], context: Float[Array, " c"], masks: list[Array], i: Array
+    ) -> Float[Array, " p"]:
+        """Those of one coordinate, by its rows of the last linear map, which is the largest."""
+        count = self.biases[-1].shape[0] // z.shape[0]
+        its = partial(jax.lax.dynamic_slice_in_dim, start_index=i * count, slice_size=count)
+        return self._through(z, context, masks, its)
+
+    def _through(
+        self, z: Array, context: Array, masks: list[Array], wanted: Callable[[Array], Array]
+    ) -> Array:
         out, last = z, len(masks) - 1
         for k, mask in enumerate(masks):
-            moved = (self.inputs[k] * mask) @ out + self.contexts[k] @ context + self.biases[k]
+            parts = self.inputs[k] * mask, self.contexts[k], self.biases[k]
+            inputs, contexts, bias = map(wanted, parts) if k == last else parts
+            moved = inputs @ out + contexts @ context + bias
             if k < last:
                 moved = jax.nn.silu(moved)
                 moved = moved + out if k > 0 and moved.shape == out.shape else moved
             out = moved
-        return out.reshape(z.shape[0], -1)
+        return out
 
 
 def _masks(order: np.ndarray, hidden: tuple[int, ...], outputs: int) -> list[np.ndarray]:
@@ -165,7 +182,8 @@ class SplineFlow(eqx.Module):
             layer, masks, order = item
 
             def fill(z: Array, i: Array) -> tuple[Array, None]:
-                return z.at[i].set(_backward(u[i], layer(z, context, masks)[i], self.tails)), None
+                raw = layer.of_one(z, context, masks, i)
+                return z.at[i].set(_backward(u[i], raw, self.tails)), None
 
             return jax.lax.scan(fill, jnp.zeros_like(u), order)[0], None
 
