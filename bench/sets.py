@@ -114,7 +114,8 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", type=int, default=[1000, 100])
     parser.add_argument("--smallest", type=int, default=100)
     parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--head-steps", type=int, default=2500)
+    parser.add_argument("--simulations", type=int, default=80_000)
+    parser.add_argument("--head-steps", type=int, default=8000)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--encoders", nargs="+", default=["pairs", "single", "random"])
     given = parser.parse_args()
@@ -139,6 +140,7 @@ def main() -> None:
                 large,
                 key=2 * seed + 1,
                 smallest=given.smallest,
+                simulations=given.simulations,
                 steps=given.head_steps,
                 **rest,
             )

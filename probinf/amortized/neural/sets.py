@@ -92,7 +92,7 @@ def for_sets(
     *,
     key: int | Key,
     smallest: int = 1,
-    simulations: int = 20_000,
+    simulations: int = 50_000,
     head: NPE | None = None,
     training: Training | None = None,
     **options: Unpack[Options],
@@ -109,7 +109,7 @@ def for_sets(
         program: the same model with the largest number of data.
         key: random key or seed.
         smallest: number of data; sizes are drawn log-uniformly from here to the largest.
-        simulations: sets.
+        simulations: sets; a head that has seen too few is the first thing that limits the answer.
         head: an NPE without an embedding, whose flow is the head; ``NPE(layers=3)`` by default.
         training: as in :meth:`NPE.fit`.
         **options: fields of :class:`Training`.
