@@ -18,7 +18,7 @@ right = lookahead._exact
 
 
 def masses(**options):
-    """Of squares: one rollout of a cube weighs hundreds of times its mean, which no error states."""
+    """Of squares: with one rollout, cubes weigh hundreds of times their mean, as no error says."""
     program, _ = small("power", exponent=2.0, ramp=1)
     truth = case.exact("power", 4, program.data.lm, 2.0)
     looking = pi.tokens.with_lookahead(program, **options)

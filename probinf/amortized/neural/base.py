@@ -96,7 +96,12 @@ class Neural(Amortizer):
     needs_prior: ClassVar[bool] = True
     """Whether the parameters learned from must be draws from the prior."""
 
-    defaults: ClassVar[Options] = {"steps": 5000, "clip": 5.0, "patience": 15}
+    defaults: ClassVar[Options] = {
+        "steps": 5000,
+        "learning_rate": 3e-3,
+        "clip": 5.0,
+        "patience": 15,
+    }
 
     simulations: int = 10_000
     fresh: bool = False
@@ -150,8 +155,9 @@ class Neural(Amortizer):
                 failed simulations are left out; or "mask" the entries, which the network of an
                 NPE is told of, so that an observation may lack them too.
             simulations: overrides the option.
-            training: the options of the training; by default 5000 steps, gradients clipped to
-                norm 5, a validation every 50th of the steps and patience for 15 of them.
+            training: the options of the training; by default 5000 steps, a learning rate of 3e-3,
+                gradients clipped to norm 5, a validation every 50th of the steps and patience
+                for 15 of them.
             **options: fields of :class:`Training`, each here or there.
 
         Raises:

@@ -127,8 +127,8 @@ class NPE(Flows):
             observed: with ``rounds``, the observation; by default the program's own.
             simulations: overrides the option; over all rounds.
             training: the options of the training, of every round; by default 5000 steps,
-                gradients clipped to norm 5, a validation every 50th of the steps and patience
-                for 15 of them.
+                a learning rate of 3e-3, gradients clipped to norm 5, a validation every 50th of
+                the steps and patience for 15 of them.
             **options: fields of :class:`Training`, each here or there.
 
         Raises:

@@ -49,7 +49,8 @@ class Training:
 
     Args:
         steps: number of gradient steps; by default 5000 for NPE, NLE and NRE, no other knows one.
-        learning_rate: the largest one, reached at the end of the warm-up; by default 1e-3.
+        learning_rate: the largest one, reached at the end of the warm-up; by default 3e-3
+            for NPE, NLE and NRE, else 1e-3.
         warmup: share of the steps over which the rate grows, a cosine to zero follows; by default
             .05.
         clip: largest global norm of the gradient, None leaves it alone; by default 5 for NPE,
