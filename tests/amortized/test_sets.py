@@ -11,6 +11,7 @@ import pytest
 import probinf as pi
 from probinf.amortized import NPE, SetEmbedding, for_sets
 from probinf.amortized.neural import sets as sets_file
+from probinf.amortized.neural.base import require_count
 from probinf.errors import RangeError, StructureError, TrainingError
 
 SMALL = {"layers": 2, "hidden": (16, 16), "bins": 6}
@@ -77,6 +78,13 @@ def test_order_does_not_matter(pairs):
     encoder = sets_file.Encoder(network.inputs, network.embedding, jnp.zeros(4), jnp.eye(4))
     rows = jnp.asarray(np.random.default_rng(0).normal(size=(50, 1)), float)
     np.testing.assert_allclose(encoder(rows), encoder(rows[::-1]), atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [250.5, 300.0, "many", None])
+def test_counts_are_whole_numbers(value):
+    with pytest.raises(TrainingError, match="for_sets: simulations must be a whole number, got"):
+        require_count("for_sets", "simulations", value, 200)
+    require_count("for_sets", "simulations", np.int64(200), 200)
 
 
 def test_what_cannot_be_done_is_said(pairs):

@@ -80,6 +80,18 @@ def rows_for(
     return Simulated(*(v.reshape(members, rows, *v.shape[1:]) for v in found))
 
 
+def require_count(who: str, name: str, value: object, least: int) -> None:
+    """Refuse what is no whole number, or smaller than this.
+
+    Raises:
+        TrainingError: it is.
+    """
+    if not isinstance(value, int | np.integer):
+        raise TrainingError(f"{who}: {name} must be a whole number, got {value!r}.")
+    if value < least:
+        raise TrainingError(f"{who}: {name} must be at least {least}, got {value}.")
+
+
 @dataclasses.dataclass(frozen=True)
 class Neural(Amortizer):
     """Options shared by :class:`NPE`, :class:`NLE` and :class:`NRE`.
@@ -115,17 +127,13 @@ class Neural(Amortizer):
             raise TrainingError(f"{type(self).__name__}: hidden widths must be positive.")
 
     def require(self, **least: int) -> None:
-        """Refuse options that are smaller than this.
+        """Refuse options that are no whole numbers, or smaller than this.
 
         Raises:
             TrainingError: one of them is.
         """
         for name, value in least.items():
-            if getattr(self, name) < value:
-                raise TrainingError(
-                    f"{type(self).__name__}: {name} must be at least {value}, got "
-                    f"{getattr(self, name)}."
-                )
+            require_count(type(self).__name__, name, getattr(self, name), value)
 
     def fit(
         self,

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from probinf.amortized.nets.embedding import DeepSet, takes_sets
 from probinf.amortized.nets.fixed import Fixed
-from probinf.amortized.neural.base import widened
+from probinf.amortized.neural.base import require_count, widened
 from probinf.amortized.neural.familiar import SUMMARY
 from probinf.amortized.neural.marginals import Marginals
 from probinf.amortized.neural.npe import NPE, FittedNPE
@@ -142,13 +142,13 @@ def for_sets(
             f"{dict(zip(fitted.sites.names, fitted.sites.shapes, strict=True))}."
         )
     largest = sites.shapes[0][0]
-    if not 1 <= smallest <= largest:
+    require_count("for_sets", "smallest", smallest, 1)
+    if smallest > largest:
         raise TrainingError(
             f"for_sets: smallest must lie between 1 and the {largest} data of the program, got "
             f"{smallest}."
         )
-    if simulations < 200:
-        raise TrainingError(f"for_sets: simulations must be at least 200, got {simulations}.")
+    require_count("for_sets", "simulations", simulations, 200)
     first, second = jax.random.split(as_key(key))
     k = embedding.averaged
     encoder = Encoder(fitted.network.inputs, embedding, jnp.zeros(k), jnp.eye(k))
