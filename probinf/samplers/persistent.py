@@ -269,6 +269,7 @@ class PersistentSMC(PopulationMethod):
             fourths=np.array([np.sum(g**4) for g in gains]),
             stats={"log_likelihood": log_l.reshape(self.islands, -1) + top[:, None]},
             nan_count=int(states.nan_count.sum()),
+            lines=self.particles,
         )
 
     def unfinished(self, run: Run) -> str:

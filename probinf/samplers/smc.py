@@ -302,7 +302,7 @@ class SMC(PopulationMethod):
 
     def gathered(self, run: Run) -> Islands:
         """The particles of all islands, their evidence summed in double precision."""
-        return gathered(run)
+        return gathered(run)._replace(lines=self.particles // (self.waste_free or 1))
 
     def unfinished(self, run: Run) -> str:
         """Why the end of the path was not reached."""

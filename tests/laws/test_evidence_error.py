@@ -7,6 +7,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
 import numpyro.distributions as dist
 import pytest
 from scipy.stats import chi2
@@ -18,7 +19,7 @@ from probinf.results.posterior import Posterior
 from probinf.samplers.populations import moving, tuning
 from probinf.samplers.populations.base import Islands
 from probinf.samplers.populations.pooling import pooled_evidence
-from tests.cases import targets
+from tests.cases import sbibm, targets
 
 WALK = kernels.RandomWalk()
 WASTE_FREE = pi.SMC(particles=400, islands=64, waste_free=20, kernel=WALK)
@@ -185,3 +186,45 @@ def test_z_scores_over_a_hundred_keys(make, engine: str, islands: int) -> None:
         for seed in range(100)
     ]
     assert right(np.array(z)), (np.mean(z), np.std(z))
+
+
+def thin_mode() -> pi.Program:
+    """Half of the mass in a spot of a thousandth of the prior's area; the evidence is 1 / 400."""
+
+    def model() -> None:
+        x = numpyro.sample("x", dist.Uniform(-10, 10).expand([2]).to_event(1))
+        wide, thin = (dist.Normal(m, s).log_prob(x).sum() for m, s in ((-5.0, 1.0), (5.0, 0.1)))
+        numpyro.factor("likelihood", jnp.logaddexp(wide, thin) - jnp.log(2.0))
+
+    return pi.from_numpyro(model)
+
+
+@pytest.mark.parametrize("method", [pi.SMC(particles=500), Persistent()], ids=["smc", "persistent"])
+def test_what_few_particles_have_found_is_said_and_widens_the_error(method) -> None:
+    """At each of twelve keys. The mutant, errors that count all lines alike, says nothing."""
+    found = pi.sample(thin_mode(), method, key=1, progress=False, check=False)
+    assert "uneven_lines" in found.diagnose().codes
+    plain = pooled_evidence(*by_island(found))
+    assert found.log_evidence.error > 1.3 * plain.error
+    usual = pi.sample(targets.skewed().program, method, key=1, progress=False, check=False)
+    assert "uneven_lines" not in usual.diagnose().codes
+    assert usual.log_evidence.error == pytest.approx(pooled_evidence(*by_island(usual)).error)
+
+
+@pytest.mark.slow
+def test_errors_where_few_particles_find_a_ridge() -> None:
+    """slcp's first observation, whose evidence thirty million draws of the prior give to .017.
+
+    Twelve times four islands. The mutant counts all lines alike: errors of less than half.
+    """
+    if not sbibm.folder().exists():
+        pytest.skip(f"no reference draws in {sbibm.folder()}")
+    program = sbibm.program("slcp", sbibm.observation("slcp", 1).y)
+    found = pi.sample(program, pi.SMC(islands=48), key=3, progress=False, check=False)
+    rows = [np.reshape(row, (12, 4)) for row in by_island(found)]
+    honest, plain = (
+        np.array([pooled_evidence(*row, lines).z(-20.847) for row in zip(*rows, strict=True)])
+        for lines in (1000, 0)
+    )
+    assert np.sum(honest**2) < chi2.isf(ERROR_RATE, 12)
+    assert np.sum(plain**2) > 1.5 * np.sum(honest**2)

@@ -15,11 +15,12 @@ from probinf.core.program import Key, Program
 from probinf.core.zero_likelihood import zero_likelihood
 from probinf.errors import MethodError
 from probinf.results.assembling import assemble
+from probinf.results.findings import Finding
 from probinf.results.posterior import Posterior
 from probinf.runtime.lanes import advance_lane, start_lane
 from probinf.runtime.method import Method, Plan, Run
 from probinf.runtime.progress import Status
-from probinf.samplers.populations.pooling import pooled_evidence
+from probinf.samplers.populations.pooling import is_uneven, pooled_evidence, worth_in_lines
 
 _LOOKS = 64  # stages between two looks from the host
 GO_ON = (
@@ -44,6 +45,7 @@ class Islands(NamedTuple):
         fourths: (island,) sum of fourth powers where ``variances`` is one of squares.
         stats: (island, particle) by name.
         nan_count: particles at which the likelihood was NaN.
+        lines: of descent that an island can have; 0 where their gains are not compared.
     """
 
     position: Any
@@ -55,6 +57,7 @@ class Islands(NamedTuple):
     fourths: np.ndarray
     stats: dict[str, np.ndarray]
     nan_count: int = 0
+    lines: int = 0
 
 
 class PopulationMethod(Method[Posterior]):
@@ -83,7 +86,7 @@ class PopulationMethod(Method[Posterior]):
 
     def evidence(self, found: Islands) -> Estimate:
         """Mean of the islands, with an error from their spread and what each knows of its own."""
-        return pooled_evidence(found.log_z, found.variances, found.fourths)
+        return pooled_evidence(found.log_z, found.variances, found.fourths, found.lines)
 
     def unfinished(self, run: Run) -> str:
         """Why the run has not come to its end; empty where it has."""
@@ -152,8 +155,26 @@ class PopulationMethod(Method[Posterior]):
             history=self.history(run),
             clusters=found.eves + found.firsts * np.arange(self.islands)[:, None],
             evidence=self.evidence(found),
+            findings=uneven_lines(found),
             provenance={"nan_evaluations": found.nan_count},
         )
+
+
+def uneven_lines(found: Islands) -> tuple[Finding, ...]:
+    """A finding where few lines of descent make up the error of the evidence."""
+    if not is_uneven(found.log_z, found.variances, found.fourths, found.lines):
+        return ()
+    worth = worth_in_lines(found.log_z, found.variances, found.fourths)
+    return (
+        Finding(
+            "uneven_lines",
+            f"the error of the evidence rests on {max(worth, 1):.0f} of {found.lines} lines of "
+            "descent in an island: few particles have found what gains much weight (the neck of a "
+            "funnel, a thin mode), and what none has found is missing from draws, evidence and "
+            "error. Use other coordinates (a centred or non-centred prior), more particles and "
+            "islands, and compare with Nested.",
+        ),
+    )
 
 
 def padded(rows: list[np.ndarray]) -> np.ndarray:

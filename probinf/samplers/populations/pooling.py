@@ -8,21 +8,65 @@ from scipy.special import fdtrc
 from probinf.core.estimate import Estimate, log_mean_exp
 
 _BEYOND = 1e-3  # chance of a spread so large, below which the islands' own variances are not it
+_UNEVEN = 0.02  # squared gains as uneven as those of this share of all lines; .04 to .4 are usual
 
 
-def pooled_evidence(log_z: np.ndarray, variances: np.ndarray, fourths: np.ndarray) -> Estimate:
+def pooled_evidence(
+    log_z: np.ndarray, variances: np.ndarray, fourths: np.ndarray, lines: int = 0
+) -> Estimate:
     """Mean of the islands' evidences, with the error of :func:`pooled_error`.
+
+    Where few lines make up the variances (:func:`worth_in_lines`), these say too little: the
+    larger of both errors counts then, with the degrees of freedom of the islands.
 
     Args:
         log_z: (islands,) log evidence of each; -inf for an island that died.
         variances: (islands,) variance of each, a sum of squares; NaN where it is not known.
         fourths: (islands,) sum of the fourth powers.
+        lines: of descent in an island; 0 where that is not looked at.
     """
     found = log_mean_exp(log_z)
     if not np.isfinite(found.value):
         return found
     weights = np.exp(log_z - found.value) / log_z.size
-    return Estimate(found.value, pooled_error(found.error, weights, variances, fourths))
+    error = pooled_error(found.error, weights, variances, fourths)
+    if is_uneven(log_z, variances, fourths, lines):
+        within = float(np.sqrt(np.sum(weights**2 * variances)))
+        larger = float(np.fmax(found.error, within)) * _widening(float(log_z.size - 1))
+        error = max(error, larger)
+    return Estimate(found.value, error)
+
+
+def worth_in_lines(log_z: np.ndarray, variances: np.ndarray, fourths: np.ndarray) -> float:
+    """How many lines of descent with normal gains have sums of squares as uncertain.
+
+    The lesser of what holds for the islands together, each with its share of the evidence, and of
+    the median island. (Degrees of freedom, Satterthwaite.)
+
+    Args:
+        log_z: (islands,) log evidence of each; -inf for an island that died.
+        variances: (islands,) sums of squared gains; NaN where not known.
+        fourths: (islands,) sums of their fourth powers.
+
+    Returns:
+        NaN where nothing is known.
+    """
+    some = np.isfinite(variances) & (fourths > 0) & np.isfinite(log_z)
+    if not some.any():
+        return float("nan")
+    v, f = variances[some], fourths[some]
+    w = np.exp(log_z[some] - log_z[some].max())
+    together = 2 * np.sum(w**2 * v) ** 2 / np.sum(w**4 * f)
+    return float(min(together, np.median(2 * v**2 / f)))
+
+
+def is_uneven(log_z: np.ndarray, variances: np.ndarray, fourths: np.ndarray, lines: int) -> bool:
+    """Whether a few of so many lines make up the islands' variances.
+
+    A few particles have then found what gains much weight, a neck or a thin mode. Islands that
+    have not found it are too low and, knowing nothing of it, too sure.
+    """
+    return worth_in_lines(log_z, variances, fourths) < _UNEVEN * lines
 
 
 def pooled_error(
