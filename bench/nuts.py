@@ -2,14 +2,19 @@
 
 Run from the project's root: ``python -m bench.nuts``. Every row is a fresh Python process that
 imports the library, samples 4 chains of 1,000 + 1,000 transitions and prints a summary; the
-second fit on new data of the same shape is timed inside the same process.
+second fit on new data of the same shape is timed inside the same process. The rows with a cache are
+the second process of two that share ``pi.use_compilation_cache``. ``--repeat N`` prints N tables,
+and with N > 1 the median of the ratios.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import statistics
 import subprocess
 import sys
+import tempfile
 import textwrap
 
 MODEL = """
@@ -39,6 +44,8 @@ PROBINF = """
 import probinf as pi
 if {devices} > 1:
     pi.use_cpu_devices({devices})
+if "{folder}":
+    pi.use_compilation_cache("{folder}")
 def fit(y, key):
     posterior = pi.sample(pi.from_numpyro(schools, 8, SIGMA, y=y), key=key, progress=False)
     str(posterior.summary())
@@ -109,8 +116,8 @@ report(draws, first, second, "window adaptation, vmap")
 """
 
 ROWS = {
-    "probinf, 1 device": PROBINF.format(devices=1),
-    "probinf, 2 devices": PROBINF.format(devices=2),
+    "probinf, 1 device": PROBINF.format(devices=1, folder=""),
+    "probinf, 2 devices": PROBINF.format(devices=2, folder=""),
     "NumPyro, sequential": NUMPYRO.format(devices=1, method="sequential"),
     "NumPyro, vectorized": NUMPYRO.format(devices=1, method="vectorized"),
     "NumPyro, parallel on 4 devices": NUMPYRO.format(devices=4, method="parallel"),
@@ -118,24 +125,47 @@ ROWS = {
 }
 
 
-def main() -> None:
-    """Run every row in a process of its own and print the table with ratios."""
-    found = {}
-    for name, body in ROWS.items():
-        code = textwrap.dedent(MODEL) + textwrap.dedent(body)
-        out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        lines = [line for line in out.stdout.splitlines() if line.startswith("ROW")]
-        if not lines:
-            print(f"{name}: failed\n{out.stderr[-800:]}")
-            continue
-        found[name] = json.loads(lines[0][3:])
+def timed(name: str, body: str) -> dict[str, float]:
+    """What a fresh process of one row reports; empty where it failed, which is printed."""
+    code = textwrap.dedent(MODEL) + textwrap.dedent(body)
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    lines = [line for line in out.stdout.splitlines() if line.startswith("ROW")]
+    if not lines:
+        print(f"{name}: failed\n{out.stderr[-800:]}")
+        return {}
+    return json.loads(lines[0][3:])
+
+
+def table() -> dict[str, float]:
+    """Run every row in a process of its own and print the table; the ratios to NumPyro's best."""
+    found = {name: timed(name, body) for name, body in ROWS.items()}
+    for devices in (1, 2):
+        with tempfile.TemporaryDirectory() as folder:
+            name = f"probinf, {devices} device{'s' * (devices > 1)}, cached"
+            body = PROBINF.format(devices=devices, folder=folder)
+            timed(name, body)
+            found[name] = timed(name, body)
+    found = {name: row for name, row in found.items() if row}
     best = min(r["total"] for n, r in found.items() if n.startswith("NumPyro"))
     print(f"{'':32} cold s  vs NumPyro  2nd fit s  min bulk ESS  ESS / cold s")
     for name, r in found.items():
         print(
             f"{name:32} {r['total']:6.1f} {r['total'] / best:11.2f} {r['second']:10.2f} "
-            f"{r['ess']:13.0f} {r['ess'] / r['total']:13.0f}   {r['text']}"
+            f"{r['ess']:13.0f} {r['ess'] / r['total']:13.0f}   {r['text']}",
+            flush=True,
         )
+    return {name: row["total"] / best for name, row in found.items()}
+
+
+def main() -> None:
+    """Print the tables, and the medians of their ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeat", type=int, default=1)
+    tables = [table() for _ in range(parser.parse_args().repeat)]
+    if len(tables) > 1:
+        for name in tables[0]:
+            ratios = [t[name] for t in tables if name in t]
+            print(f"{name:32} median of {len(ratios)} ratios {statistics.median(ratios):.2f}")
 
 
 if __name__ == "__main__":

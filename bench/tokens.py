@@ -1,16 +1,19 @@
 """Token programs against enumeration: TableLM with V=4, T=6, and the fourth power of its law.
 
     python -m bench.tokens --seeds 5 --runs 20000
+    python -m bench.tokens --only "power, ramp" --runs 400000 --name "many runs"
+    python -m bench.tokens --only answers
 
 Every row is over models of several seeds: the worst z-score of the mass, the total variation
 distance of runs pooled by evidence, and of a text drawn from a single run (its law over runs).
-Rows are recorded in ``docs/measured``.
+Rows are recorded in ``docs/measured``, under a name of their own with ``--name``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -204,38 +207,44 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20_000)
     parser.add_argument("--tries", type=int, default=2000, help="repetitions of the answers")
     parser.add_argument("--resamplers", action="store_true")
+    parser.add_argument("--only", nargs="*", help="filters whose label begins so, or answers")
+    parser.add_argument("--name", default="", help="added to the label")
     given = parser.parse_args()
     seeds, runs = range(given.first, given.first + given.seeds), given.runs
     print(json.dumps(vars(given)), flush=True)
-    tail_kernel()
-    token_temperature(seeds)
-    exact_draws(seeds)
-    for n, k, ramp in ((16, 4, 1), (64, 4, 1), (16, 4, 4), (64, 4, 4), (64, 2, 4)):
-        branching(seeds, runs // 10, n, k, ramp)
+    if not given.only:
+        tail_kernel()
+        token_temperature(seeds)
+        exact_draws(seeds)
+        for n, k, ramp in ((16, 4, 1), (64, 4, 1), (16, 4, 4), (64, 4, 4), (64, 2, 4)):
+            branching(seeds, runs // 10, n, k, ramp)
+    for label, target, n, options in filters(given.resamplers):
+        if not given.only or label.startswith(tuple(given.only)):
+            least = runs // 4 if "look" in options else runs
+            full = f"{label}, {given.name}" if given.name else label
+            over_models(full, seeds, target, least, n, **options)
+    if not given.only or "answers" in given.only:
+        answers(given.tries)
+
+
+def filters(resamplers: bool) -> Iterator[tuple[str, str, int, dict[str, Any]]]:
+    """Label, target, particles and options of every filter."""
     for n in (16, 64):
         for ramp in (1, 4, 6):
-            over_models(f"power, ramp {ramp}", seeds, "power", runs, n, ramp=ramp)
+            yield f"power, ramp {ramp}", "power", n, {"ramp": ramp}
         straight = [1 + (case.A - 1) * (t + 1) / case.T for t in range(case.T)]
-        over_models("power, ramp 6, by equal steps", seeds, "power", runs, n, ramp=straight)
-    over_models("power, tokens of the model", seeds, "power", runs, 64, ramp=1, proposal=plain)
-    over_models("power, tokens of the model, ramp 4", seeds, "power", runs, 64, proposal=plain)
+        yield "power, ramp 6, by equal steps", "power", n, {"ramp": straight}
+    yield "power, tokens of the model", "power", 64, {"ramp": 1, "proposal": plain}
+    yield "power, tokens of the model, ramp 4", "power", 64, {"proposal": plain}
     look = {"candidates": 4, "rollouts": 8}
-    over_models("power, looking ahead", seeds, "power", runs // 4, 16, ramp=1, look=look)
+    yield "power, looking ahead", "power", 16, {"ramp": 1, "look": look}
     for name in ("twist", "reward", "odds", "diff", "steps"):
-        over_models(name, seeds, name, runs, 64)
-    if given.resamplers:
+        yield name, name, 64, {}
+    if resamplers:
         for name in ("power", "twist", "reward"):
             for way in RESAMPLERS:
-                over_models(
-                    f"{name}, {way}",
-                    seeds,
-                    name,
-                    runs,
-                    32,
-                    resampler=getattr(resampling, way),
-                    below=1.0,
-                )
-    answers(given.tries)
+                options = {"resampler": getattr(resampling, way), "below": 1.0}
+                yield f"{name}, {way}", name, 32, options
 
 
 def plain(log_p, context):

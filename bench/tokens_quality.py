@@ -168,7 +168,9 @@ def run(key, data, prompts, used, solutions, error, *, sizes, rows: int, how: st
         return found.tokens, score, found.log_prob
 
     keys = jax.random.split(key, prompts.shape[0])
-    return jax.lax.map(one, (keys, prompts, used, solutions))
+    # a chain runs one text at a time: as many problems side by side as the others have rows
+    beside = rows if how in ("tails", "judged tails") else None
+    return jax.lax.map(one, (keys, prompts, used, solutions), batch_size=beside)
 
 
 _LAST = Step(jnp.zeros((), int), jnp.ones(()), jnp.ones(()), jnp.asarray(True))

@@ -179,6 +179,7 @@ def in_turn(fn: Callable[[Any], Any], parts: Any, count: int) -> Any:
 
     kinds: list[Any] = []
 
+    @partial(jax.jit, inline=True)  # traced once, for its shapes and for the loop
     def one(index: Any) -> Any:
         part = jax.tree.map(lambda leaf: leaf[index], parts)
         value = jax.tree.map(_array, fn(jax.lax.optimization_barrier(part)))

@@ -46,7 +46,8 @@ def advance_lane(
     Pure, so ``jit(vmap(...))`` over keys or data sets works. Step ``i`` uses the key
     ``fold_in(key, i)``, so chunking does not change the result.
     """
-    record = jax.eval_shape(method.step, lane.key, program, lane.state)[1]
+    step = jax.jit(partial(step_lane, method, program), inline=True)  # traced once, for both uses
+    record = jax.eval_shape(step, lane)[1]
     records = jax.tree.map(lambda r: jnp.zeros((length, *r.shape), r.dtype), record)
 
     def running(carry: Any) -> Bool[Array, ""]:
@@ -55,7 +56,7 @@ def advance_lane(
 
     def body(carry: Any) -> Any:
         taken, lane, records = carry
-        lane, record = step_lane(method, program, lane)
+        lane, record = step(lane)
         records = jax.tree.map(lambda b, r: b.at[taken].set(r), records, record)
         return taken + 1, lane, records
 

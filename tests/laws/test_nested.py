@@ -17,7 +17,14 @@ from probinf.samplers.nested import sampling as nested
 from probinf.samplers.nested.findings import judged
 from probinf.samplers.nested.merging import Merged, merge
 from probinf.samplers.nested.state import LanePoints
-from probinf.samplers.nested.volumes import Points, Volumes, evidence, insertion_p_value, volumes
+from probinf.samplers.nested.volumes import (
+    Points,
+    Volumes,
+    evidence,
+    insertion_p_value,
+    uniform_p_value,
+    volumes,
+)
 from tests.cases import targets
 from tests.cases.tiers import tiers
 
@@ -197,6 +204,21 @@ def test_posterior_weights_are_right(make: Any) -> None:
         # volumes are uncertain beside the weights: errors of twice the multinomial ones
         error = 2 * np.sqrt(quantile * (1 - quantile) * (1 / size + 1 / len(exact)))
         assert abs(below - quantile) < 4 * error
+
+
+@pytest.mark.parametrize("n", [50, 500, 5000])
+def test_p_values_of_uniform_numbers_are_scipys(n: int) -> None:
+    """Within 2 % down to 1e-4 (the limit law alone, the mutant, is off by more)."""
+    rng = np.random.default_rng(n)
+    sets = [rng.uniform(size=n) ** rng.uniform(0.9, 1.1) for _ in range(40)]
+    exact = np.array([stats.kstest(u, "uniform").pvalue for u in sets])
+    seen = exact > 1e-4
+    found = np.array([uniform_p_value(u) for u in sets])
+    np.testing.assert_allclose(found[seen], exact[seen], rtol=0.02, atol=1e-4)
+    limit = np.array([stats.kstest(u, "uniform", method="asymp").pvalue for u in sets])
+    assert np.max(np.abs(limit[seen] / exact[seen] - 1)) > 2 * np.max(
+        np.abs(found[seen] / exact[seen] - 1)
+    )
 
 
 def test_insertion_p_values_are_uniform_and_have_power() -> None:

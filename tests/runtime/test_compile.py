@@ -11,6 +11,7 @@ import pytest
 
 import probinf as pi
 from probinf import kernels
+from probinf.runtime import lanes
 
 TRACES = {"model": 0}
 COMPILED: list[str] = []
@@ -35,6 +36,37 @@ def program(seed: int) -> pi.Program:
     rng = np.random.default_rng(seed)
     x = rng.normal(size=20)
     return pi.from_numpyro(counted, x, y=0.5 * x + rng.normal(size=20))
+
+
+@pytest.mark.parametrize(
+    "method", [pi.MCMC(kernels.HMC(), chains=2, warmup=20, draws=20), pi.SMC(particles=50)]
+)
+def test_a_step_is_traced_once(method, monkeypatch):
+    """For the shapes of its records and for the loop; the mutant, as a plain function, is not."""
+    traced = []
+    plain = lanes.step_lane
+
+    def told(*args):
+        traced.append(1)
+        return plain(*args)
+
+    monkeypatch.setattr(lanes, "step_lane", told)
+    pi.sample(program(3), method, key=1, progress=False, check=False)
+    assert len(traced) == 1
+    monkeypatch.setattr(lanes.jax, "jit", lambda fn, **_: fn)
+    lane = lanes.Lane(jax.random.key(1), jnp.zeros((), int), jnp.zeros(()))
+    jax.make_jaxpr(lambda lane: lanes.advance_lane(Walk(), program(3), lane, 3, 3))(lane)
+    assert len(traced) > 2
+
+
+class Walk(pi.SMC):
+    """Adds one, for ever."""
+
+    def step(self, key, program, state):
+        return state + 1.0, state
+
+    def done(self, state):
+        return jnp.asarray(False)
 
 
 @pytest.mark.parametrize(
