@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from jaxtyping import set_array_name_format
+from sphinx.util.parallel import make_chunks
 
 here = Path(__file__).parent
 sys.path.insert(0, str(here / "_ext"))
@@ -76,9 +77,30 @@ def skip_generated(app, what, name, item, skip, options):
     return True if routing or type(item).__name__ == "_tuplegetter" else None
 
 
+def in_even_parts(app, env, docnames):
+    """Deal pages that are executed out to the parts that Sphinx reads side by side.
+
+    Sphinx cuts the list into parts of one length and gives them to its processes in turn: in
+    alphabetical order the last part, which one process reads while the others have nothing left
+    to do, takes as long as any. Here all parts but the last compute alike, and the last does not.
+    """
+    size = len(make_chunks(docnames, app.parallel)[0]) if docnames else 0
+    whole = len(docnames) // size if size else 0
+    executed = [name for name in docnames if "kernelspec" in env.doc2path(name).read_text()[:200]]
+    others = [name for name in docnames if name not in executed]
+    dealt = []
+    for k in range(whole):
+        part = executed[k::whole][:size]
+        free = size - len(part)
+        dealt += part + others[:free]
+        others = others[free:]
+    docnames[:] = dealt + [name for name in docnames if name not in dealt]
+
+
 def setup(app):
     """Connect what is defined above."""
     app.connect("autodoc-skip-member", skip_generated)
+    app.connect("env-before-read-docs", in_even_parts)
 
 
 copybutton_prompt_text = r"\$ |>>> "
