@@ -36,7 +36,8 @@ def advance(
     walks = [_steps(step, method, program, lane, limit) for lane in each]
     moved, records, taken = zip(*finished(walks), strict=True)
     length = max(max(taken), 1)
-    record = jax.eval_shape(step, program, each[0])[1]
+    known = [row for rows in records for row in rows[:1]]  # tracing a step takes a while
+    record = known[0] if known else jax.eval_shape(step, program, each[0])[1]
     blank = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), record)
     filled = [[*rows, *[blank] * (length - len(rows))] for rows in records]
     lane_records = [jax.tree.map(lambda *leaves: np.stack(leaves), *rows) for rows in filled]

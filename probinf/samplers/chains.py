@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -152,12 +153,13 @@ class ChainMethod(Method[Posterior]):
         if self.thin == 1:
             own, record = self.transition(key, program, own, taken)
             return ChainState(own, taken + 1, started), record
-        example = jax.eval_shape(self.transition, key, program, own, taken)[1]
+        transition = jax.jit(partial(self.transition, program=program), inline=True)  # traced once
+        example = jax.eval_shape(transition, key, own=own, taken=taken)[1]
         blank = jax.tree.map(blank_array, example)
 
         def body(index: Any, carry: Any) -> Any:
             own, before = carry
-            own, record = self.transition(jax.random.fold_in(key, index), program, own, taken)
+            own, record = transition(jax.random.fold_in(key, index), own=own, taken=taken)
             stats = {**record.stats}
             for name in _SUMMED & set(stats):
                 stats[name] += before.stats[name]

@@ -36,6 +36,8 @@ def found_start(
         What is kept of the start, and whether there is one.
     """
 
+    attempt = jax.jit(attempt, inline=True)  # traced once, for its shapes and for the loop
+
     def again(carry: Any) -> Any:
         tries, best, top, found = carry
         state, kept = attempt(jax.random.fold_in(key, tries), tries)
