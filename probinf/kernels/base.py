@@ -147,6 +147,11 @@ class Kernel(Options, abc.ABC):
         return False
 
     @property
+    def short_steps_cost(self) -> bool:
+        """Whether a transition by shorter steps takes more evaluations, without a small bound."""
+        return False
+
+    @property
     def needs_gradient(self) -> bool:
         """Whether every coordinate must be floating point and differentiable."""
         return False

@@ -47,6 +47,11 @@ class Cycle(Kernel):
         return any(k.needs_gradient for k in self.kernels)
 
     @property
+    def short_steps_cost(self) -> bool:
+        """Whether any of the kernels' does."""
+        return any(k.short_steps_cost for k in self.kernels)
+
+    @property
     def moves_integers(self) -> bool:
         """Whether any of the kernels does."""
         return any(k.moves_integers for k in self.kernels)
@@ -130,6 +135,11 @@ class Wrapped(Kernel):
     def needs_gradient(self) -> bool:
         """The inner kernel's."""
         return self.kernel.needs_gradient
+
+    @property
+    def short_steps_cost(self) -> bool:
+        """The inner kernel's."""
+        return self.kernel.short_steps_cost
 
     @property
     def moves_integers(self) -> bool:

@@ -71,6 +71,11 @@ class NUTS(Kernel):
         """True."""
         return True
 
+    @property
+    def short_steps_cost(self) -> bool:
+        """True: its trees grow."""
+        return True
+
     def init(self, program: Program, x: Position) -> Any:
         """Position, log density and gradient."""
         return with_gradient(program, x)

@@ -59,6 +59,11 @@ class MAMS(Kernel):
         """True."""
         return True
 
+    @property
+    def short_steps_cost(self) -> bool:
+        """True: its trajectories keep their length."""
+        return True
+
     def init(self, program: Program, x: Position) -> Any:
         """Position, log density and gradient."""
         return with_gradient(program, x)

@@ -39,6 +39,7 @@ from probinf.samplers.populations.generations import (
     line_gains,
     mixture,
 )
+from probinf.samplers.populations.islands import last_moves
 from probinf.samplers.populations.moving import Mover, check_drawable, default_kernel, first_params
 from probinf.samplers.populations.schedule import next_point
 from probinf.samplers.populations.tuning import cross_fitted
@@ -61,7 +62,8 @@ class PersistentSMC(PopulationMethod):
         target_ess: effective sample size of a stage, in multiples of ``particles``; it may
             exceed one, because all generations count.
         moves: kernel transitions per stage, or None to move until no coordinate's
-            correlation with its start exceeds 0.2, or until it has stopped falling.
+            correlation with its start exceeds 0.2, or until it has stopped falling. Where one
+            step size does not fit all particles, every second one is by a shorter step.
         max_moves: most transitions per stage when ``moves`` is None.
         max_stages: most generations, for which memory is set aside.
 
@@ -139,6 +141,7 @@ class PersistentSMC(PopulationMethod):
             beta=jnp.zeros((), log_l.dtype),
             top=top,
             params=first_params(mover.kernel, vector_of(position), 2),
+            varied=jnp.zeros((), bool),
             nan_count=lost,
             dead=jnp.isneginf(top),
         )
@@ -182,7 +185,8 @@ class PersistentSMC(PopulationMethod):
         params = cross_fitted(state.params, vector_of(position), flat_w)
         points = strata_points(jax.random.uniform(resample_key, (), flat_w.dtype), n)
         chosen = inverse_cdf(jnp.exp(normalise(flat_w)), points)
-        moved = self._mover(position).until_mixed(
+        mover = self._mover(position)._replace(varied=state.varied)
+        moved = mover.until_mixed(
             move_key,
             temper(program, beta),
             jax.tree.map(lambda leaf: leaf[chosen], position),
@@ -193,6 +197,7 @@ class PersistentSMC(PopulationMethod):
         score = jax.vmap(program.score, (0, None))(moved.position, program.data)
         log_l, lost = no_nan(score.log_weight)
         log_l = jnp.where(jnp.isneginf(log_l), -jnp.inf, log_l - state.top)
+        along = moved.acceptances.along(log_l, jnp.full_like(log_l, -jnp.log(n)))
         row = state.filled
         betas, log_zs = state.betas.at[row].set(beta), state.log_zs.at[row].set(log_z)
         record = GenerationRecord(
@@ -203,6 +208,8 @@ class PersistentSMC(PopulationMethod):
             evaluations=moved.evaluations + n,
             step_size=moved.params.step_size.mean(),
             correlation=moved.correlation,
+            acceptance_by_place=moved.acceptances.of_place,
+            acceptance_by_likelihood=along,
         )
         later = power(state.all.log_likelihood, beta) - log_z
         everyone = Generations(
@@ -221,6 +228,7 @@ class PersistentSMC(PopulationMethod):
             log_zs=log_zs,
             beta=beta,
             params=moved.params,
+            varied=moved.acceptances.call_for_shorter(along, moved.correlation),
             nan_count=state.nan_count + lost + moved.lost,
             dead=jnp.isneginf(log_z),
         )
@@ -270,6 +278,7 @@ class PersistentSMC(PopulationMethod):
             stats={"log_likelihood": log_l.reshape(self.islands, -1) + top[:, None]},
             nan_count=int(states.nan_count.sum()),
             lines=self.particles,
+            moves=last_moves(run),
         )
 
     def unfinished(self, run: Run) -> str:

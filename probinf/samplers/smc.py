@@ -74,7 +74,8 @@ class SMC(PopulationMethod):
         target_ess: without a schedule, the conditional ESS of a stage, as a share of the
             particles.
         moves: kernel transitions per stage, or None to move until no coordinate's
-            correlation with its start exceeds 0.2, or until it has stopped falling.
+            correlation with its start exceeds 0.2, or until it has stopped falling. Where one
+            step size does not fit all particles, every second one is by a shorter step.
         max_moves: most transitions per stage when ``moves`` is None.
         waste_free: length of the chains that renew the particles, or None. With it, only
             ``particles / waste_free`` ancestors are drawn, and all states of the chains that
@@ -192,6 +193,7 @@ class SMC(PopulationMethod):
             passed=jnp.zeros(terms.shape[1:] or (0,), terms.dtype),
             params=first_params(mover.kernel, vector_of(position), mover.groups),
             stage=jnp.zeros((), int),
+            varied=jnp.zeros((), bool),
             descent=no_descent(log_w),
             nan_count=lost.astype(int) + jnp.sum(~usable),
             dead=jnp.all(jnp.isneginf(terms.reshape(n, -1)[:, 0])),
@@ -223,8 +225,11 @@ class SMC(PopulationMethod):
         # particles of weight zero must not be moved from: resample whenever there are any
         needed = (ess < self.resample_below * n) | jnp.any(jnp.isneginf(weighted.log_w))
         population = self._resampled(resample_key, weighted, needed)
-        moved, eve, line = self._move(move_key, path.at(program, t), population.x, params)
+        moved, eve, line = self._move(
+            move_key, path.at(program, t), population.x, params, state.varied
+        )
         _, fresh, lost = self.terms(program, moved.position)
+        along = moved.acceptances.along(fresh.reshape(n, -1).sum(axis=1), population.log_w)
         variance, fourth = descent.sums()
         record = StageRecord(
             t=t,
@@ -236,6 +241,8 @@ class SMC(PopulationMethod):
             evaluations=moved.evaluations + n,
             step_size=moved.params.step_size.mean(),
             correlation=moved.correlation,
+            acceptance_by_place=moved.acceptances.of_place,
+            acceptance_by_likelihood=along,
             variance=variance,
             fourth=fourth,
         )
@@ -247,6 +254,7 @@ class SMC(PopulationMethod):
             passed=jnp.where(crossed, state.log_z + gained, state.passed),
             params=moved.params,
             stage=state.stage + 1,
+            varied=moved.acceptances.call_for_shorter(along, moved.correlation),
             descent=descent,
             nan_count=state.nan_count + lost + moved.lost,
             dead=state.dead | jnp.isneginf(weighted.log_z),
@@ -273,9 +281,15 @@ class SMC(PopulationMethod):
         return Population(x, equal, weighted.log_z)
 
     def _move(
-        self, key: Key, program: Program, particles: Particle, params: Params
+        self,
+        key: Key,
+        program: Program,
+        particles: Particle,
+        params: Params,
+        varied: Bool[Array, ""],
     ) -> tuple[Moved, Array, Array]:
-        mover, x = self.mover(particles.position), particles.position
+        x = particles.position
+        mover = self.mover(x)._replace(varied=varied)
         if self.waste_free is not None:
             moved = mover.chains(key, program, x, params, length=self.waste_free)
             eve, line = (jnp.repeat(a, self.waste_free) for a in (particles.eve, particles.line))

@@ -16,7 +16,7 @@ import probinf as pi
 from probinf import kernels
 from probinf.core.estimate import log_mean_exp
 from probinf.results.posterior import Posterior
-from probinf.samplers.populations import moving, tuning
+from probinf.samplers.populations import moving, tuning, unevenness
 from probinf.samplers.populations.base import Islands
 from probinf.samplers.populations.pooling import pooled_evidence
 from tests.cases import sbibm, targets
@@ -146,11 +146,11 @@ def tuned_on_the_way(self, key, program, position, params, *, length):
     """The mutant: every move of a chain changes the step size of the next."""
     states = self.start(program, position)
 
-    def sweep(carry, key):
-        states, params, info = self.sweep(key, program, *carry)
+    def sweep(carry, k):
+        states, params, info = self.sweep(jax.random.fold_in(key, k), program, *carry, k)
         return (states, params), (states.position, info)
 
-    carry, (later, info) = jax.lax.scan(sweep, (states, params), jax.random.split(key, length - 1))
+    carry, (later, info) = jax.lax.scan(sweep, (states, params), jnp.arange(length - 1))
     every = jax.tree.map(
         lambda a, b: jnp.moveaxis(jnp.concatenate([a[None], b]), 0, 2), states.position, later
     )
@@ -160,7 +160,9 @@ def tuned_on_the_way(self, key, program, position, params, *, length):
         acceptance=info.acceptance.mean(),
         moves=jnp.asarray(length - 1),
         evaluations=info.evaluations.sum(),
+        lost=info.lost.sum(),
         correlation=jnp.zeros(()),
+        acceptances=unevenness.no_acceptances(every.size // every.shape[-1]),
     )
 
 

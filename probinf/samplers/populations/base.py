@@ -21,6 +21,7 @@ from probinf.runtime.lanes import advance_lane, start_lane
 from probinf.runtime.method import Method, Plan, Run
 from probinf.runtime.progress import Status
 from probinf.samplers.populations.pooling import is_uneven, pooled_evidence, worth_in_lines
+from probinf.samplers.populations.unevenness import uneven_moves
 
 _LOOKS = 64  # stages between two looks from the host
 GO_ON = (
@@ -46,6 +47,9 @@ class Islands(NamedTuple):
         stats: (island, particle) by name.
         nan_count: particles at which the likelihood was NaN.
         lines: of descent that an island can have; 0 where their gains are not compared.
+        moves: (island,) share of the variance of the last stage's acceptances that belongs to
+            particles, and (island,) their correlation with the log likelihood; empty where
+            nothing is known of these.
     """
 
     position: Any
@@ -58,6 +62,7 @@ class Islands(NamedTuple):
     stats: dict[str, np.ndarray]
     nan_count: int = 0
     lines: int = 0
+    moves: tuple[np.ndarray, np.ndarray] = (np.empty(0), np.empty(0))
 
 
 class PopulationMethod(Method[Posterior]):
@@ -155,7 +160,7 @@ class PopulationMethod(Method[Posterior]):
             history=self.history(run),
             clusters=found.eves + found.firsts * np.arange(self.islands)[:, None],
             evidence=self.evidence(found),
-            findings=uneven_lines(found),
+            findings=(*uneven_lines(found), *uneven_moves(*found.moves)),
             provenance={"nan_evaluations": found.nan_count},
         )
 

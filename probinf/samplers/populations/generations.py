@@ -42,6 +42,7 @@ class PersistentState(NamedTuple):
     beta: Float[Array, ""]
     top: Float[Array, ""]
     params: Params
+    varied: Bool[Array, ""]
     nan_count: Int[Array, ""]
     dead: Bool[Array, ""]
 
@@ -56,6 +57,8 @@ class GenerationRecord(NamedTuple):
     evaluations: Int[Array, ""]
     step_size: Float[Array, ""]
     correlation: Float[Array, ""]
+    acceptance_by_place: Float[Array, ""]
+    acceptance_by_likelihood: Float[Array, ""]
 
 
 def joined(rows: Any) -> Any:

@@ -35,6 +35,7 @@ class IslandState(NamedTuple):
     passed: Float[Array, " t"]
     params: Params
     stage: Int[Array, ""]
+    varied: Bool[Array, ""]
     descent: Descent
     nan_count: Int[Array, ""]
     dead: Bool[Array, ""]
@@ -52,6 +53,8 @@ class StageRecord(NamedTuple):
     evaluations: Int[Array, ""]
     step_size: Float[Array, ""]
     correlation: Float[Array, ""]
+    acceptance_by_place: Float[Array, ""]
+    acceptance_by_likelihood: Float[Array, ""]
     variance: Float[Array, ""]
     fourth: Float[Array, ""]
 
@@ -75,6 +78,16 @@ def gathered(run: Run) -> Islands:
         fourths=fourth,
         stats={"log_likelihood": terms},
         nan_count=int(states.nan_count.sum()),
+        moves=last_moves(run),
+    )
+
+
+def last_moves(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """By island, what the acceptances of its last stage belong to and go with."""
+    records = [r for r in run.records if r is not None]
+    return (
+        np.array([r.acceptance_by_place[-1] for r in records], float),
+        np.array([r.acceptance_by_likelihood[-1] for r in records], float),
     )
 
 

@@ -18,9 +18,12 @@ from probinf.errors import MethodError
 from probinf.kernels.base import Info, Kernel, Params
 from probinf.samplers.populations.schedule import largest_correlation
 from probinf.samplers.populations.tuning import divided, over_groups, united
+from probinf.samplers.populations.unevenness import Acceptances, no_acceptances
 
 _MIXED = 0.2  # largest |correlation| with the start at which moving may stop
 _MIN_MOVES = 3  # one move can look uncorrelated by chance and still keep the energy
+_MIN_VARIED = 6  # where every second one is by a shorter step
+_SHORTEST = 1 / 30  # of the step size; shorter ones are log-uniform from here to 1
 _WINDOW = 5  # moves over which the correlation must still fall ...
 _PROGRESS = 0.9  # ... to this share; slower, forty moves would not reach _MIXED
 
@@ -31,11 +34,12 @@ class Moved(NamedTuple):
     Attributes:
         position: leading axis of particles.
         params: tuning, leading axis of groups.
-        acceptance: average acceptance.
+        acceptance: average acceptance of moves by the whole step.
         moves: transitions of each particle.
         evaluations: density evaluations of all particles.
         lost: those that were tried and gave NaN or +inf.
         correlation: largest absolute correlation of a coordinate with its start.
+        acceptances: how they differ between particles.
     """
 
     position: Any
@@ -45,6 +49,7 @@ class Moved(NamedTuple):
     evaluations: Int[Array, ""]
     lost: Int[Array, ""]
     correlation: Float[Array, ""]
+    acceptances: Acceptances
 
 
 def default_kernel(kernel: Kernel | None, position: Any) -> Kernel:
@@ -96,11 +101,24 @@ class Mover(NamedTuple):
         kernel: leaves the program's measure invariant.
         tune: adapt the step size of each group to the acceptance of its moves.
         groups: parts of the population with a tuning of their own.
+        varied: whether every second move is by a shorter step, for where one step size does not
+            fit all particles: the whole one fails in a neck, a short one is slow outside.
     """
 
     kernel: Kernel
     tune: bool
     groups: int
+    varied: Bool[Array, ""] | bool = False
+
+    @property
+    def _tunes(self) -> bool:
+        return self.tune and self.kernel.target_acceptance is not None
+
+    def _is_short(self, count: Int[Array, ""]) -> Bool[Array, ""]:
+        """Whether the move after so many others is by a shorter step."""
+        if not self._tunes or self.kernel.short_steps_cost:
+            return jnp.zeros((), bool)
+        return jnp.asarray(self.varied) & (count % 2 == 1)
 
     def start(self, program: Program, position: Any) -> Any:
         """Kernel states by group."""
@@ -108,7 +126,7 @@ class Mover(NamedTuple):
         return divided(states, self.groups)
 
     def sweep(
-        self, key: Key, program: Program, states: Any, params: Params
+        self, key: Key, program: Program, states: Any, params: Params, count: Int[Array, ""]
     ) -> tuple[Any, Params, Info]:
         """One transition of every particle, and the step size that follows from it."""
 
@@ -117,17 +135,21 @@ class Mover(NamedTuple):
 
         groups, members = jax.tree.leaves(states)[0].shape[:2]
         keys = divided(jax.random.split(key, groups * members), groups)
+        short, length_key = self._is_short(count), jax.random.fold_in(key, groups * members)
+        share = jnp.where(short, _SHORTEST ** jax.random.uniform(length_key), 1.0)
+        used = params._replace(step_size=params.step_size * share.astype(params.step_size.dtype))
         moved = in_parts if is_alone() else over_groups
-        states, info = moved(move, keys, states, params)
-        if self.tune and self.kernel.target_acceptance is not None:
+        states, info = moved(move, keys, states, used)
+        if self._tunes:
             gain = jnp.exp(info.acceptance.mean(axis=1) - self.kernel.aims)
+            gain = jnp.where(short, 1.0, gain)
             size = params.step_size * gain.astype(params.step_size.dtype)
             params = params._replace(step_size=size)
         return states, params, info
 
-    def handed_over(self, params: Params, acceptance: Float[Array, " g"]) -> Params:
+    def handed_over(self, params: Params, acceptance: Float[Array, "g ..."]) -> Params:
         """Step sizes for the next stage, each from the acceptance of the other half."""
-        if not self.tune or self.kernel.target_acceptance is None:
+        if not self._tunes:
             return params
         gain = jnp.exp(2 * (acceptance - self.kernel.aims))
         size = params.step_size * gain.astype(params.step_size.dtype)
@@ -153,10 +175,11 @@ class Mover(NamedTuple):
 
         def sweep(carry: Any) -> Any:
             count, state, params, accepted, (spent, lost), past = carry
-            state, params, info = self.sweep(jax.random.fold_in(key, count), program, state, params)
+            own = jax.random.fold_in(key, count)
+            state, params, info = self.sweep(own, program, state, params, count)
             now = largest_correlation(start, vector_of(united(state.position)))
             past = jnp.concatenate([past[1:], now[None].astype(past.dtype)])
-            accepted = accepted + info.acceptance.mean()
+            accepted = accepted.after(info.acceptance, self._is_short(count))
             sums = spent + info.evaluations.sum(), lost + info.lost.sum()
             return count + 1, state, params, accepted, sums, past
 
@@ -166,22 +189,24 @@ class Mover(NamedTuple):
                 return count < moves
             mixed = past[-1] < _MIXED
             stalled = past[-1] > _PROGRESS * past[0]
-            return (count < _MIN_MOVES) | ((count < max_moves) & ~mixed & ~stalled)
+            return (count < least) | ((count < max_moves) & ~mixed & ~stalled)
 
         zero = jnp.zeros((), int)
+        least = jnp.where(self._is_short(zero + 1), min(_MIN_VARIED, max_moves), _MIN_MOVES)
         # before there are enough moves the window holds values that no correlation reaches
         past = jnp.full((_WINDOW + 1,), jnp.inf)
-        begun, nothing = self.start(program, position), jnp.zeros((), float)
-        first = (zero, begun, params, nothing, (zero, zero), past)
+        begun, none = self.start(program, position), no_acceptances(len(start))
+        first = (zero, begun, params, none, (zero, zero), past)
         count, state, params, accepted, sums, past = jax.lax.while_loop(wanted, sweep, first)
         return Moved(
             position=united(state.position),
             params=params,
-            acceptance=accepted / count,
+            acceptance=accepted.mean.mean(),
             moves=count,
             evaluations=sums[0],
             lost=sums[1],
             correlation=past[-1],
+            acceptances=accepted,
         )
 
     def chains(
@@ -190,22 +215,29 @@ class Mover(NamedTuple):
         """Chains of ``length`` states from each position, all states kept, chain by chain."""
         states = self.start(program, position)
 
-        def sweep(states: Any, key: Key) -> tuple[Any, Any]:
-            states, _, info = self.sweep(key, program, states, params)
-            return states, (states.position, info)
+        def sweep(carry: Any, count: Int[Array, ""]) -> tuple[Any, Any]:
+            states, accepted = carry
+            own = jax.random.fold_in(key, count)
+            states, _, info = self.sweep(own, program, states, params, count)
+            accepted = accepted.after(info.acceptance, self._is_short(count))
+            return (states, accepted), (states.position, info)
 
-        keys = jax.random.split(key, length - 1)
-        last, (later, info) = jax.lax.scan(sweep, states, keys)
+        counts = jnp.arange(length - 1)
+        begun = states, no_acceptances(len(vector_of(position)))
+        (last, accepted), (later, info) = jax.lax.scan(sweep, begun, counts)
         every = jax.tree.map(
             lambda a, b: jnp.moveaxis(jnp.concatenate([a[None], b]), 0, 2), states.position, later
         )
-        count = jnp.asarray(length - 1)
+        whole = ~jax.vmap(self._is_short)(counts)
+        rates = jnp.tensordot(whole / whole.sum(), info.acceptance.mean(axis=2), 1)
+        accepted = Acceptances(accepted.moves, *(jnp.repeat(a, length) for a in accepted[1:]))
         return Moved(
             position=united(united(every)),
-            params=self.handed_over(params, info.acceptance.mean(axis=(0, 2))),
-            acceptance=info.acceptance.mean(),
-            moves=count,
+            params=self.handed_over(params, rates),
+            acceptance=accepted.mean.mean(),
+            moves=jnp.asarray(length - 1),
             evaluations=info.evaluations.sum(),
             lost=info.lost.sum(),
             correlation=largest_correlation(vector_of(position), vector_of(united(last.position))),
+            acceptances=accepted,
         )
