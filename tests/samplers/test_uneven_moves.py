@@ -124,6 +124,13 @@ def test_every_second_move_is_short_where_that_costs_little(kernel, shortens: bo
     assert not Mover(kernel, tune=False, groups=2, varied=True)._is_short(jnp.asarray(1))
 
 
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_max_moves_is_the_most_there_are(most: int) -> None:
+    method = pi.SMC(particles=20, islands=1, max_moves=most, kernel=kernels.RandomWalk())
+    found = pi.sample(targets.skewed().program, method, key=0, progress=False, check=False)
+    assert np.nanmax(found.history["moves"]) <= most
+
+
 class ByPlace(Mover):
     """The mutant: the step is short where the particle's density says that it should be."""
 

@@ -25,6 +25,7 @@ from probinf.results.posterior import Posterior
 from probinf.runtime.method import Plan, Run
 from probinf.runtime.progress import Status
 from probinf.samplers.filters import smoothing
+from probinf.samplers.filters.findings import few_particles
 from probinf.samplers.filters.known import Known, known_states, refuse_unbounded
 from probinf.samplers.filters.lines import Lines, family_of, followed, no_lines, refuse_disorder
 from probinf.samplers.filters.summaries import summarised
@@ -296,7 +297,10 @@ class ParticleFilter(PopulationMethod):
         variances, fourths = (np.asarray(value, float) for value in sums)
         if not self.lines:
             variances = np.full_like(variances, np.nan)
-        evidence = pooled_evidence(log_z, variances, fourths)
+        history = self._history(records)
+        findings = few_particles(history["ess"], self.particles)
+        families = states.lines.starts.shape[1] - 1
+        evidence = pooled_evidence(log_z, variances, fourths, families if findings else 0)
         log_w, clusters, draws, positions = self._draws(run, log_z)
         return assemble(
             run,
@@ -304,9 +308,10 @@ class ParticleFilter(PopulationMethod):
             positions,
             draws=draws,
             log_weights=log_w - log_w.max(),
-            history=self._history(records),
+            history=history,
             clusters=clusters,
             evidence=evidence,
+            findings=findings,
             provenance={"nan_evaluations": int(states.lost.sum()), "smoother": self.smoother},
         )
 

@@ -192,7 +192,8 @@ class Mover(NamedTuple):
             return (count < least) | ((count < max_moves) & ~mixed & ~stalled)
 
         zero = jnp.zeros((), int)
-        least = jnp.where(self._is_short(zero + 1), min(_MIN_VARIED, max_moves), _MIN_MOVES)
+        least = jnp.where(self._is_short(zero + 1), _MIN_VARIED, _MIN_MOVES)
+        least = jnp.minimum(least, max_moves)
         # before there are enough moves the window holds values that no correlation reaches
         past = jnp.full((_WINDOW + 1,), jnp.inf)
         begun, none = self.start(program, position), no_acceptances(len(start))

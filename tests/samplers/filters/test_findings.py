@@ -1,0 +1,81 @@
+"""A filter says when an observation was where hardly any particle is."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpyro.distributions as dist
+import pytest
+
+import probinf as pi
+from probinf.samplers.filters.findings import few_particles
+from tests.cases import linear_gaussian as case
+from tests.samplers.filters.test_lines import series
+
+PLACE = 10
+
+
+def with_outlier(size: float) -> np.ndarray:
+    """Twenty steps, one of them so many standard deviations of the emission away."""
+    y = series(20)
+    y[PLACE] += size * case.R
+    return y
+
+
+def run(y: np.ndarray, key: int = 0, **options) -> pi.Posterior:
+    method = pi.ParticleFilter(1000, **options)
+    return pi.sample(case.program(y), method, key=key, progress=False, check=False)
+
+
+def test_an_outlier_is_found_and_widens_the_error() -> None:
+    """At each of twenty keys, where the evidence is one to ten too low (z-scores down to -8)."""
+    found = run(with_outlier(8.0), islands=4)
+    assert "few_particles" in found.diagnose().codes
+    assert f"step {PLACE} rests on" in str(found.diagnose())
+    assert found.history["ess"][:, PLACE].min() < 10
+    usual = run(series(20), islands=4)
+    assert "few_particles" not in usual.diagnose().codes
+    assert abs(usual.log_evidence.z(case.exact(series(20))[0])) < 5
+
+
+@pytest.mark.slow
+def test_the_finding_widens_the_error(monkeypatch) -> None:
+    """Root mean square of z over forty filters; the mutant, who finds nothing, has more."""
+    y = with_outlier(6.0)
+    exact = case.exact(y)[0]
+
+    def size() -> float:
+        return float(
+            np.sqrt(np.mean([run(y, key).log_evidence.z(exact) ** 2 for key in range(40)]))
+        )
+
+    honest = size()
+    monkeypatch.setattr("probinf.samplers.filters.particle_filter.few_particles", lambda *_: ())
+    assert honest < 0.85 * size()
+
+
+def proposal(x, observation, rho, q, r):
+    both = q**2 + r**2
+    return dist.Normal((rho * x * r**2 + observation * q**2) / both, q * r / both**0.5)
+
+
+def look_ahead(x, observation, rho, q, r):
+    return dist.Normal(rho * x, (q**2 + r**2) ** 0.5).log_prob(observation)
+
+
+def test_a_proposal_that_looks_at_the_observation_mends_it() -> None:
+    y = with_outlier(8.0)
+    found = run(y, proposal=proposal, auxiliary=look_ahead)
+    assert "few_particles" not in found.diagnose().codes
+    assert abs(found.log_evidence.z(case.exact(y)[0])) < 5
+
+
+def test_what_is_said_of_steps() -> None:
+    ess = np.full((3, 5), 400.0)
+    assert few_particles(ess, 1000) == ()
+    ess[:, 3], ess[0, 1], ess[1, 4] = 2.0, 1.0, np.nan
+    (one,) = few_particles(ess, 1000)
+    assert "step 3 rests on 2.0 of 1000" in one.message
+    assert "more" not in one.message.split("):")[0]
+    ess[:, 2] = 5.0
+    (two,) = few_particles(ess, 1000)
+    assert "fewer than 10 at 1 more" in two.message
