@@ -55,6 +55,11 @@ class DelayedAcceptance(Kernel):
         return self.kernel.target_acceptance
 
     @property
+    def short_steps_cost(self) -> bool:
+        """Those of the kernel that moves."""
+        return self.kernel.short_steps_cost
+
+    @property
     def metrics(self) -> tuple[MetricName, ...]:
         """Those of the kernel that moves."""
         return tuple(m for m in self.kernel.metrics if m in ("diagonal", "dense"))

@@ -21,6 +21,7 @@ def with_gradient(program: Program, x: Position) -> Any:
     return blackjax.hmc().init(x, lambda y: log_density(program, y))
 
 
+_SMALL = 64  # leapfrog steps that a short step may take without costing much
 _NEAR = 10.0  # standard deviations within which NaN is a hole, and no overflow of a trajectory
 
 
@@ -142,6 +143,11 @@ class HMC(Kernel):
     def needs_gradient(self) -> bool:
         """True."""
         return True
+
+    @property
+    def short_steps_cost(self) -> bool:
+        """Where trajectories have a length and may take more than 64 steps for it."""
+        return self.length is not None and self.steps > _SMALL
 
     def init(self, program: Program, x: Position) -> Any:
         """Position, log density and gradient."""

@@ -185,7 +185,7 @@ class PersistentSMC(PopulationMethod):
         params = cross_fitted(state.params, vector_of(position), flat_w)
         points = strata_points(jax.random.uniform(resample_key, (), flat_w.dtype), n)
         chosen = inverse_cdf(jnp.exp(normalise(flat_w)), points)
-        mover = self._mover(position)._replace(varied=state.varied)
+        mover = self._mover(position).varying(state.varied, position)
         moved = mover.until_mixed(
             move_key,
             temper(program, beta),
@@ -228,7 +228,7 @@ class PersistentSMC(PopulationMethod):
             log_zs=log_zs,
             beta=beta,
             params=moved.params,
-            varied=moved.acceptances.call_for_shorter(along, moved.correlation),
+            varied=moved.acceptances.call_for_shorter(along, moved.correlation, n, state.varied),
             nan_count=state.nan_count + lost + moved.lost,
             dead=jnp.isneginf(log_z),
         )
@@ -278,7 +278,7 @@ class PersistentSMC(PopulationMethod):
             stats={"log_likelihood": log_l.reshape(self.islands, -1) + top[:, None]},
             nan_count=int(states.nan_count.sum()),
             lines=self.particles,
-            moves=last_moves(run),
+            moves=last_moves(run, everyone.position),
         )
 
     def unfinished(self, run: Run) -> str:

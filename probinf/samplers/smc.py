@@ -254,7 +254,9 @@ class SMC(PopulationMethod):
             passed=jnp.where(crossed, state.log_z + gained, state.passed),
             params=moved.params,
             stage=state.stage + 1,
-            varied=moved.acceptances.call_for_shorter(along, moved.correlation),
+            varied=moved.acceptances.call_for_shorter(
+                along, moved.correlation, lines, state.varied
+            ),
             descent=descent,
             nan_count=state.nan_count + lost + moved.lost,
             dead=state.dead | jnp.isneginf(weighted.log_z),
@@ -289,7 +291,7 @@ class SMC(PopulationMethod):
         varied: Bool[Array, ""],
     ) -> tuple[Moved, Array, Array]:
         x = particles.position
-        mover = self.mover(x)._replace(varied=varied)
+        mover = self.mover(x).varying(varied, x)
         if self.waste_free is not None:
             moved = mover.chains(key, program, x, params, length=self.waste_free)
             eve, line = (jnp.repeat(a, self.waste_free) for a in (particles.eve, particles.line))

@@ -62,10 +62,12 @@ def test_the_share_of_place_is_that_of_an_analysis_of_variance(between: float) -
 def test_a_short_move_does_not_count_and_one_move_says_nothing() -> None:
     rates = np.random.default_rng(2).uniform(size=(1, 50))
     one = sums(rates)
-    assert float(one.of_place) == 0
+    assert np.isnan(float(one.of_place))
     same = one.after(jnp.ones((2, 25)), jnp.asarray(True))
     assert int(same.moves) == 1
     np.testing.assert_array_equal(same.mean, one.mean)
+    nearly_all = 1 - 3e-4 * np.random.default_rng(5).exponential(size=(3, 1000)).astype(np.float32)
+    assert float(sums(nearly_all).of_place) < 0.05  # digits are kept
     several_parts = no_acceptances(4).after(jnp.full((2, 2, 3), 0.5), jnp.asarray(False))
     np.testing.assert_allclose(several_parts.mean, 0.5)
 
@@ -82,6 +84,8 @@ def test_the_correlation_with_the_likelihood_is_weighted_and_finite() -> None:
     )
     lost = jnp.asarray(value).at[:3].set(-jnp.inf)
     assert np.isfinite(float(found.along(lost, jnp.asarray(log_w))))
+    offset = found.along(jnp.asarray(value - 1e5), jnp.asarray(log_w))
+    assert float(offset) == pytest.approx(exact, abs=0.01)
     assert float(found.along(jnp.full(200, -jnp.inf), jnp.asarray(log_w))) == 0
     assert float(sums(np.ones((3, 200))).along(jnp.asarray(value), jnp.asarray(log_w))) == 0
 
@@ -92,13 +96,19 @@ def test_shorter_moves_are_called_for_where_one_step_does_not_fit() -> None:
     place = sums(np.where(rng.uniform(size=1000) < 0.2, 0.0, 1.0) * rng.uniform(size=(3, 1000)))
 
     def called(found: Acceptances, along: float, correlation: float) -> bool:
-        return bool(found.call_for_shorter(jnp.asarray(along), jnp.asarray(correlation)))
+        signs = jnp.asarray(along), jnp.asarray(correlation)
+        before = jnp.asarray(False)
+        return bool(found.call_for_shorter(*signs, found.mean.size, before))
 
     assert not called(even, -0.5, 0.9)
     assert called(place, -0.5, 0.1)  # weights lead to them
     assert called(place, 0.1, 0.5)  # they stay where they were
     assert not called(place, 0.1, 0.1)  # they do no harm
     assert not called(sums(rng.uniform(size=(3, 10))), -0.5, 0.9)  # ten particles prove nothing
+    one = sums(rng.uniform(size=(1, 1000)))  # nor does a single move: what was called for stays
+    for before in (False, True):
+        signs = jnp.asarray(-0.5), jnp.asarray(0.9)
+        assert bool(one.call_for_shorter(*signs, 1000, jnp.asarray(before))) is before
 
 
 @pytest.mark.parametrize(
@@ -112,6 +122,9 @@ def test_shorter_moves_are_called_for_where_one_step_does_not_fit() -> None:
         (kernels.cycle(kernels.RandomWalk(), kernels.MAMS()), False),
         (kernels.cycle(kernels.RandomWalk(), kernels.HMC()), True),
         (kernels.Slice(), False),
+        (kernels.HMC(steps=20, length=1.5), True),
+        (kernels.HMC(steps=500, length=1.5), False),
+        (kernels.DelayedAcceptance(kernels.HMC(steps=500, length=1.5)), False),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -129,6 +142,30 @@ def test_max_moves_is_the_most_there_are(most: int) -> None:
     method = pi.SMC(particles=20, islands=1, max_moves=most, kernel=kernels.RandomWalk())
     found = pi.sample(targets.skewed().program, method, key=0, progress=False, check=False)
     assert np.nanmax(found.history["moves"]) <= most
+    flat, _ = flatten(targets.skewed().program)
+    start = jnp.linspace(-1.0, 1.0, 20)[:, None]
+    mover = Mover(kernels.RandomWalk(), True, 2, varied=True)
+    params = first_params(mover.kernel, start, 2)
+    moved = mover.until_mixed(jax.random.key(0), flat, start, params, moves=None, max_moves=most)
+    assert int(moved.moves) <= most
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        pi.SMC(particles=4, islands=6, kernel=kernels.RandomWalk()),
+        pi.PersistentSMC(particles=4, islands=6, kernel=kernels.RandomWalk()),
+    ],
+    ids=["smc", "persistent"],
+)
+def test_islands_that_are_dead_from_the_start_say_nothing(method) -> None:
+    program = pi.from_log_likelihood(
+        lambda x: jnp.where(x > 1.0, 0.0, -jnp.inf), dist.Normal(0.0, 1.0)
+    )
+    for key in range(3):
+        found = pi.sample(program, method, key=key, progress=False, check=False)
+        assert "uneven_moves" not in found.diagnose().codes
+        assert np.isfinite(found.log_evidence.value)
 
 
 class ByPlace(Mover):

@@ -21,6 +21,7 @@ from probinf.core.program import Key, Program
 from probinf.core.resampling import Resampler, systematic
 from probinf.errors import MethodError, ZeroLikelihoodError
 from probinf.results.assembling import assemble
+from probinf.results.findings import Finding
 from probinf.results.posterior import Posterior
 from probinf.runtime.method import Plan, Run
 from probinf.runtime.progress import Status
@@ -298,9 +299,11 @@ class ParticleFilter(PopulationMethod):
         if not self.lines:
             variances = np.full_like(variances, np.nan)
         history = self._history(records)
-        findings = few_particles(history["ess"], self.particles)
-        families = states.lines.starts.shape[1] - 1
-        evidence = pooled_evidence(log_z, variances, fourths, families if findings else 0)
+        findings: tuple[Finding, ...] = ()
+        if getattr(run.program.state_space, "nothing_left", None) is None:  # no token program
+            ess = np.where(np.isneginf(history["log_increment"]), 0.0, history["ess"])
+            findings = few_particles(ess, self.particles)
+        evidence = pooled_evidence(log_z, variances, fourths, uneven=bool(findings))
         log_w, clusters, draws, positions = self._draws(run, log_z)
         return assemble(
             run,

@@ -34,6 +34,7 @@ from probinf.runtime.lanes import Lane, over_lanes
 from probinf.runtime.method import Plan, Run
 from probinf.runtime.progress import Status
 from probinf.runtime.records import Collector, Kept
+from probinf.samplers.filters.findings import few_particles
 from probinf.samplers.pmcmc.filtering import Filter, steps_of
 from probinf.samplers.pmcmc.nested_filters import Bench, Filters
 from probinf.samplers.pmcmc.pilot import dying
@@ -314,6 +315,7 @@ class SMC2(PopulationMethod):
             fourths=fourth,
             stats={"log_likelihood": np.asarray(states.particles.cloud.log_z)},
             nan_count=int(np.sum(states.nan_count)),
+            lines=self.particles,
         )
 
     def unfinished(self, run: Run) -> str:
@@ -362,6 +364,14 @@ class SMC2(PopulationMethod):
         )
 
     def _findings(self, found: Posterior) -> tuple[Finding, ...]:
+        ess, data = found.history["ess"], found.history["data"]
+        steps = np.unique(data[np.isfinite(data)])  # counts of data; the first has no row
+        with_doublings = np.where(data[:, None] == steps[:, None], ess[:, None], np.inf).min(axis=2)
+        least = np.where(np.isinf(with_doublings), np.nan, with_doublings)
+        remedy = "Use more particles= and state_particles=, or"
+        return few_particles(least, self.particles, remedy, first=1) + self._noisy(found)
+
+    def _noisy(self, found: Posterior) -> tuple[Finding, ...]:
         acceptance = found.history["move_acceptance"]
         many = found.history["state_particles"]
         tried = np.isfinite(acceptance)

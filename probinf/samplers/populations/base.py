@@ -149,7 +149,7 @@ class PopulationMethod(Method[Posterior]):
         if reason:
             return self.stopped(run, found, reason)
         total = np.logaddexp.reduce(found.log_w, axis=1, keepdims=True)
-        log_w = np.where(np.isneginf(total), -np.inf, found.log_w - total)
+        log_w = found.log_w - np.where(np.isneginf(total), 0.0, total)  # -inf stays -inf
         log_w = log_w + found.log_z[:, None]
         return assemble(
             run,

@@ -78,17 +78,26 @@ def gathered(run: Run) -> Islands:
         fourths=fourth,
         stats={"log_likelihood": terms},
         nan_count=int(states.nan_count.sum()),
-        moves=last_moves(run),
+        moves=last_moves(run, states.particles.position),
     )
 
 
-def last_moves(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """By island, what the acceptances of its last stage belong to and go with."""
-    records = [r for r in run.records if r is not None]
-    return (
-        np.array([r.acceptance_by_place[-1] for r in records], float),
-        np.array([r.acceptance_by_likelihood[-1] for r in records], float),
-    )
+def last_moves(run: Run, position: Any) -> tuple[np.ndarray, np.ndarray]:
+    """What the acceptances of a last stage belong to and go with, of islands that are alive.
+
+    Of the last stage in which particles moved twice by the whole step. Where coordinates are
+    random keys, acceptances vary with the estimate that a key gives, and nothing is said.
+    """
+    found = []
+    for record, dead in zip(run.records, np.asarray(run.states.dead), strict=True):
+        if record is None or dead or not isinstance(position, jax.Array | np.ndarray):
+            continue
+        known = np.flatnonzero(np.isfinite(record.acceptance_by_place))
+        if known.size:
+            last = known[-1]
+            found.append((record.acceptance_by_place[last], record.acceptance_by_likelihood[last]))
+    place, along = np.array(found, float).reshape(-1, 2).T
+    return place, along
 
 
 def unfinished(run: Run, most: int) -> str:

@@ -110,6 +110,10 @@ class Mover(NamedTuple):
     groups: int
     varied: Bool[Array, ""] | bool = False
 
+    def varying(self, varied: Bool[Array, ""], position: Any) -> Mover:
+        """The same, its steps varied; not where coordinates are keys, which are drawn afresh."""
+        return self._replace(varied=varied) if isinstance(position, jax.Array) else self
+
     @property
     def _tunes(self) -> bool:
         return self.tune and self.kernel.target_acceptance is not None
@@ -178,8 +182,10 @@ class Mover(NamedTuple):
             own = jax.random.fold_in(key, count)
             state, params, info = self.sweep(own, program, state, params, count)
             now = largest_correlation(start, vector_of(united(state.position)))
-            past = jnp.concatenate([past[1:], now[None].astype(past.dtype)])
-            accepted = accepted.after(info.acceptance, self._is_short(count))
+            short = self._is_short(count)
+            # a move by a short step is none of those over which the correlation must fall
+            past = jnp.where(short, past, jnp.roll(past, -1)).at[-1].set(now.astype(past.dtype))
+            accepted = accepted.after(info.acceptance, short)
             sums = spent + info.evaluations.sum(), lost + info.lost.sum()
             return count + 1, state, params, accepted, sums, past
 

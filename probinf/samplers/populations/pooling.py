@@ -12,7 +12,12 @@ _UNEVEN = 0.02  # squared gains as uneven as those of this share of all lines; .
 
 
 def pooled_evidence(
-    log_z: np.ndarray, variances: np.ndarray, fourths: np.ndarray, lines: int = 0
+    log_z: np.ndarray,
+    variances: np.ndarray,
+    fourths: np.ndarray,
+    lines: int = 0,
+    *,
+    uneven: bool = False,
 ) -> Estimate:
     """Mean of the islands' evidences, with the error of :func:`pooled_error`.
 
@@ -24,13 +29,14 @@ def pooled_evidence(
         variances: (islands,) variance of each, a sum of squares; NaN where it is not known.
         fourths: (islands,) sum of the fourth powers.
         lines: of descent in an island; 0 where that is not looked at.
+        uneven: whether it is known already that few lines make up the variances.
     """
     found = log_mean_exp(log_z)
     if not np.isfinite(found.value):
         return found
     weights = np.exp(log_z - found.value) / log_z.size
     error = pooled_error(found.error, weights, variances, fourths)
-    if is_uneven(log_z, variances, fourths, lines):
+    if uneven or is_uneven(log_z, variances, fourths, lines):
         within = float(np.sqrt(np.sum(weights**2 * variances)))
         larger = float(np.fmax(found.error, within)) * _widening(float(log_z.size - 1))
         error = max(error, larger)

@@ -69,13 +69,51 @@ def test_a_proposal_that_looks_at_the_observation_mends_it() -> None:
     assert abs(found.log_evidence.z(case.exact(y)[0])) < 5
 
 
+def test_particles_of_parameters_too() -> None:
+    """At each of twelve keys."""
+    method = pi.SMC2(particles=200, state_particles=50)
+
+    def codes(y: np.ndarray) -> list[str]:
+        free = {"rho": dist.Uniform(0.3, 0.99), "q": case.Q, "r": case.R}
+        program = pi.from_state_space(
+            case.initial, case.transition, case.emission, y, parameters=free
+        )
+        found = pi.sample(program, method, key=0, progress=False, check=False)
+        if "few_particles" in found.diagnose().codes:
+            assert f"step {PLACE} rests on" in str(found.diagnose())
+        return found.diagnose().codes
+
+    assert "few_particles" in codes(with_outlier(8.0))
+    assert "few_particles" not in codes(series(20))
+
+
+def test_islands_that_die_count_as_none() -> None:
+    """Their weights, all zero, are no thousand equal ones."""
+
+    def transition(x):
+        return dist.Normal(x, 1.0)
+
+    def emission(x):
+        return dist.Uniform(x - 1.0, x + 1.0)
+
+    y = np.array([0.0, 0.0, 0.0, 3.5, 3.5])
+    program = pi.from_state_space(lambda: dist.Normal(0.0, 1.0), transition, emission, y)
+    method = pi.ParticleFilter(100, islands=8)
+    found = pi.sample(program, method, key=0, progress=False, check=False)
+    assert np.isneginf(found.history["log_increment"]).any()
+    assert "few_particles" in found.diagnose().codes
+
+
 def test_what_is_said_of_steps() -> None:
     ess = np.full((3, 5), 400.0)
     assert few_particles(ess, 1000) == ()
-    ess[:, 3], ess[0, 1], ess[1, 4] = 2.0, 1.0, np.nan
+    ess[:, 2], ess[0, 1], ess[1, 4] = 2.0, 1.0, np.nan
     (one,) = few_particles(ess, 1000)
-    assert "step 3 rests on 2.0 of 1000" in one.message
+    assert "step 2 rests on 2.0 of 1000" in one.message
     assert "more" not in one.message.split("):")[0]
-    ess[:, 2] = 5.0
+    assert few_particles(np.full((2, 3), 2.0), 8) == ()  # of eight, as many as there can be
+    assert few_particles(np.array([[1.0], [400.0]]), 1000)  # half of the islands
+    ess[:, 3] = 1.0
     (two,) = few_particles(ess, 1000)
+    assert "step 2 rests" in two.message
     assert "fewer than 10 at 1 more" in two.message
