@@ -37,7 +37,6 @@ SECTIONS = {
     "Long runs": ["tumours_two_devices"],
     "Language models": ["smollm2_arithmetic"],
 }
-WITHOUT_PICTURE = {"smollm2_arithmetic"}  # needs weights from a package of their own
 HEAD = """Each script is read from top to bottom, runs on real data without a network, and ends by
 checking its own numbers against something that is known: an exact answer, a published one, another
 package, all the data. `python examples/NAME.py` prints its answer; with a folder it draws its
@@ -93,8 +92,7 @@ def pages() -> tuple[str, str]:
             first, needs = told(name)
             index.append(f"| [{name}.py]({name}.py) | {first} | {f'`{needs}`' if needs else ''} |")
             gallery += ["", f":::{{grid-item-card}} {first.split(':')[0]}"]
-            drawn = name not in WITHOUT_PICTURE
-            gallery += [f":img-bottom: gallery/{name}.png"] if drawn else []
+            gallery += [f":img-bottom: gallery/{name}.png"]
             gallery += [f"`examples/{name}.py`", ""]
             gallery += [f"{first}", "", *([f"Needs the extra `{needs}`."] if needs else []), ":::"]
         index.append("")
@@ -115,7 +113,7 @@ def main() -> None:
     PICTURES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as place:
         folder = chosen.pictures or pathlib.Path(place)
-        for name in chosen.names or [name for name in listed if name not in WITHOUT_PICTURE]:
+        for name in chosen.names or listed:
             if chosen.pictures is None:
                 run(name, folder)
             shrink(folder / f"{name}.png", PICTURES / f"{name}.png")
