@@ -2,11 +2,16 @@
 
 import hashlib
 import importlib.metadata
+import os
 import sys
 from pathlib import Path
 
 from jaxtyping import set_array_name_format
 from sphinx.util.parallel import make_chunks
+
+# Pages run side by side: threads of linear algebra would wait in turns for the same cores.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 here = Path(__file__).parent
 sys.path.insert(0, str(here / "_ext"))

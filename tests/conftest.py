@@ -12,10 +12,14 @@ import pytest
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The fast tier compiles much and computes little: let XLA spend less time on its code.
+    """One thread of linear algebra per worker, and less time of XLA's on code that runs once.
 
-    The flag is read when the first computation starts, which is after this.
+    Workers, which start after this, share the cores: two with two threads each wait for one
+    another, a hundred times as long as the work takes. The fast tier compiles much and computes
+    little; its flag is read when the first computation starts.
     """
+    for threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(threads, "1")
     if config.getoption("-m") == "not slow":
         flags = os.environ.get("XLA_FLAGS", "")
         quick = "--xla_backend_optimization_level=0"

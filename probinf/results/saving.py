@@ -24,7 +24,8 @@ def save(posterior: Posterior, path: str | pathlib.Path) -> None:
     """See :meth:`probinf.Posterior.save`."""
     folder = own_folder(path, MANIFEST)
     streamed, evidence = posterior.streamed, posterior.evidence
-    atomically(folder / "posterior.nc", lambda f: to_datatree(posterior).to_netcdf(f))
+    tree = to_datatree(posterior)
+    atomically(folder / "posterior.nc", lambda f: tree.to_netcdf(f, engine="h5netcdf"))
     entries: dict[str, Any] = {
         "sha256": write_arrays(_named(posterior), folder / ARRAYS),
         "kind": posterior.kind,

@@ -6,12 +6,13 @@ import warnings
 
 import numpy as np
 import pytest
+import scipy.optimize
 from scipy.optimize import linprog
 
 import probinf.conformal as pc
 from probinf.conformal.calibration.conditional import _same_span
 from probinf.conformal.calibration.randomness import row_uniforms
-from probinf.errors import ArrayError, InfiniteSetWarning
+from probinf.errors import ArrayError, ConvergenceError, InfiniteSetWarning
 from tests.cases.coverage import coverage
 
 
@@ -93,6 +94,36 @@ def test_tied_scores_keep_the_exact_coverage(values):
         rows.append(phi[60:].T @ ((s[60:] <= q) - 0.8) / 10)
     z = np.mean(rows, axis=0) / (np.std(rows, axis=0, ddof=1) / np.sqrt(150))
     assert (abs(z) < 4).all(), z
+
+
+@pytest.mark.parametrize("given_up", [1, 2, 3])
+def test_a_solver_that_gives_up_is_asked_another_way(monkeypatch, given_up):
+    """As HiGHS of SciPy 1.14 does on scores that are tied but for the noise that parts them."""
+    rng, own = np.random.default_rng(0), scipy.optimize.linprog
+    phi, _ = overlapping(rng, 70)
+    s = rng.choice([0.1, 0.2, 0.3, 1.1], 70)
+
+    def thresholds():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", InfiniteSetWarning)
+            return pc.calibration.conditional_thresholds(
+                s[:60], phi[:60], phi[60:], alpha=0.2, key=1
+            )
+
+    right, ways = thresholds(), []
+
+    def gives_up(*args, **options):
+        ways.append((options["method"], options["options"]["presolve"]))
+        if len(set(ways)) > given_up:
+            return own(*args, **options)
+        return scipy.optimize.OptimizeResult(status=4, x=None, message="Unknown")
+
+    monkeypatch.setattr(scipy.optimize, "linprog", gives_up)
+    if given_up == 3:
+        with pytest.raises(ConvergenceError, match="60 scores on 3 features"):
+            thresholds()
+    else:
+        assert thresholds() == pytest.approx(right, abs=1e-9)
 
 
 UNITS = {

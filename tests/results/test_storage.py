@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+import xarray
 
 import probinf as pi
 from probinf.errors import SavedFileError, StructureError
@@ -146,6 +148,17 @@ def test_damaged_files_are_refused(posteriors, tmp_path):
     for folder in ("fit", "nowhere"):
         with pytest.raises(SavedFileError, match=r"manifest\.json is missing"):
             pi.load(tmp_path / folder)
+
+
+def test_the_backend_of_the_file_is_named(posteriors, tmp_path, monkeypatch):
+    """Releases of xarray choose another by themselves, one of them without groups."""
+    asked = []
+    monkeypatch.setattr(
+        xarray.DataTree, "to_netcdf", lambda *args, **options: asked.append(options)
+    )
+    with contextlib.suppress(FileNotFoundError):  # nothing was written
+        posteriors["nuts"].save(tmp_path / "fit")
+    assert asked == [{"engine": "h5netcdf"}]
 
 
 def test_nothing_is_pickled(posteriors, tmp_path, monkeypatch):

@@ -71,7 +71,6 @@ def windows(monkeypatch) -> None:
         (os, "killpg"),
         (os, "getpgrp"),
         (signal, "SIGKILL"),
-        (signal, "SIGALRM"),
     ):
         monkeypatch.delattr(owner, name, raising=False)
     _all_cores(monkeypatch)

@@ -17,10 +17,12 @@ from probinf.core.inputs.levels import fraction
 from probinf.core.keys import as_key
 from probinf.core.program import Key
 from probinf.core.rounding import outward
-from probinf.errors import ArrayError
+from probinf.errors import ArrayError, ConvergenceError
 
 _PIVOTS = 2000
 _COLLINEAR = 1e-11  # smallest singular value, beside the largest, of columns in their own units
+_WAYS = (("highs", True), ("highs-ds", False), ("highs-ipm", True))  # with and without presolve
+_SOLVED, _INFEASIBLE = 0, 2  # status of SciPy's linprog
 _SKEWED = 1e3  # condition above which the columns are made orthogonal
 _ROUNDED = 16  # rounding of a threshold that goes through a score, in units of the last place
 
@@ -57,6 +59,7 @@ def conditional_thresholds(
 
     Raises:
         ArrayError: NaN, shapes that differ, features that are collinear.
+        ConvergenceError: the quantile regression was not solved.
 
     Source: Gibbs, Cherian & Candès (2023), sections 2.2 and 2.3.
     """
@@ -147,17 +150,36 @@ class _Path:
         self.beta = np.linalg.solve(phi[self.basis], s[self.basis])
 
     def _solve(self, x: np.ndarray, t: float) -> tuple[np.ndarray, np.ndarray] | None:
-        """Dual variables and coefficients by linear programming; None when unbounded."""
+        """Dual variables and coefficients by linear programming; None when there are none.
+
+        Releases of HiGHS give up on some of these problems, whose scores differ by less than its
+        tolerances, in their first way and solve them in another.
+        """
         from scipy.optimize import linprog
 
         bounds = (-self.alpha, 1 - self.alpha)
-        out = linprog(-self.s, A_eq=self.phi.T, b_eq=-t * x, bounds=bounds, method="highs")
-        return None if out.x is None else (out.x, -out.eqlin.marginals)
+        for way, presolve in _WAYS:
+            out = linprog(
+                -self.s,
+                A_eq=self.phi.T,
+                b_eq=-t * x,
+                bounds=bounds,
+                method=way,
+                options={"presolve": presolve},
+            )
+            if out.status in (_SOLVED, _INFEASIBLE):
+                break
+        return (out.x, -out.eqlin.marginals) if out.status == _SOLVED else None
 
     def _start(self) -> tuple[np.ndarray, np.ndarray]:
         d = self.phi.shape[1]
         solved = self._solve(np.zeros(d), 0.0)
-        assert solved is not None  # zero is feasible
+        if solved is None:  # zero is feasible
+            raise ConvergenceError(
+                "conditional calibration: SciPy's linear programming found no quantile regression "
+                f"of the {len(self.s)} scores on {d} features. Use fewer features, or standardise "
+                "the scores."
+            )
         eta, beta = solved
         residual = abs(self.s - self.phi @ beta)
         inner = np.minimum(eta + self.alpha, 1 - self.alpha - eta)

@@ -74,7 +74,8 @@ class Acceptances(NamedTuple):
         w = w / jnp.maximum(w.sum(), 1e-12)
         top = jnp.max(jnp.where(usable, log_likelihood, -jnp.inf))
         value = jnp.where(usable, log_likelihood - top, 0.0)  # a large offset costs no digits
-        a, b = self.mean - w @ self.mean, value - w @ value
+        refused = self.refused / self.moves  # zeros, where all are accepted, are exact
+        a, b = w @ refused - refused, value - w @ value
         power = jnp.sqrt((w @ a**2) * (w @ b**2))
         return jnp.where(power > 1e-12, (w @ (a * b)) / jnp.maximum(power, 1e-12), 0.0)
 
