@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pathlib
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ def pytest_configure(config: pytest.Config) -> None:
     another, a hundred times as long as the work takes. The fast tier compiles much and computes
     little; its flag is read when the first computation starts.
     """
+    gc.set_threshold(200_000, 50, 100)  # tracing makes much that lives; it was looked through often
     for threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
         os.environ.setdefault(threads, "1")
     if config.getoption("-m") == "not slow":
@@ -39,6 +41,7 @@ def compiled_programs_are_let_go() -> Iterator[None]:
     yield
     if _MAPS.exists() and len(_MAPS.read_bytes().splitlines()) > _MANY:
         jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
