@@ -55,7 +55,7 @@ nb_execution_cache_path = str(here / "_build" / "jupyter_cache" / source_digest(
 # Raised at once, it would stop a parallel build before that line is printed.
 nb_execution_raise_on_error = False
 nb_execution_show_tb = True
-nb_execution_timeout = 300
+nb_execution_timeout = 900  # of a cell, beside others and on slower machines
 nb_merge_streams = True
 
 # --- API
