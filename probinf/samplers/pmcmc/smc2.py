@@ -316,6 +316,7 @@ class SMC2(PopulationMethod):
             stats={"log_likelihood": np.asarray(states.particles.cloud.log_z)},
             nan_count=int(np.sum(states.nan_count)),
             lines=self.particles,
+            findings=self._few(self.history(run)),
         )
 
     def unfinished(self, run: Run) -> str:
@@ -360,16 +361,16 @@ class SMC2(PopulationMethod):
         return dataclasses.replace(
             found,
             draws={**found.draws, **last},
-            findings=(*found.findings, *self._findings(found)),
+            findings=(*found.findings, *self._noisy(found)),
         )
 
-    def _findings(self, found: Posterior) -> tuple[Finding, ...]:
-        ess, data = found.history["ess"], found.history["data"]
+    def _few(self, history: dict[str, np.ndarray]) -> tuple[Finding, ...]:
+        ess, data = history["ess"], history["data"]
         steps = np.unique(data[np.isfinite(data)])  # counts of data; the first has no row
         with_doublings = np.where(data[:, None] == steps[:, None], ess[:, None], np.inf).min(axis=2)
         least = np.where(np.isinf(with_doublings), np.nan, with_doublings)
         remedy = "Use more particles= and state_particles=, or"
-        return few_particles(least, self.particles, remedy, first=1) + self._noisy(found)
+        return few_particles(least, self.particles, remedy, first=1)
 
     def _noisy(self, found: Posterior) -> tuple[Finding, ...]:
         acceptance = found.history["move_acceptance"]

@@ -50,6 +50,7 @@ class Islands(NamedTuple):
         moves: (island,) share of the variance of the last stage's acceptances that belongs to
             particles, and (island,) their correlation with the log likelihood; empty where
             nothing is known of these.
+        findings: of what makes the variances too small, which the error is then widened for.
     """
 
     position: Any
@@ -63,6 +64,7 @@ class Islands(NamedTuple):
     nan_count: int = 0
     lines: int = 0
     moves: tuple[np.ndarray, np.ndarray] = (np.empty(0), np.empty(0))
+    findings: tuple[Finding, ...] = ()
 
 
 class PopulationMethod(Method[Posterior]):
@@ -91,7 +93,13 @@ class PopulationMethod(Method[Posterior]):
 
     def evidence(self, found: Islands) -> Estimate:
         """Mean of the islands, with an error from their spread and what each knows of its own."""
-        return pooled_evidence(found.log_z, found.variances, found.fourths, found.lines)
+        return pooled_evidence(
+            found.log_z,
+            found.variances,
+            found.fourths,
+            found.lines,
+            uneven=bool(found.findings),
+        )
 
     def unfinished(self, run: Run) -> str:
         """Why the run has not come to its end; empty where it has."""
@@ -160,7 +168,7 @@ class PopulationMethod(Method[Posterior]):
             history=self.history(run),
             clusters=found.eves + found.firsts * np.arange(self.islands)[:, None],
             evidence=self.evidence(found),
-            findings=(*uneven_lines(found), *uneven_moves(*found.moves)),
+            findings=(*uneven_lines(found), *uneven_moves(*found.moves), *found.findings),
             provenance={"nan_evaluations": found.nan_count},
         )
 

@@ -8,6 +8,7 @@ import pytest
 
 import probinf as pi
 from probinf.samplers.filters.findings import few_particles
+from probinf.samplers.populations.pooling import pooled_evidence
 from tests.cases import linear_gaussian as case
 from tests.samplers.filters.test_lines import series
 
@@ -69,9 +70,16 @@ def test_a_proposal_that_looks_at_the_observation_mends_it() -> None:
     assert abs(found.log_evidence.z(case.exact(y)[0])) < 5
 
 
-def test_particles_of_parameters_too() -> None:
-    """At each of twelve keys."""
+def test_particles_of_parameters_too(monkeypatch) -> None:
+    """It holds at each of twelve keys; the error is told that its parts are too small."""
     method = pi.SMC2(particles=200, state_particles=50)
+    widened: list[bool] = []
+
+    def told(*args, uneven: bool) -> pi.Estimate:
+        widened.append(uneven)
+        return pooled_evidence(*args, uneven=uneven)
+
+    monkeypatch.setattr("probinf.samplers.populations.base.pooled_evidence", told)
 
     def codes(y: np.ndarray) -> list[str]:
         free = {"rho": dist.Uniform(0.3, 0.99), "q": case.Q, "r": case.R}
@@ -85,6 +93,7 @@ def test_particles_of_parameters_too() -> None:
 
     assert "few_particles" in codes(with_outlier(8.0))
     assert "few_particles" not in codes(series(20))
+    assert widened == [True, False]
 
 
 def test_islands_that_die_count_as_none() -> None:
