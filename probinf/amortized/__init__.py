@@ -16,12 +16,12 @@ from probinf.amortized.heads.mixture import Mixture as Mixture
 from probinf.amortized.heads.mixture import MixtureDistribution as MixtureDistribution
 from probinf.amortized.heads.mixture_program import mixture_program as mixture_program
 from probinf.amortized.heads.predictive import Predictive as Predictive
-from probinf.amortized.nets.embedding import CNN as CNN
+from probinf.amortized.nets.adapting import from_flax as from_flax
+from probinf.amortized.nets.convolutions import CNN as CNN
 from probinf.amortized.nets.embedding import Embedding as Embedding
-from probinf.amortized.nets.embedding import SetEmbedding as SetEmbedding
-from probinf.amortized.nets.embedding import SetTransformer as SetTransformer
-from probinf.amortized.nets.embedding import from_flax as from_flax
 from probinf.amortized.nets.fixed import Fixed as Fixed
+from probinf.amortized.nets.set_embeddings import SetEmbedding as SetEmbedding
+from probinf.amortized.nets.set_embeddings import SetTransformer as SetTransformer
 from probinf.amortized.neural.nle import NLE as NLE
 from probinf.amortized.neural.nle import FittedNLE as FittedNLE
 from probinf.amortized.neural.npe import NPE as NPE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import equinox as eqx
@@ -15,7 +16,7 @@ import pytest
 import probinf as pi
 from probinf.amortized import CNN, NPE, Embedding, SetEmbedding, SetTransformer, load
 from probinf.amortized.nets import attention
-from probinf.errors import ModelError, StructureError
+from probinf.errors import ModelError, SavedFileError, StructureError
 
 SMALL = {"layers": 1, "hidden": (8,), "bins": 4}
 ROWS = jax.random.normal(jax.random.key(1), (9, 3))
@@ -101,6 +102,21 @@ def test_images_and_sequences_of_any_shape() -> None:
 @pytest.mark.parametrize("options", [SetEmbedding(), SetTransformer(), CNN(2, (4, 8))])
 def test_a_file_holds_options_not_code(options) -> None:
     assert Embedding.restored(json.loads(json.dumps(options.stored()))) == options
+
+
+def test_an_embedding_of_ones_own_comes_back_once_it_is_imported() -> None:
+    with pytest.raises(SavedFileError, match=r"kind 'first_rows'.*'set_transformer'.*Import"):
+        Embedding.restored({"kind": "first_rows", "size": 3})
+
+    @dataclasses.dataclass(frozen=True)
+    class FirstRows(Embedding):
+        kind = "first_rows"
+        size: int = 2
+
+        def build(self, key, shape):
+            raise NotImplementedError
+
+    assert Embedding.restored(FirstRows(3).stored()) == FirstRows(3)
 
 
 def test_embeddings_that_do_not_fit_are_named() -> None:

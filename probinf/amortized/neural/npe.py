@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from probinf.amortized.nets.embedding import Embedding, adapted, takes_sets
+from probinf.amortized.nets.adapting import adapted
+from probinf.amortized.nets.embedding import Embedding, takes_sets
 from probinf.amortized.nets.regression import Regression
 from probinf.amortized.neural.base import Flows, Record
 from probinf.amortized.neural.familiar import Familiar

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probinf.amortized.nets.embedding import Embedding, adapted, takes_sets
+from probinf.amortized.nets.adapting import adapted
+from probinf.amortized.nets.embedding import Embedding, takes_sets
 from probinf.amortized.neural.base import Neural, Record
 from probinf.amortized.neural.fitted import (
     stored,

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from probinf.amortized.nets.embedding import DeepSet, takes_sets
+from probinf.amortized.nets.embedding import takes_sets
 from probinf.amortized.nets.fixed import Fixed
+from probinf.amortized.nets.set_embeddings import DeepSet
 from probinf.amortized.neural.base import require_count, widened
 from probinf.amortized.neural.familiar import SUMMARY
 from probinf.amortized.neural.marginals import Marginals
