@@ -167,19 +167,20 @@ class _Path:
                 method=way,
                 options={"presolve": presolve},
             )
-            if out.status in (_SOLVED, _INFEASIBLE):
-                break
-        return (out.x, -out.eqlin.marginals) if out.status == _SOLVED else None
+            if out.status == _SOLVED:
+                return out.x, -out.eqlin.marginals
+            if out.status == _INFEASIBLE:
+                return None
+        raise ConvergenceError(
+            "conditional calibration: SciPy's linear programming found no quantile regression of "
+            f"the {len(self.s)} scores on {len(x)} features. Use fewer features, or standardise "
+            "the scores."
+        )
 
     def _start(self) -> tuple[np.ndarray, np.ndarray]:
         d = self.phi.shape[1]
         solved = self._solve(np.zeros(d), 0.0)
-        if solved is None:  # zero is feasible
-            raise ConvergenceError(
-                "conditional calibration: SciPy's linear programming found no quantile regression "
-                f"of the {len(self.s)} scores on {d} features. Use fewer features, or standardise "
-                "the scores."
-            )
+        assert solved is not None  # zero is feasible
         eta, beta = solved
         residual = abs(self.s - self.phi @ beta)
         inner = np.minimum(eta + self.alpha, 1 - self.alpha - eta)
