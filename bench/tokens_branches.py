@@ -76,6 +76,7 @@ def main() -> None:
                 "mean log p": float(log_p.mean()),
                 "distinct texts": float(texts.mean()),
                 "particles": given.particles,
+                "tokens": given.tokens,
                 "runs": given.runs,
             }
             name = f"power {exponent:g}, " + (f"{k} branches" if k else "particle filter")

@@ -121,6 +121,8 @@ class Program:
         discrete: finds the discrete sites that are summed out; None when there are none.
         levels: name, lowest and highest value of every discrete coordinate with finitely many.
         axes: names of the dimensions of sites, and labels along them.
+        layered: whether its functions repeat large equal parts, as a network's layers, which only
+            XLA's newer kernel emitter compiles once (``docs/design.md``).
         data: everything dynamic: observations, covariates, network weights, path parameters.
     """
 
@@ -164,6 +166,7 @@ class Program:
         default=(), metadata={"static": True}
     )
     axes: Axes = dataclasses.field(default=NOTHING, metadata={"static": True})
+    layered: bool = dataclasses.field(default=False, metadata={"static": True})
 
     def template(self) -> Position:
         """Shapes and dtypes of one position, without computing anything."""

@@ -128,4 +128,4 @@ class TransformerLM(Decoding):
         return dataclasses.replace(self, base=joined(self.base, found))
 
 
-_read = compiled(read, static=("shape",))
+_read = compiled(read, static=("shape",), long=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 import pytest
 
 import probinf as pi
 from probinf.errors import ArrayError, MethodError, ModelError, RewardError, ZeroLikelihoodError
 from probinf.lm import TableLM
+from probinf.runtime import lanes
 from tests.cases import tokens as case
 from tests.cases.tiers import tiers
 
@@ -118,6 +120,16 @@ def test_another_prompt_compiles_nothing() -> None:
         program = pi.from_language_model(LM, prompt, max_tokens=4, exponent=exponent)
         case.filtered(jax.random.key(0), case.sequence(program), runs=2, particles=2)
     assert case.filtered._cache_size() == 1
+
+
+def test_layers_are_compiled_by_the_emitter_that_compiles_equal_ones_once(monkeypatch) -> None:
+    """The older one, which engines ask for otherwise, compiles 30 equal layers 30 times."""
+    program = pi.from_language_model(LM, max_tokens=6)
+    assert program.layered and pi.temper(program, 0.5).layered
+    assert not pi.from_log_likelihood(lambda x: -(x["x"] ** 2), {"x": dist.Normal(0, 1)}).layered
+    monkeypatch.setattr(lanes, "_advance_short", None)
+    found = pi.sample(program, pi.ParticleFilter(8), key=0, progress=False, check=False)
+    assert np.isfinite(found.log_evidence.value)
 
 
 def test_a_smoother_is_refused() -> None:

@@ -46,7 +46,7 @@ def nest(program: Program, parameter: Any, **changes: Any) -> Program:
         lifted["observations"] = Observations(
             OnInner(program.observations.get), _SetInner(program.observations.set)
         )
-    lifted |= {"levels": program.levels, "axes": program.axes}
+    lifted |= {name: getattr(program, name) for name in ("levels", "axes", "layered")}
     return Program(data=(program.data, parameter), **{**lifted, **changes})
 
 

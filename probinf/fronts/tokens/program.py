@@ -29,6 +29,7 @@ def program_of(sizes: Sizes, data: TokenData) -> Program:
         score=_ScoreOf(sizes),
         constrain=_Constrain(sizes),
         state_space=TokenSpace(sizes),
+        layered=True,
         data=data,
     )
 

@@ -175,10 +175,7 @@ class ParticleFilter(PopulationMethod):
             )
         if self.smoother == "rejection":
             refuse_unbounded(known.sequence)
-        record = jax.eval_shape(
-            lambda key: self.step(key, program, self.init(key, program))[1], jax.random.key(0)
-        )
-        row = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(record.stored))
+        row = 0 if self.smoother is None else self._stored_bytes(program)
         total = row * known.steps * self.islands
         if total > _STORE:
             raise MethodError(
@@ -192,6 +189,13 @@ class ParticleFilter(PopulationMethod):
             row_bytes=row * self.islands,
             moves_integers=True,
         )
+
+    def _stored_bytes(self, program: Program) -> int:
+        """What a smoother keeps of each step."""
+        record = jax.eval_shape(
+            lambda key: self.step(key, program, self.init(key, program))[1], jax.random.key(0)
+        )
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(record.stored))
 
     def init(self, key: Key, program: Program) -> FilterState:
         """Blank particles before the first step."""
