@@ -45,6 +45,14 @@ def compiled_programs_are_let_go() -> Iterator[None]:
 
 
 @pytest.fixture
+def fresh_traces() -> Iterator[None]:
+    """For mutants, which are equal to what they break: what is traced here serves no other test."""
+    jax.clear_caches()
+    yield
+    jax.clear_caches()
+
+
+@pytest.fixture
 def x64() -> Iterator[None]:
     """Float64 inside one test."""
     with jax.enable_x64(True):

@@ -24,7 +24,6 @@ NAMES = [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in CA
 def check(name: str) -> None:
     """Value, likelihood per datum, probabilities and mode against the written-out sum."""
     case = CASES[name]
-    jax.clear_caches()  # mutants are equal to what they break
     with jax.enable_x64(True):
         program = pi.from_numpyro(case.model, *case.args)
         zs = combinations(program)
@@ -50,6 +49,7 @@ def test_the_sum_is_the_written_out_one(name: str) -> None:
     check(name)
 
 
+@pytest.mark.usefixtures("fresh_traces")
 def test_a_plate_that_is_summed_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(self: Any, names: Any) -> Any:
         axes = tuple(k for k, n in enumerate(self.names) if n in names)
@@ -62,6 +62,7 @@ def test_a_plate_that_is_summed_is_caught(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("fresh_traces")
 def test_a_prior_counted_twice_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     real = density.grouped
 
@@ -74,6 +75,7 @@ def test_a_prior_counted_twice_is_caught(monkeypatch: pytest.MonkeyPatch) -> Non
         check("mixture")
 
 
+@pytest.mark.usefixtures("fresh_traces")
 def test_a_largest_term_for_the_sum_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(elimination, "reduced", lambda values, over: jnp.max(values, axis=-1))
     with pytest.raises(AssertionError):

@@ -82,6 +82,7 @@ def test_entries_drawn_apart_are_caught() -> None:
     assert p_value("hidden Markov", apart) < 1e-4
 
 
+@pytest.mark.usefixtures("fresh_traces")
 def test_a_scale_that_is_forgotten_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     real = tracing._table
 

@@ -83,6 +83,7 @@ def test_mutant_what_is_left_takes_any(monkeypatch: pytest.MonkeyPatch) -> None:
     assert p_value(*small()) < 1e-8
 
 
+@pytest.mark.usefixtures("fresh_traces")
 def test_a_bound_that_does_not_hold_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     sequence, stored = small()
     key = jax.random.key(0)
