@@ -36,15 +36,10 @@ class Allocation(NamedTuple):
         if self.min_ess is None and self.max_error is None:
             return wanted
         few = self.min_ess is not None and kish_ess(merged.log_weights) < self.min_ess
-        vague = self.max_error is not None and not _error(merged) <= self.max_error
+        vague = self.max_error is not None and not merged.evidences()[0].error <= self.max_error
         if few and vague:
             return wanted
         return 1.0 if few else 0.0 if vague else None
-
-
-def _error(merged: Merged) -> float:
-    single = merged.single() if len(merged.lanes) > 1 else []
-    return merged.evidence(single)[0].error
 
 
 def check_allocation(allocation: Allocation) -> None:

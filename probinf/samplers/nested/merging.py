@@ -54,6 +54,12 @@ class Merged(NamedTuple):
             total = total._replace(error=spread)
         return total, information
 
+    def evidences(self) -> tuple[Estimate, float, list[Estimate]]:
+        """The log evidence, the information, and the evidence of each run: of one, the same."""
+        single = self.single() if len(self.lanes) > 1 else []
+        total, information = self.evidence(single)
+        return total, information, single or [total]
+
     def single(self) -> list[Estimate]:
         """The evidence of each run alone."""
         found = []

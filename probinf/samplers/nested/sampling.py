@@ -287,8 +287,7 @@ class Nested(Method[Posterior]):
         if np.isneginf(merged.log_likelihood).all():
             seen = f"the likelihood is zero or NaN at all {self.runs * self.live} live points"
             raise zero_likelihood(run.flat, run.layout, seen)
-        single = merged.single()
-        total, information = merged.evidence(single)
+        total, information, single = merged.evidences()
         modes = parted(
             merged.lanes,
             [
