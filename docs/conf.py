@@ -3,10 +3,12 @@
 import hashlib
 import importlib.metadata
 import os
+import re
 import sys
 from pathlib import Path
 
 from jaxtyping import set_array_name_format
+from sphinx.util.logging import getLogger
 from sphinx.util.parallel import make_chunks
 
 # Pages run side by side: threads of linear algebra would wait in turns for the same cores.
@@ -57,6 +59,8 @@ nb_execution_raise_on_error = False
 nb_execution_show_tb = True
 nb_execution_timeout = 900  # of a cell, beside others and on slower machines
 nb_merge_streams = True
+nb_output_stderr = "remove"  # progress, and warnings with paths; pages print what counts
+nb_render_markdown_format = "myst"  # of outputs; the default, CommonMark, knows no tables
 
 # --- API
 
@@ -102,10 +106,18 @@ def in_even_parts(app, env, docnames):
     docnames[:] = dealt + [name for name in docnames if name not in dealt]
 
 
+def find_unread_tables(app, pagename, templatename, context, doctree):
+    """Warn of a table that is shown as the text that it was written in."""
+    shown = re.sub(r"<(pre|code).*?</\1>", "", context.get("body", ""), flags=re.DOTALL)
+    if re.search(r"\|\s*:?(-{2,}|[–—]+)-?:?\s*\|", shown):
+        getLogger(__name__).warning("a table is shown as text", location=pagename)
+
+
 def setup(app):
     """Connect what is defined above."""
     app.connect("autodoc-skip-member", skip_generated)
     app.connect("env-before-read-docs", in_even_parts)
+    app.connect("html-page-context", find_unread_tables)
 
 
 copybutton_prompt_text = r"\$ |>>> "

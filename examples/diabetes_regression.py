@@ -1,4 +1,4 @@
-"""Regression with shrinkage on the diabetes data, by NUTS and by sequential Monte Carlo.
+"""Diabetes progression: regression with shrinkage, by NUTS and by sequential Monte Carlo.
 
 Ten measurements of 442 patients predict how far their diabetes went within a year (Efron, Hastie,
 Johnstone and Tibshirani, 2004; bundled with scikit-learn). Coefficients share one prior scale tau,
