@@ -50,7 +50,7 @@ def mean_of(found: Laws) -> Array:
 def root_of(found: Laws) -> Array:
     """A root of the covariance of all parts."""
     blocks = [_root(law) for _, law in sorted(found.items())]
-    return jax.scipy.linalg.block_diag(*blocks)
+    return jax.scipy.linalg.block_diag(*blocks).astype(float)
 
 
 def _root(law: Any) -> Array:

@@ -39,6 +39,18 @@ def test_linear_gaussian_by_algebra() -> None:
     assert found.predict(key=0, steps=2)["observations"].shape == (1, 4000, 2)
 
 
+def test_parameters_in_single_precision() -> None:
+    """As another fit's means are; nothing of the system is left in single precision."""
+
+    def log_z(kind: type) -> float:
+        known = {name: kind(value) for name, value in {"rho": 0.75, "q": 0.5, "r": 0.5}.items()}
+        laws = case.initial, case.transition, case.emission
+        program = pi.from_state_space(*laws, case.Y, parameters=known, missing="nan")
+        return exactly(program, 10).log_evidence.value
+
+    np.testing.assert_allclose(log_z(np.float32), log_z(float), rtol=1e-12)
+
+
 def several_initial():
     return {
         "level": dist.MultivariateNormal(jnp.zeros(2), jnp.array([[1.0, 0.3], [0.3, 2.0]])),
