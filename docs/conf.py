@@ -14,6 +14,7 @@ from sphinx.util.parallel import make_chunks
 # Pages run side by side: threads of linear algebra would wait in turns for the same cores.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("MPLBACKEND", None)  # kernels show pictures by the backend that they choose
 
 here = Path(__file__).parent
 sys.path.insert(0, str(here / "_ext"))
@@ -106,18 +107,22 @@ def in_even_parts(app, env, docnames):
     docnames[:] = dealt + [name for name in docnames if name not in dealt]
 
 
-def find_unread_tables(app, pagename, templatename, context, doctree):
-    """Warn of a table that is shown as the text that it was written in."""
-    shown = re.sub(r"<(pre|code).*?</\1>", "", context.get("body", ""), flags=re.DOTALL)
+def look_at_page(app, pagename, templatename, context, doctree):
+    """Warn of a table that is shown as the text it was written in, and of pictures that are not."""
+    body = context.get("body", "")
+    shown = re.sub(r"<(pre|code).*?</\1>", "", body, flags=re.DOTALL)
     if re.search(r"\|\s*:?(-{2,}|[–—]+)-?:?\s*\|", shown):
         getLogger(__name__).warning("a table is shown as text", location=pagename)
+    draws = "matplotlib.pyplot" in re.sub("<[^>]*>", "", body) and not pagename.startswith("_")
+    if draws and "<img" not in body:
+        getLogger(__name__).warning("pictures are drawn, none is shown", location=pagename)
 
 
 def setup(app):
     """Connect what is defined above."""
     app.connect("autodoc-skip-member", skip_generated)
     app.connect("env-before-read-docs", in_even_parts)
-    app.connect("html-page-context", find_unread_tables)
+    app.connect("html-page-context", look_at_page)
 
 
 copybutton_prompt_text = r"\$ |>>> "
