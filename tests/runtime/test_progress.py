@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 
 import pytest
 import rich
@@ -12,7 +13,7 @@ from probinf.runtime.progress import Bar, Status
 
 
 @pytest.fixture
-def notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+def notebook(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(rich.get_console(), "is_jupyter", True)
     monkeypatch.setattr(progress.importlib.util, "find_spec", lambda name: None)
     progress._lacks_widgets.cache_clear()
