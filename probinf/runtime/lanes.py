@@ -116,7 +116,7 @@ def advance_lanes(
     found: Any
     if _asks(program, lanes.taken):
         found = hosted.advance(step_lane, method, program, lanes, int(limit))
-    elif method.has_long_arrays or program.layered:
+    elif method.has_long_arrays:
         found = _advance_long(method, length, program, lanes, limit)
     else:
         found = _advance_short(method, length, program, lanes, limit)

@@ -9,9 +9,9 @@ import numpyro.distributions as dist
 import pytest
 
 import probinf as pi
+from probinf.core import compiling
 from probinf.errors import ArrayError, MethodError, ModelError, RewardError, ZeroLikelihoodError
 from probinf.lm import TableLM
-from probinf.runtime import lanes
 from tests.cases import tokens as case
 from tests.cases.tiers import tiers
 
@@ -126,10 +126,16 @@ def test_layers_are_compiled_by_the_emitter_that_compiles_equal_ones_once(monkey
     """The older one, which engines ask for otherwise, compiles 30 equal layers 30 times."""
     program = pi.from_language_model(LM, max_tokens=6)
     assert program.layered and pi.temper(program, 0.5).layered
-    assert not pi.from_log_likelihood(lambda x: -(x["x"] ** 2), {"x": dist.Normal(0, 1)}).layered
-    monkeypatch.setattr(lanes, "_advance_short", None)
-    found = pi.sample(program, pi.ParticleFilter(8), key=0, progress=False, check=False)
-    assert np.isfinite(found.log_evidence.value)
+    asked = []
+    options = compiling.options
+    monkeypatch.setattr(
+        compiling, "options", lambda once, long: asked.append(long) or options(once, long)
+    )
+    one_more = compiling.compiled(lambda program, x: x + 1)
+    assert one_more(program, 1) == 2 and one_more(pi.temper(program, 0.5), 2) == 3
+    normal = pi.from_log_likelihood(lambda x: -(x["x"] ** 2), {"x": dist.Normal(0, 1)})
+    assert one_more({"of": normal}, 3) == 4
+    assert asked == [True, False]  # chosen once for each kind
 
 
 def test_a_smoother_is_refused() -> None:
