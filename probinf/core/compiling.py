@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,7 +23,7 @@ def compiled(
     static: Sequence[str] = (),
     once: bool = False,
     long: bool = False,
-) -> Callable[..., Any]:
+) -> Compiled:
     """``jax.jit`` for functions called from the host, with what XLA's CPU backend does best.
 
     An engine's loop is hundreds of small kernels, and XLA's older kernel emitter compiles them
@@ -45,12 +47,12 @@ def compiled(
             return plain
         return jax.jit(fn, static_argnames=tuple(static), compiler_options=found)
 
-    return _on_the_host_where_asked(fn, static, plain, chosen)
+    return Compiled(fn, static, plain, chosen)
 
 
 def jitted(
     fn: Callable[..., Any], *, static: Sequence[str] = (), donate: Sequence[str] = ()
-) -> Callable[..., Any]:
+) -> Compiled:
     """``jax.jit`` for functions of programs, some of which ask the host.
 
     Args:
@@ -59,29 +61,67 @@ def jitted(
         donate: names of arguments that are not used again, whose memory the result may take.
     """
     plain = jax.jit(fn, static_argnames=tuple(static), donate_argnames=tuple(donate))
-    return _on_the_host_where_asked(fn, static, plain, lambda layered: plain)
+    return Compiled(fn, static, plain, lambda layered: plain)
 
 
-def _on_the_host_where_asked(
-    fn: Callable[..., Any],
-    static: Sequence[str],
-    plain: Callable[..., Any],
-    chosen: Callable[[bool], Callable[..., Any]],
-) -> Callable[..., Any]:
-    """``fn`` compiled; in parts, where a program among its arguments asks the host."""
+class Compiled:
+    """A function compiled; in parts, where a program among its arguments asks the host."""
 
-    @functools.wraps(fn)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        static: Sequence[str],
+        plain: Callable[..., Any],
+        chosen: Callable[[bool], Callable[..., Any]],
+    ) -> None:
+        functools.update_wrapper(self, fn)
+        self._fn, self._static = fn, tuple(static)
+        self._plain, self._chosen = plain, chosen
+        self._begun: set[int] = set()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         leaves = jax.tree.leaves((args, kwargs))
         if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
-            return plain(*args, **kwargs)
+            return self._plain(*args, **kwargs)
         if asks((args, kwargs)):
-            return on_host(fn, tuple(static), *args, **kwargs)
+            return on_host(self._fn, self._static, *args, **kwargs)
         if jax.device_count() > 1:
             args, kwargs = converted((args, kwargs))
-        return chosen(_layered((args, kwargs)))(*args, **kwargs)
+        return self._chosen(_layered((args, kwargs)))(*args, **kwargs)
 
-    return call
+    def ahead(self, *args: Any) -> Callable[[], None] | None:
+        """Compile for such arguments in a thread, while Python goes on with something else.
+
+        XLA needs no Python while it compiles. A call with such arguments compiles nothing then,
+        unless it comes too early: what is returned waits.
+
+        Args:
+            args: of a call, or their shapes; on several devices shapes do not say where arrays
+                will lie, so that for them it is only traced.
+
+        Returns:
+            None where it has been done before, and where nothing is compiled.
+        """
+        leaves, treedef = jax.tree.flatten(args)
+        kinds = ((getattr(leaf, "shape", leaf), getattr(leaf, "dtype", None)) for leaf in leaves)
+        signature = hash((treedef, tuple(kinds), jax.config.values["jax_enable_x64"]))
+        if signature in self._begun or asks(args) or jax.config.values["jax_disable_jit"]:
+            return None
+        self._begun.add(signature)
+        several = jax.device_count() > 1
+        if several:
+            args = converted(args)
+        traced = self._chosen(_layered(args)).trace(*args)  # type: ignore[attr-defined]
+        if several and any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves):
+            return None
+        thread = threading.Thread(target=_tried, args=(traced.lower().compile,))
+        thread.start()
+        return thread.join
+
+
+def _tried(compiling: Callable[[], Any]) -> None:
+    with contextlib.suppress(Exception):  # the call that follows fails alike, and says so
+        compiling()
 
 
 def _layered(tree: Any) -> bool:

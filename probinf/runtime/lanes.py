@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from probinf.core.compiling import compiled
+from probinf.core.compiling import Compiled, compiled
 from probinf.core.host.asking import asks
 from probinf.core.program import Key, Program
 from probinf.core.rows import is_cut
@@ -97,6 +97,20 @@ def start_lanes(method: Method[Any], program: Program, keys: Key) -> Lane:
     return found
 
 
+def start_while_compiling(method: Method[Any], length: int, program: Program, keys: Key) -> Lane:
+    """:func:`start_lanes`, whose compilation and run hide behind those of :func:`advance_lanes`."""
+    starts_wait = _start_lanes.ahead(method, program, keys)
+    if starts_wait is None:
+        return start_lanes(method, program, keys)
+    lanes = jax.eval_shape(partial(_start_lanes, method), program, keys)
+    loop_waits = _advance(method).ahead(method, length, program, lanes, jnp.asarray(0))
+    starts_wait()
+    found = start_lanes(method, program, keys)
+    if loop_waits is not None:
+        loop_waits()
+    return found
+
+
 @partial(compiled, static=("method",), once=True)
 def _start_lanes(method: Method[Any], program: Program, keys: Key) -> Lane:
     """All lanes before their first step."""
@@ -116,10 +130,8 @@ def advance_lanes(
     found: Any
     if _asks(program, lanes.taken):
         found = hosted.advance(step_lane, method, program, lanes, int(limit))
-    elif method.has_long_arrays:
-        found = _advance_long(method, length, program, lanes, limit)
     else:
-        found = _advance_short(method, length, program, lanes, limit)
+        found = _advance(method)(method, length, program, lanes, limit)
     return found
 
 
@@ -139,6 +151,10 @@ def _advance_lanes(
         one, lanes, lanes.taken.shape[0], program
     )
     return found
+
+
+def _advance(method: Method[Any]) -> Compiled:
+    return _advance_long if method.has_long_arrays else _advance_short
 
 
 _advance_short = compiled(_advance_lanes, static=("method", "length"))

@@ -22,7 +22,13 @@ from probinf.errors import SavedFileError
 from probinf.fronts.recompiling import recompiles
 from probinf.runtime.checkpoint import Checkpoint
 from probinf.runtime.codec import decoded, described, encoded
-from probinf.runtime.lanes import Lane, advance_lanes, lane_keys, start_lanes
+from probinf.runtime.lanes import (
+    Lane,
+    advance_lanes,
+    lane_keys,
+    start_lanes,
+    start_while_compiling,
+)
 from probinf.runtime.loop import drive, to_host
 from probinf.runtime.memory import guarded
 from probinf.runtime.method import Method, Run
@@ -206,8 +212,7 @@ class _Session:
             )
         if states is not None:
             return Lane(keys, jnp.zeros((count,), int), states)
-        found: Lane = start_lanes(self.method, flat, keys)
-        return found
+        return start_while_compiling(self.method, length, flat, keys)
 
     def _keep(self, lanes: Lane, chunk: list[Any], seconds: float) -> None:
         self.collector.add(chunk)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,12 +16,14 @@ from probinf import kernels
 from probinf.runtime import lanes
 
 TRACES = {"model": 0}
-COMPILED: list[str] = []
+COMPILED: list[tuple[object, bool]] = []
+"""What was compiled, and whether in the main thread."""
 
 
 def _listen(event: str, seconds: float, **details: object) -> None:
     if event.endswith("backend_compile_duration"):
-        COMPILED.append(event)
+        main = threading.current_thread() is threading.main_thread()
+        COMPILED.append((details.get("fun_name"), main))
 
 
 jax.monitoring.register_event_duration_secs_listener(_listen)
@@ -57,6 +61,25 @@ def test_a_step_is_traced_once(method, monkeypatch):
     lane = lanes.Lane(jax.random.key(1), jnp.zeros((), int), jnp.zeros(()))
     jax.make_jaxpr(lambda lane: lanes.advance_lane(Walk(), program(3), lane, 3, 3))(lane)
     assert len(traced) > 2
+
+
+@pytest.mark.parametrize("precision", ["single", "double"])
+def test_starts_and_loop_compile_while_python_goes_on(precision, monkeypatch):
+    """Each once, in a thread of its own; the mutant, who waits for each, compiles in this one."""
+
+    def compiled_by(draws):
+        COMPILED.clear()
+        method = pi.MCMC(kernels.RandomWalk(), chains=2, warmup=20, draws=draws)
+        pi.sample(program(4), method, key=1, progress=False, check=False, precision=precision)
+        return [main for name, main in COMPILED if name in LOOPS]
+
+    assert compiled_by(20) == [False, False]
+    assert compiled_by(20) == []
+    monkeypatch.setattr(lanes.Compiled, "ahead", lambda *args: None)
+    assert compiled_by(21) == [True, True]
+
+
+LOOPS = ("jit(_start_lanes)", "jit(_advance_lanes)")
 
 
 class Walk(pi.SMC):
