@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from probinf.core.host.asking import asks
 from probinf.core.host.walking import on_host
@@ -96,25 +97,22 @@ class Compiled:
         unless it comes too early: what is returned waits.
 
         Args:
-            args: of a call, or their shapes; on several devices shapes do not say where arrays
-                will lie, so that for them it is only traced.
+            args: of a call, or their shapes.
 
         Returns:
-            None where it has been done before, and where nothing is compiled.
+            None where it has been done before, where nothing is compiled, and on several devices,
+            where it depends on the arrays themselves: on which of them they lie.
         """
+        if asks(args) or jax.device_count() > 1 or jax.config.values["jax_disable_jit"]:
+            return None
         leaves, treedef = jax.tree.flatten(args)
         kinds = ((getattr(leaf, "shape", leaf), getattr(leaf, "dtype", None)) for leaf in leaves)
-        signature = hash((treedef, tuple(kinds), jax.config.values["jax_enable_x64"]))
-        if signature in self._begun or asks(args) or jax.config.values["jax_disable_jit"]:
+        signature = hash((treedef, tuple(kinds), jnp.result_type(float)))
+        if signature in self._begun:
             return None
         self._begun.add(signature)
-        several = jax.device_count() > 1
-        if several:
-            args = converted(args)
-        traced = self._chosen(_layered(args)).trace(*args)  # type: ignore[attr-defined]
-        if several and any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves):
-            return None
-        thread = threading.Thread(target=_tried, args=(traced.lower().compile,))
+        lowered = self._chosen(_layered(args)).lower(*args)  # type: ignore[attr-defined]
+        thread = threading.Thread(target=_tried, args=(lowered.compile,))
         thread.start()
         return thread.join
 
