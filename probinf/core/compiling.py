@@ -100,8 +100,8 @@ class Compiled:
             args: of a call, or their shapes.
 
         Returns:
-            None where it has been done before, where nothing is compiled, and on several devices,
-            where it depends on the arrays themselves: on which of them they lie.
+            None where it has been done before or cannot be; so it is on several devices, where
+            what is compiled depends on the arrays themselves: on which device they lie.
         """
         if asks(args) or jax.device_count() > 1 or jax.config.values["jax_disable_jit"]:
             return None
@@ -111,7 +111,10 @@ class Compiled:
         if signature in self._begun:
             return None
         self._begun.add(signature)
-        lowered = self._chosen(_layered(args)).lower(*args)  # type: ignore[attr-defined]
+        try:
+            lowered = self._chosen(_layered(args)).lower(*args)  # type: ignore[attr-defined]
+        except Exception:  # of the function, which its call meets again; or of a pytree of the
+            return None  # user's that looks at its leaves, which are no arrays while JAX lowers
         thread = threading.Thread(target=_tried, args=(lowered.compile,))
         thread.start()
         return thread.join

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -102,8 +103,10 @@ def start_while_compiling(method: Method[Any], length: int, program: Program, ke
     starts_wait = _start_lanes.ahead(method, program, keys)
     if starts_wait is None:
         return start_lanes(method, program, keys)
-    lanes = jax.eval_shape(partial(_start_lanes, method), program, keys)
-    loop_waits = _advance(method).ahead(method, length, program, lanes, jnp.asarray(0))
+    loop_waits = None
+    with contextlib.suppress(Exception):  # a pytree of the user's may want arrays, not shapes
+        lanes = jax.eval_shape(partial(_start_lanes, method), program, keys)
+        loop_waits = _advance(method).ahead(method, length, program, lanes, jnp.asarray(0))
     starts_wait()
     found = start_lanes(method, program, keys)
     if loop_waits is not None:
