@@ -43,10 +43,10 @@ def told(running: subprocess.Popen[str]) -> tuple[int, int, str]:
 
 
 def test_a_second_process_compiles_nothing(tmp_path):
-    first, beside = process(tmp_path), process(tmp_path)  # both write
-    _, misses, draws = told(first)
-    assert misses > 0
-    assert told(beside)[2] == draws
+    both = [process(tmp_path), process(tmp_path)]  # both write, whoever is the first
+    (_, misses, draws), (_, others, same) = map(told, both)
+    assert misses + others > 0
+    assert same == draws
     hits, misses, again = told(process(tmp_path))
     assert misses == 0
     assert hits > 0
