@@ -33,6 +33,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "api_coverage",
+    "kernels",
 ]
 exclude_patterns = ["_build", "jupyter_execute"]
 

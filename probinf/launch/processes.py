@@ -19,6 +19,7 @@ from probinf.launch.groups import GROUPS, ask_to_end, kill
 
 _GRACE = 2.0  # seconds between asking a process to end and ending it
 _CHILD = "from probinf.launch.child import child; child()"
+_SHARED_PORTS = sys.platform == "linux"  # gRPC, which listens, binds one that is bound already
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,7 +78,7 @@ class _Launch:
         self.given, self.left = given, given.restarts
         self.running: dict[int, subprocess.Popen[bytes]] = {}
         self.ended: queue.Queue[tuple[subprocess.Popen[bytes], int]] = queue.Queue()
-        self.meeting = ""
+        self.meeting, self.port = "", socket.socket()
 
     def run(self) -> int:
         """Until all have ended; no process outlives this."""
@@ -96,7 +97,7 @@ class _Launch:
 
     def _start(self, numbers: Sequence[int] | range) -> None:
         if not self.given.apart:
-            self.meeting = f"127.0.0.1:{_free_port()}"
+            self.meeting = f"127.0.0.1:{self._free_port()}"
         for number in numbers:
             environment = {**os.environ, JOB: str(number), JOBS: str(self.given.n)}
             environment.pop(MEETING, None)
@@ -113,6 +114,18 @@ class _Launch:
             )
             self.running[number] = process
             threading.Thread(target=self._wait, args=(process, number), daemon=True).start()
+
+    def _free_port(self) -> int:
+        """A port that no other program is given before the first process listens there."""
+        self.port.close()
+        self.port = socket.socket()
+        if _SHARED_PORTS:
+            self.port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self.port.bind(("127.0.0.1", 0))
+        number = int(self.port.getsockname()[1])
+        if not _SHARED_PORTS:
+            self.port.close()
+        return number
 
     def _wait(self, process: subprocess.Popen[bytes], number: int) -> None:
         process.wait()
@@ -157,6 +170,7 @@ class _Launch:
             yield
         finally:
             self._end()
+            self.port.close()
 
 
 def _tell(text: str) -> None:
@@ -168,9 +182,3 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])

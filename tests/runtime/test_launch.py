@@ -1,13 +1,17 @@
 """python -m probinf.launch: processes that die take others with them only where they must."""
 
+import argparse
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import time
 
 import pytest
+
+from probinf.launch import processes
 
 _PARTS = """
 import os, pathlib, signal, sys, time
@@ -80,6 +84,13 @@ def test_processes_that_work_together_end_together(launch, tmp_path):
     assert begun.returncode == 128 + signal.SIGKILL
     assert "the others were ended" in said and "--restarts 1" in said
     assert all(gone(int(path.read_text())) for path in tmp_path.glob("pid-*"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ports are kept where gRPC shares them")
+def test_the_port_of_the_meeting_is_given_to_nobody_else():
+    begun = processes._Launch(argparse.Namespace(n=2, restarts=0))
+    with begun._nobody_left(), socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", begun._free_port()))
 
 
 def test_nobody_outlives_a_launcher_that_was_killed(launch, tmp_path):
