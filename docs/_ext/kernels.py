@@ -1,8 +1,8 @@
 """Kernels of pages meet Sphinx at files, where the system has sockets of that kind.
 
 The default is TCP: Jupyter asks for five free ports, closes them, and hopes that they are free when
-the kernel has started. Pages start kernels side by side, and one build in many loses a page to another
-that was given the same port.
+the kernel has started. Pages start kernels side by side, and one build in many loses a page to
+another that was given the same port.
 """
 
 from __future__ import annotations
