@@ -14,6 +14,7 @@ import probinf as pi
 from probinf.errors import MethodError, ZeroLikelihoodError
 from probinf.samplers.nested import merging
 from probinf.samplers.nested import sampling as nested
+from probinf.samplers.nested import volumes as nested_volumes
 from probinf.samplers.nested.findings import judged
 from probinf.samplers.nested.merging import Merged, merge
 from probinf.samplers.nested.state import LanePoints
@@ -102,6 +103,40 @@ def anchored_after(points: Points, rng: np.random.Generator) -> Volumes:
 @pytest.mark.parametrize("wrong", [without_births, anchored_after])
 def test_wrong_volumes_are_found(wrong: Any) -> None:
     assert not is_unbiased(wrong, 10, 4)
+
+
+class Known(np.random.Generator):
+    """Random numbers, but the shrinkage before all that counts is as expected."""
+
+    def gamma(self, shape: Any, scale: Any = 1.0, size: Any = None) -> Any:
+        return np.full(size, shape * scale)
+
+
+def simulated(
+    nothing: float, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> np.ndarray:
+    """Logarithms of 8,000 simulated evidences whose likelihood lives in a corner of the prior."""
+    live = np.concatenate([np.tile(np.arange(100, 80, -1), 80), np.arange(100, 0, -1)])
+    log_x = np.concatenate([[0.0], np.cumsum(np.log1p(-1 / live[:-1]))])
+    found = Volumes(np.arange(live.size), live, log_x - np.log(live))
+    terms = -1e4 * np.exp(log_x) + found.log_shell
+    w = np.exp(terms - np.logaddexp.reduce(terms))
+    assert np.searchsorted(np.cumsum(w), 1e-6) > 200  # most points come before
+    monkeypatch.setattr(nested_volumes, "_NOTHING", nothing)
+    many = [nested_volumes._simulated(w, found, rng) for _ in range(20)]
+    return np.asarray(np.log(np.concatenate(many)))
+
+
+def test_points_without_weight_are_simulated_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    together = simulated(1e-6, np.random.default_rng(1), monkeypatch)
+    apart = simulated(0.0, np.random.default_rng(2), monkeypatch)
+    assert stats.ks_2samp(together, apart).pvalue > LEVEL
+
+
+def test_mutant_their_shrinkage_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = simulated(1e-6, Known(np.random.PCG64(1)), monkeypatch)
+    apart = simulated(0.0, np.random.default_rng(2), monkeypatch)
+    assert stats.ks_2samp(known, apart).pvalue < 1e-8
 
 
 def test_runs_merge_by_concatenation() -> None:

@@ -92,6 +92,12 @@ def test_mutant_local_slices_leave_their_cell(monkeypatch: pytest.MonkeyPatch) -
     assert p_value() < 1e-8
 
 
+def test_slices_whose_numbers_are_drawn_in_parts_leave_the_law(monkeypatch: Any) -> None:
+    monkeypatch.setattr(constrained, "_NUMBERS", 2 * WALKERS * (2 + 3))
+    monkeypatch.setattr(constrained, "_TURNS", 3)
+    assert p_value() > 1e-4
+
+
 def test_one_cluster_is_one_cell() -> None:
     x = jax.random.normal(jax.random.key(0), (400, 3))
     plain = Params(jnp.ones(()), jnp.zeros(3), jnp.eye(3))

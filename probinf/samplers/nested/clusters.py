@@ -48,17 +48,21 @@ def cell_of(cells: Cells, x: Float[Array, "k d"], group: Int[Array, " k"]) -> In
         x: points.
         group: whose cells each point is told by.
     """
-    first, second = (_nearest(Cells(*(leaf[half] for leaf in cells)), x) for half in range(2))
-    return jnp.where(group == 0, first, second)
+
+    def told() -> Int[Array, " k"]:
+        first, second = (_nearest(Cells(*(leaf[half] for leaf in cells)), x) for half in range(2))
+        return jnp.where(group == 0, first, second)
+
+    found: Int[Array, " k"] = jax.lax.cond(
+        cells.several.any(), told, lambda: jnp.zeros((x.shape[0],), int)
+    )
+    return found
 
 
 def _nearest(cells: Cells, x: Float[Array, "k d"]) -> Int[Array, " k"]:
-    def told(x: Float[Array, "k d"]) -> Int[Array, " k"]:
-        c, d, _ = cells.roots.shape
-        z = (cells.roots.reshape(c * d, d) @ x.T).reshape(c, d, -1) - cells.centres[:, :, None]
-        return jnp.argmin(0.5 * jnp.sum(z**2, 1) + cells.costs[:, None], axis=0)
-
-    return jax.lax.cond(cells.several, told, lambda x: jnp.zeros((x.shape[0],), int), x)
+    c, d, _ = cells.roots.shape
+    z = (cells.roots.reshape(c * d, d) @ x.T).reshape(c, d, -1) - cells.centres[:, :, None]
+    return jnp.argmin(0.5 * jnp.sum(z**2, 1) + cells.costs[:, None], axis=0)
 
 
 def cells_for_halves(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,8 @@ from probinf.core.program import Key, Program
 from probinf.samplers.nested.clusters import Cells, cell_of
 
 _WIDTH = 5.0  # of the first bracket, in standard deviations along the direction
+_NUMBERS = 1_000_000  # random ones drawn at once for slices
+_TURNS = 32  # for which random numbers are drawn at once
 
 
 class Walkers(NamedTuple):
@@ -36,14 +38,10 @@ class Report(NamedTuple):
 class _Turn(NamedTuple):
     walkers: Walkers
     moved: Int[Array, " k"]
-    fresh: Bool[Array, " k"]
-    direction: Float[Array, "k d"]
-    height: Float[Array, " k"]
     left: Float[Array, " k"]
     right: Float[Array, " k"]
     shrinks: Int[Array, " k"]
     cell: Int[Array, " k"]
-    local: Bool[Array, " k"]
     turns: Int[Array, ""]
     report: Report
 
@@ -82,89 +80,139 @@ def slice_above(
     Source: Neal (2003), bracket without stepping out; Skilling (2004) for the contour.
     """
     (k, d), dtype = walkers.x.shape, walkers.x.dtype
-    one = jnp.ones((), dtype)
-
-    def new_directions(u: Float[Array, "k d"], cell: Int[Array, " k"]) -> Float[Array, "k d"]:
-        z = jax.lax.erf_inv(jnp.maximum(2 * u - 1, jnp.nextafter(-one, 0 * one)))
-        z = z / jnp.linalg.norm(z, axis=1, keepdims=True)
-        if not isinstance(scales, Cells):
-            return z * scales[group]
-        return jnp.einsum("kij,kj->ki", scales.scales[group, cell], z)
+    slice_key, turn_key = jax.random.split(key)
+    size = min(moves, max(1, _NUMBERS // (k * (d + 3))))
+    each = jnp.arange(k)
 
     def cells(x: Float[Array, "k d"]) -> Int[Array, " k"]:
         if not isinstance(scales, Cells):
             return jnp.zeros((k,), int)
         return cell_of(scales, place(x), group)
 
-    def running(turn: _Turn) -> Bool[Array, ""]:
-        return jnp.any(turn.moved < moves)
-
-    def turn_once(turn: _Turn) -> _Turn:
-        now = turn.walkers
+    def several_slices(number: Int[Array, ""], turn: _Turn) -> _Turn:
+        """The next ``size`` slices of each walker."""
+        first = number * size
         # one flat array of random numbers: each matrix of them costs seconds of compilation
-        numbers = jax.random.uniform(jax.random.fold_in(key, turn.turns), (k * (d + 4),), dtype)
-        u = numbers[k * d :].reshape(4, k)
-        fresh = turn.fresh
-        local = jnp.where(fresh, u[3] < 0.5, turn.local)
-        directions = new_directions(numbers[: k * d].reshape(k, d), jnp.where(local, turn.cell, -1))
-        direction = jnp.where(fresh[:, None], directions, turn.direction)
-        height = jnp.where(fresh, now.log_base + jnp.log1p(-u[0]), turn.height)
-        left = jnp.where(fresh, -_WIDTH * u[1], turn.left)
-        right = jnp.where(fresh, left + _WIDTH, turn.right)
-        t = left + (right - left) * u[2]
-        x = now.x + t[:, None] * direction
-        active = turn.moved < moves
-        asked = only(program, active, x, now.x)
-        score = jax.vmap(program.score, (0, None))(asked, program.data)
-        log_likelihood, unusable = usable(score)
-        inside = (score.log_base >= height) & (log_likelihood > level) & active
-        cell = cells(x)
-        inside &= _allowed(local, turn.cell, cell)
-        lost = unusable & ~jnp.isneginf(score.log_base) & active
-        shrinks = jnp.where(fresh, 0, turn.shrinks) + 1
-        given_up = active & ~inside & (shrinks >= max_shrinkage)
-        ended = inside | given_up
-        report = Report(
-            turn.report.evaluations + active.sum(),
-            turn.report.nan_count + lost.sum(),
-            turn.report.stuck + given_up.sum(),
+        numbers = jax.random.uniform(
+            jax.random.fold_in(slice_key, number), (size * k * (d + 3),), dtype
         )
-        return _Turn(
-            Walkers(
-                jnp.where(inside[:, None], x, now.x),
-                jnp.where(inside, score.log_base, now.log_base),
-                jnp.where(inside, log_likelihood, now.log_likelihood),
-            ),
-            turn.moved + ended,
-            ended,
-            direction,
-            height,
-            jnp.where(t < 0, t, left),
-            jnp.where(t < 0, right, t),
-            shrinks,
-            jnp.where(inside, cell, turn.cell),
-            local,
-            turn.turns + 1,
-            report,
-        )
+        u = numbers[: 3 * size * k].reshape(3, size, k)
+        local = u[2] < 0.5
+        sphere = _on_sphere(numbers[3 * size * k :].reshape(size, k, d))
+        directions = _directions(scales, group, local, sphere)
 
-    nothing, zero = jnp.zeros((k,), walkers.x.dtype), jnp.zeros((), int)
-    first: Any = _Turn(
-        walkers,
-        jnp.zeros((k,), int),
-        jnp.ones((k,), bool),
-        jnp.zeros_like(walkers.x),
-        nothing,
-        nothing,
-        nothing,
-        jnp.zeros((k,), int),
-        cells(walkers.x),
-        jnp.zeros((k,), bool),
-        zero,
-        Report(zero, zero, zero),
-    )
-    last: _Turn = jax.lax.while_loop(running, turn_once, first)
-    return last.walkers, last.report
+        def unfinished(turn: _Turn) -> Bool[Array, " k"]:
+            return turn.moved < jnp.minimum(first + size, moves)
+
+        def several_turns(turn: _Turn) -> _Turn:
+            """The next ``_TURNS`` of them: drawing for each alone takes longer than the rest."""
+            begun = turn.turns
+            where = jax.random.uniform(jax.random.fold_in(turn_key, begun), (_TURNS * k,), dtype)
+
+            def running(turn: _Turn) -> Bool[Array, ""]:
+                return jnp.any(unfinished(turn)) & (turn.turns < begun + _TURNS)
+
+            def once(turn: _Turn) -> _Turn:
+                return turn_once(turn, where.reshape(_TURNS, k)[turn.turns - begun])
+
+            last: _Turn = jax.lax.while_loop(running, once, turn)
+            return last
+
+        def turn_once(turn: _Turn, where: Float[Array, " k"]) -> _Turn:
+            now, active = turn.walkers, unfinished(turn)
+            at = jnp.minimum(turn.moved - first, size - 1), each
+            direction = directions[at]
+            if isinstance(scales, Cells):
+                direction = _in_cells(scales, group, turn.cell, local[at], sphere[at], direction)
+            height = now.log_base + jnp.log1p(-u[0][at])
+            fresh = turn.shrinks == 0
+            left = jnp.where(fresh, -_WIDTH * u[1][at], turn.left)
+            right = jnp.where(fresh, left + _WIDTH, turn.right)
+            t = left + (right - left) * where
+            x = now.x + t[:, None] * direction
+            asked = only(program, active, x, now.x)
+            score = jax.vmap(program.score, (0, None))(asked, program.data)
+            log_likelihood, unusable = usable(score)
+            inside = (score.log_base >= height) & (log_likelihood > level) & active
+            cell = cells(x)
+            inside &= _allowed(local[at], turn.cell, cell)
+            lost = unusable & ~jnp.isneginf(score.log_base) & active
+            given_up = active & ~inside & (turn.shrinks + 1 >= max_shrinkage)
+            ended = inside | given_up
+            report = Report(
+                turn.report.evaluations + active.sum(),
+                turn.report.nan_count + lost.sum(),
+                turn.report.stuck + given_up.sum(),
+            )
+            return _Turn(
+                Walkers(
+                    jnp.where(inside[:, None], x, now.x),
+                    jnp.where(inside, score.log_base, now.log_base),
+                    jnp.where(inside, log_likelihood, now.log_likelihood),
+                ),
+                turn.moved + ended,
+                jnp.where(t < 0, t, left),
+                jnp.where(t < 0, right, t),
+                jnp.where(ended | ~active, 0, turn.shrinks + 1),
+                jnp.where(inside, cell, turn.cell),
+                turn.turns + 1,
+                report,
+            )
+
+        last: _Turn = jax.lax.while_loop(lambda t: jnp.any(unfinished(t)), several_turns, turn)
+        return last
+
+    nothing, zero = jnp.zeros((k,), dtype), jnp.zeros((), int)
+    none = jnp.zeros((k,), int)
+    report = Report(zero, zero, zero)
+    turn = _Turn(walkers, none, nothing, nothing, none, cells(walkers.x), zero, report)
+    if size == moves:
+        turn = several_slices(zero, turn)
+    else:
+        turn = jax.lax.fori_loop(0, -(-moves // size), several_slices, turn)
+    return turn.walkers, turn.report
+
+
+def _on_sphere(u: Float[Array, "s k d"]) -> Float[Array, "s k d"]:
+    """Uniform directions, from uniform numbers."""
+    one = jnp.ones((), u.dtype)
+    z = jax.lax.erf_inv(jnp.maximum(2 * u - 1, jnp.nextafter(-one, 0 * one)))
+    return z / jnp.linalg.norm(z, axis=2, keepdims=True)
+
+
+def _directions(
+    scales: Float[Array, "g ..."] | Cells,
+    group: Int[Array, " k"],
+    local: Bool[Array, "s k"],
+    sphere: Float[Array, "s k d"],
+) -> Float[Array, "s k d"]:
+    """Directions of the slices of walkers that are all in the first cell."""
+    if not isinstance(scales, Cells):
+        return sphere * scales[group]
+
+    def along(cell: int) -> Float[Array, "s k d"]:
+        first, second = (sphere @ scales.scales[half, cell].T for half in range(2))
+        return jnp.where((group == 0)[:, None], first, second)
+
+    return jnp.where(local[..., None], along(0), along(-1))
+
+
+def _in_cells(
+    cells: Cells,
+    group: Int[Array, " k"],
+    cell: Int[Array, " k"],
+    local: Bool[Array, " k"],
+    sphere: Float[Array, "k d"],
+    direction: Float[Array, "k d"],
+) -> Float[Array, "k d"]:
+    """Directions of walkers that may be in any cell."""
+
+    def own() -> Float[Array, "k d"]:
+        found = jnp.einsum("kij,kj->ki", cells.scales[group, cell], sphere)
+        return jnp.where(local[:, None], found, direction)
+
+    found: Float[Array, "k d"] = jax.lax.cond(cells.several.any(), own, lambda: direction)
+    return found
 
 
 def _allowed(

@@ -17,6 +17,7 @@ from probinf.samplers.nested.constrained import Walkers
 from probinf.samplers.nested.merging import Merged
 from probinf.samplers.nested.state import LanePoints
 
+_STALE = 1_000_000  # age of directions that are fitted anew
 _FIRST_DRAWS = 1_000_000_000  # beyond the steps, whose number makes their keys
 
 
@@ -46,6 +47,7 @@ def next_batch(
         log_x=zeros + where.log_x,
         log_z=zeros + merged.log_z,
         ceiling=zeros + where.ceiling,
+        age=np.full_like(states.age, _STALE),
         batches=states.batches + 1,
     )
     placed = jax.tree.map(_placed, started, lanes.state)

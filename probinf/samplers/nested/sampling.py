@@ -59,6 +59,7 @@ from probinf.samplers.populations.tuning import cross_fitted
 _MAX_STEPS = 1_000_000
 _MAX_SHRINKAGE = 100
 _LOOKS = 64  # batches between two looks from the host
+_STALE = 0.5  # share of the live points that die before directions are fitted again
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Nested(Method[Posterior]):
             H the information in nats.
         runs: independent runs, merged; they spread over devices.
         moves: slice moves per replacement, or None for max(10, 2 d) in d dimensions.
-        batch: points removed at once, or None for a tenth of the live points.
+        batch: points removed at once, or None for a fifth of the live points.
         tolerance: stop when the live points hold less than this share of the evidence.
         goal: makes the run dynamic: after it, further batches of ``live`` points are born
             where they help most, for ``"posterior"``, for ``"evidence"``, or for a mixture, a
@@ -136,7 +137,12 @@ class Nested(Method[Posterior]):
 
     @property
     def _batch(self) -> int:
-        return self.batch or max(1, self.live // 10)
+        return self.batch or max(1, self.live // 5)
+
+    @property
+    def _lasting(self) -> int:
+        """Batches for which directions serve: the contour shrinks little meanwhile."""
+        return max(1, int(_STALE * self.live) // self._batch)
 
     def plan(self, program: Program, layout: Layout) -> Plan:
         """A lane for each run.
@@ -159,18 +165,21 @@ class Nested(Method[Posterior]):
         x = drawn(key, program, n)
         log_base, log_l, lost = scored(program, x)
         state = first_state(Walkers(vector_of(x), log_base, log_l), lost, self._batch)
-        return self._looked_ahead(state)
+        circle = mask_of(layout_of(program), self._circles)
+        scales = jax.eval_shape(partial(_fitted, circle=circle), state, jnp.ones((n,), bool))[1]
+        scales = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), scales)
+        return self._looked_ahead(state._replace(scales=scales, age=jnp.asarray(self._lasting)))
 
     def _looked_ahead(self, state: NestedState) -> NestedState:
         """Whether any live point lies strictly above the next contour, and what is left."""
         log_l = state.live.log_likelihood
-        lowest, dead = jax.lax.top_k(-log_l, self._batch)
+        dead = jax.lax.top_k(-log_l, self._batch)[1]
+        exhausted = ~jnp.any(log_l > log_l[dead[-1]])  # of the values, XLA would sort them all
         # copies are replaced in the order of their places
         copies = (self.live - state.waiting + jnp.arange(self._batch)) % self.live
         dead = jnp.where(state.waiting > 0, copies, dead)
         rest = state.log_x + jax.scipy.special.logsumexp(log_l) - jnp.log(self.live)
         gap = jnp.where(jnp.isneginf(state.log_z), jnp.inf, rest - state.log_z)
-        exhausted = ~jnp.any(log_l > -lowest[-1])
         return state._replace(dead=dead, gap=gap, exhausted=exhausted)
 
     def step(
@@ -186,15 +195,13 @@ class Nested(Method[Posterior]):
         copies = state.waiting > 0
         level = jnp.where(copies, state.floor, log_l[dead[-1]])
         above = log_l > level
-        # directions are shaped by the points above the contour, unless these are too few
-        enough = above.sum() >= 2 * live.x.shape[1] + 8
-        shaping = jnp.where(above | ~enough, 0.0, -jnp.inf).astype(log_l.dtype)
         circle = mask_of(layout_of(program), self._circles)
-        params = cross_fitted(state.params, unwrapped(live.x, shaping, circle), shaping)
-        if params.covariance.ndim == 3:
-            scales: Any = cells_for_halves(params, wrapped(live.x, circle), shaping)
-        else:
-            scales = jax.vmap(Params.scale)(params)
+        due = state.age >= self._lasting
+        params, scales = jax.lax.cond(
+            due,
+            lambda: _fitted(state, above, circle=circle),
+            lambda: (state.params, state.scales),
+        )
         # a half is renewed from its own survivors, so the other half may shape its moves
         group = (dead >= n // 2).astype(int)
         start = survivors(u[:k], above, group)
@@ -234,6 +241,8 @@ class Nested(Method[Posterior]):
             log_z=jnp.where(copies, state.log_z, jnp.logaddexp(state.log_z, shells)).astype(
                 log_l.dtype
             ),
+            scales=scales,
+            age=jnp.where(due, 1, state.age + 1),
             stage=state.stage + 1,
             nan_count=state.nan_count + report.nan_count,
             waiting=jnp.maximum(state.waiting - k, 0),
@@ -334,3 +343,16 @@ class Nested(Method[Posterior]):
                 **told(run.program, self._circles),
             },
         )
+
+
+def _fitted(
+    state: NestedState, above: Bool[Array, " n"], *, circle: tuple[bool, ...]
+) -> tuple[Params, Any]:
+    """What shapes the directions of each half: the other half's points above the contour."""
+    x = state.live.x
+    enough = above.sum() >= 2 * x.shape[1] + 8
+    shaping = jnp.where(above | ~enough, 0.0, -jnp.inf).astype(x.dtype)
+    params = cross_fitted(state.params, unwrapped(x, shaping, circle), shaping)
+    if params.covariance.ndim == 3:
+        return params, cells_for_halves(params, wrapped(x, circle), shaping)
+    return params, jax.vmap(Params.scale)(params)

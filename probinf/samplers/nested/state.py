@@ -17,14 +17,17 @@ from probinf.samplers.nested.volumes import Points
 class NestedState(NamedTuple):
     """Live points of one run.
 
-    ``birth`` is NaN for draws from the whole base; ``dead`` are the next to be removed. A
-    batch that is added to a finished run lives between ``floor`` and ``ceiling``; the last
-    ``waiting`` of its points are still copies of others above the floor.
+    ``birth`` is NaN for draws from the whole base; ``dead`` are the next to be removed.
+    ``scales`` shape the directions of both halves, for ``age`` batches so far. A batch that is
+    added to a finished run lives between ``floor`` and ``ceiling``; the last ``waiting`` of its
+    points are still copies of others above the floor.
     """
 
     live: Walkers
     birth: Float[Array, " n"]
     params: Params
+    scales: Any
+    age: Int[Array, ""]
     log_x: Float[Array, ""]
     log_z: Float[Array, ""]
     dead: Int[Array, " k"]
@@ -55,6 +58,8 @@ def first_state(live: Walkers, lost: Int[Array, ""], batch: int) -> NestedState:
         live=live,
         birth=jnp.full((n,), jnp.nan, zero.dtype),
         params=jax.tree.map(lambda a: jnp.stack([a, a]).astype(dtype), params),
+        scales=None,
+        age=none,
         log_x=zero,
         log_z=zero - jnp.inf,
         dead=jnp.zeros((batch,), int),

@@ -10,6 +10,7 @@ import scipy.special
 from probinf.core.estimate import Estimate
 
 _SIMULATIONS = 400
+_NOTHING = 1e-6  # of the evidence
 _BLOCK = 20_000_000  # numbers simulated at once
 
 
@@ -79,22 +80,40 @@ def evidence(
     if not np.isfinite(value):
         return Estimate(value, float("nan")), float("nan")
     w = np.exp(terms - value)
-    # Z / E[Z] = sum_i w_i exp(log X_{i-1} - E) n_i (1 - t_i), with E the expectation in w_i
-    expected = found.log_shell + np.log(found.live)
-    scale = (w * found.live).astype(np.float32)
-    block = max(1, min(_SIMULATIONS, _BLOCK // terms.size))
-    simulated = []
-    for start in range(0, _SIMULATIONS, block):
-        size = (min(block, _SIMULATIONS - start), terms.size)
-        log_t = rng.standard_exponential(size, dtype=np.float32) / -found.live.astype(np.float32)
-        before = np.cumsum(log_t, axis=1, dtype=float) - log_t - expected
-        removed = -np.expm1(log_t)
-        removed[:, -1] = 1.0  # the last point stands for all that is left
-        simulated.append((np.exp(before.astype(np.float32)) * removed) @ scale)
-    error = float(np.log(np.concatenate(simulated)).std())
+    spread = float(np.log(_simulated(w, found, rng)).std())
     with np.errstate(invalid="ignore"):
         information = float(np.sum(np.where(w > 0, w * (log_likelihood - value), 0.0)))
-    return Estimate(value, error), information
+    return Estimate(value, spread), information
+
+
+def _simulated(w: np.ndarray, found: Volumes, rng: np.random.Generator) -> np.ndarray:
+    """``sum_i w_i exp(log X_{i-1} - E) n_i (1 - t_i)``: Z / E[Z], with E the expectation in w_i.
+
+    Points that hold none of the evidence are not simulated one by one: those before all others
+    shrink the volume together, by a gamma variable with the mean and the variance of their sum
+    (exact where the number alive stays the same), and those after all others are left out.
+    """
+    share = np.cumsum(w)
+    first, last = np.searchsorted(share, (_NOTHING, share[-1] * (1 - _NOTHING)))
+    part = slice(first, min(int(last) + 1, w.size))
+    live = found.live[part]
+    expected = found.log_shell[part] + np.log(live)
+    scale = (w[part] * live).astype(np.float32)
+    mean, variance = (np.sum(1.0 / found.live[:first] ** power) for power in (1, 2))
+    block = max(1, min(_SIMULATIONS, _BLOCK // live.size))
+    simulated = []
+    for start in range(0, _SIMULATIONS, block):
+        size = (min(block, _SIMULATIONS - start), live.size)
+        began = np.zeros(size[0])
+        if first:
+            began = rng.gamma(mean**2 / variance, variance / mean, size[0])
+        log_t = rng.standard_exponential(size, dtype=np.float32) / -live.astype(np.float32)
+        before = np.cumsum(log_t, axis=1, dtype=float) - log_t - expected - began[:, None]
+        removed = -np.expm1(log_t)
+        if part.stop == w.size:
+            removed[:, -1] = 1.0  # the last point stands for all that is left
+        simulated.append((np.exp(before.astype(np.float32)) * removed) @ scale)
+    return np.concatenate(simulated)
 
 
 def insertion_p_value(ranks: np.ndarray, live: int) -> float:
