@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
 if TYPE_CHECKING:
     from probinf.results.posterior import Posterior
+
+_WIDTH = 96  # of what is printed, in letters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +57,11 @@ class Diagnosis:
 
     def __str__(self) -> str:
         said = [f"- {f.code}: {f.message}" for f in self.findings]
-        return "\n".join([*(said or ["Nothing suspicious was found."]), *self.notes])
+        lines = [*(said or ["Nothing suspicious was found."]), *self.notes]
+        fill = textwrap.TextWrapper(
+            _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        ).fill
+        return "\n".join(fill(line) for text in lines for line in text.splitlines())
 
     __repr__ = __str__
 

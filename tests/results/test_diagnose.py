@@ -85,6 +85,16 @@ def test_a_diagnosis_is_false_and_prints_its_findings() -> None:
     assert repr(diagnosis).startswith("- divergences: 3 of 4000 transitions")
 
 
+def test_a_printed_diagnosis_fits_a_page_and_loses_nothing() -> None:
+    rng = np.random.default_rng(1)
+    apart = rng.normal(size=(4, 1000, 2)) + 3 * np.arange(4)[:, None, None]
+    diagnosis = diagnose(chains(apart, divergent=np.ones((4, 1000), bool)))
+    lines = str(diagnosis).splitlines()
+    assert len(lines) > len(diagnosis.findings) > 1 and max(map(len, lines)) <= 96
+    whole = " ".join(f"- {finding.code}: {finding.message}" for finding in diagnosis.findings)
+    assert " ".join(str(diagnosis).split()) == " ".join(whole.split())
+
+
 def test_divergences() -> None:
     divergent = np.zeros((4, 1000), bool)
     divergent[1, :3] = True
