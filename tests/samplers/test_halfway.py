@@ -47,7 +47,8 @@ def test_the_particles_are_of_the_measure_reached(stopped: pi.Posterior) -> None
 def test_they_are_marked(stopped: pi.Posterior) -> None:
     found = stopped.diagnose()
     assert "tempered" in found.codes and not found
-    assert "not of the posterior" in str(found) and "checkpoint=" in str(found)
+    said = " ".join(finding.message for finding in found.findings)
+    assert "not of the posterior" in said and "checkpoint=" in said
     assert stopped.evidence is None and stopped.program is not None
     # its program is the one of its draws: what is computed from it is consistent
     assert np.isfinite(pi.fit(stopped).data[1].mean).all()
