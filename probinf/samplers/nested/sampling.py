@@ -348,7 +348,10 @@ class Nested(Method[Posterior]):
 def _fitted(
     state: NestedState, above: Bool[Array, " n"], *, circle: tuple[bool, ...]
 ) -> tuple[Params, Any]:
-    """What shapes the directions of each half: the other half's points above the contour."""
+    """What shapes the directions of each half: the other half's points above the contour.
+
+    Where these are too few, all of its points.
+    """
     x = state.live.x
     enough = above.sum() >= 2 * x.shape[1] + 8
     shaping = jnp.where(above | ~enough, 0.0, -jnp.inf).astype(x.dtype)
